@@ -1,0 +1,2 @@
+//! The `xebec` command: arguments, configuration, wiring and the rendering of errors.
+fn main() {}

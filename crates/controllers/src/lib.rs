@@ -1,0 +1,1 @@
+//! Kubernetes' own controllers: pure plans, thin reconcilers.

@@ -1,0 +1,1 @@
+//! Container images: digests, content store, registry client, snapshots.

@@ -1,0 +1,1 @@
+//! Pod links, service addresses, cluster DNS.

@@ -1,0 +1,1 @@
+//! Isolated execution of pods: rootless OCI containers and gVisor.

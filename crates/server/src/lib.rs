@@ -1,0 +1,1 @@
+//! The API server: request pipeline, discovery, admission.

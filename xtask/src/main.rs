@@ -1,0 +1,2 @@
+//! The project's only task runner: `cargo xtask <task>`.
+fn main() {}
