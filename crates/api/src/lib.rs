@@ -10,9 +10,15 @@
 pub mod error;
 pub mod json;
 pub mod map;
+pub mod meta;
+pub mod names;
 pub mod path;
+pub mod quantity;
 pub mod resource;
 pub mod schema;
+pub mod selector;
+pub mod structural;
+pub mod time;
 pub mod value;
 
 pub use error::{Cause, Reason, Status};
