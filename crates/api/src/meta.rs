@@ -143,14 +143,15 @@ fn validate_owners(object: &Value, path: &FieldPath, causes: &mut Vec<Cause>) {
                 causes.push(Cause::invalid(path.field(field), text(field), detail));
             }
         }
-        if owner.bool_at(&["controller"]) == Some(true) {
-            if let Some(first) = controller.replace(text("name")) {
-                let detail = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
-                    text("name")
-                );
-                causes.push(Cause::invalid(path, owner.clone(), &detail));
-            }
+        let first = (owner.bool_at(&["controller"]) == Some(true))
+            .then(|| controller.replace(text("name")))
+            .flatten();
+        if let Some(first) = first {
+            let detail = format!(
+                "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
+                text("name")
+            );
+            causes.push(Cause::invalid(path, owner.clone(), &detail));
         }
     }
 }
