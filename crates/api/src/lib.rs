@@ -9,6 +9,7 @@
 
 pub mod error;
 pub mod json;
+pub mod kinds;
 pub mod map;
 pub mod meta;
 pub mod names;

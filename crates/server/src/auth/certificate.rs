@@ -125,15 +125,12 @@ mod tests {
         let [ours, theirs] = dirs.each_ref().map(|d| ClusterKeys::open(d.path(), &random).expect("made"));
         let verifier = CertificateVerifier::new(ours.ca_pem()).expect("usable");
         let der = |keys: &ClusterKeys| {
-            let made = keys.client("jane", &["dev", "ops"]).expect("made");
+            let made = keys.client("jane", Some("dev")).expect("made");
             CertificateDer::from_pem_slice(made.certificate_pem.as_bytes()).expect("PEM")
         };
         let now = UnixTime::now();
         let Peer::Certificate(user) = verifier.identify(Some(&[der(&ours)]), now) else { panic!("refused") };
-        assert_eq!(
-            (user.name.as_str(), user.groups.join(",")),
-            ("jane", "dev,ops,system:authenticated".into())
-        );
+        assert_eq!((user.name.as_str(), user.groups.join(",")), ("jane", "dev,system:authenticated".into()));
         assert!(matches!(verifier.identify(Some(&[der(&theirs)]), now), Peer::Rejected(_)));
         assert!(matches!(verifier.identify(None, now), Peer::Plain));
         let late =

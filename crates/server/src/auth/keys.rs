@@ -132,7 +132,7 @@ impl ClusterKeys {
     pub fn serving(&self, names: &[&str], addresses: &[IpAddr]) -> Result<Credential, KeyError> {
         let subject = "kube-apiserver";
         let fail = |source| KeyError::Certificate { subject: subject.into(), source };
-        let mut params = leaf_params(subject, &[], ExtendedKeyUsagePurpose::ServerAuth);
+        let mut params = leaf_params(subject, None, ExtendedKeyUsagePurpose::ServerAuth);
         for name in names {
             params.subject_alt_names.push(SanType::DnsName((*name).try_into().map_err(fail)?));
         }
@@ -140,12 +140,12 @@ impl ClusterKeys {
         self.sign(subject, &params)
     }
 
-    /// A client certificate for a user in these groups.
+    /// A client certificate for a user, and for one group at most: the certificate maker keeps one organisation.
     ///
     /// # Errors
     /// A name that no certificate can hold.
-    pub fn client(&self, user: &str, groups: &[&str]) -> Result<Credential, KeyError> {
-        self.sign(user, &leaf_params(user, groups, ExtendedKeyUsagePurpose::ClientAuth))
+    pub fn client(&self, user: &str, group: Option<&str>) -> Result<Credential, KeyError> {
+        self.sign(user, &leaf_params(user, group, ExtendedKeyUsagePurpose::ClientAuth))
     }
 
     fn sign(&self, subject: &str, params: &CertificateParams) -> Result<Credential, KeyError> {
@@ -169,14 +169,14 @@ fn ca_params() -> CertificateParams {
 
 fn leaf_params(
     common_name: &str,
-    organisations: &[&str],
+    organisation: Option<&str>,
     usage: ExtendedKeyUsagePurpose,
 ) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::CommonName, common_name);
-    for organisation in organisations {
-        params.distinguished_name.push(DnType::OrganizationName, *organisation);
+    if let Some(organisation) = organisation {
+        params.distinguished_name.push(DnType::OrganizationName, organisation);
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
