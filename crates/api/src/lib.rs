@@ -7,7 +7,9 @@
 //!
 //! This crate never does IO, never reads a clock and never panics on input: callers pass time and randomness in.
 
+pub mod builtin;
 pub mod error;
+mod generated;
 pub mod json;
 pub mod kinds;
 pub mod map;
