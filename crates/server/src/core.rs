@@ -43,7 +43,7 @@ pub struct Core {
     /// Signs and verifies service-account tokens.
     pub tokens: TokenSigner,
     /// Verifies client certificates.
-    pub certificates: CertificateVerifier,
+    pub certificates: Arc<CertificateVerifier>,
     /// The way to the nodes' agents.
     pub nodes: Arc<dyn NodeConnector>,
     /// The time.

@@ -1,6 +1,7 @@
 //! Authentication: who asks. Client certificates and service-account tokens become a [`User`]; everybody else is
 //! `system:anonymous`, who may ask only for health and version.
 
+pub mod accounts;
 mod certificate;
 pub mod keys;
 pub mod token;

@@ -135,6 +135,9 @@ pub async fn delete(
         let mut new = old.clone();
         begin(&mut new, served, options, context.now);
         let gone = is_finished(&new, served);
+        if !gone {
+            served.row.strategy.deleting(&mut new);
+        }
         let last = || convert::from_storage(old.clone(), served).map(|last| Deleted::Gone { last });
         if context.query.dry_run()? {
             return last();

@@ -61,6 +61,9 @@ pub trait Strategy: Send + Sync + Debug {
         false
     }
 
+    /// When deletion has begun, but the object waits.
+    fn deleting(&self, _object: &mut Value) {}
+
     /// After a change of the object is committed.
     fn committed(&self, _core: &Core) {}
 }

@@ -2,13 +2,13 @@
 //!
 //! The table is immutable; a change makes a new one and swaps it, so that a request sees one table from start to end.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use xebec_api::kinds::{self, Kind};
 use xebec_api::resource::{GroupResource, ResourceDef, Version};
 use xebec_api::{FieldPath, Status};
-use xebec_store::{Key, Prefix};
+use xebec_store::{Key, Prefix, Revision};
 
 use super::strategy::{self, Strategy};
 
@@ -26,19 +26,31 @@ pub struct Row {
     pub strategy: &'static dyn Strategy,
     /// Whether a `CustomResourceDefinition` made the row.
     pub custom: bool,
+    /// The definition that made the row: its key and revision.
+    pub origin: Option<(Key, Revision)>,
     path: String,
 }
 
 impl Row {
-    /// A row that serves `def`.
+    /// A built-in row.
     #[must_use]
-    pub fn new(def: ResourceDef, custom: bool) -> Self {
+    pub fn built_in(def: ResourceDef) -> Self {
+        Self::new(def, None)
+    }
+
+    /// The row that a definition, at a key and revision, makes.
+    #[must_use]
+    pub fn custom(def: ResourceDef, origin: (Key, Revision)) -> Self {
+        Self::new(def, Some(origin))
+    }
+
+    fn new(def: ResourceDef, origin: Option<(Key, Revision)>) -> Self {
         let stored = def.storage_resource();
         let group = if stored.group.is_empty() { "core" } else { &stored.group };
         let path = format!("{ROOT}/{group}/{}", stored.resource);
         let kind = kinds::of(&def.group, &def.names.plural);
         let strategy = strategy::of(&def.group, &def.names.plural);
-        Self { def, kind, strategy, custom, path }
+        Self { def, kind, strategy, custom: origin.is_some(), origin, path }
     }
 
     /// The group, as in error messages.
@@ -121,34 +133,41 @@ impl Served {
 /// All resources at one time.
 #[derive(Debug, Default)]
 pub struct Table {
-    rows: BTreeMap<GroupResource, Arc<Row>>,
+    rows: Vec<Arc<Row>>,
+    index: HashMap<GroupResource, usize>,
 }
 
 impl Table {
+    fn of(rows: Vec<Arc<Row>>) -> Self {
+        let index = rows.iter().enumerate().map(|(at, row)| (row.def.group_resource(), at)).collect();
+        Self { rows, index }
+    }
+
     /// The table of the built-in resources.
     #[must_use]
     pub fn built_in() -> Self {
-        let rows = xebec_api::builtin::resources().into_iter().map(|def| Arc::new(Row::new(def, false)));
-        Self { rows: rows.map(|row| (row.def.group_resource(), row)).collect() }
+        Self::of(xebec_api::builtin::resources().into_iter().map(|def| Arc::new(Row::built_in(def))).collect())
     }
 
-    /// This table's built-in rows, with these custom ones.
+    /// This table's built-in rows, followed by these custom ones.
     #[must_use]
     pub fn with_custom(&self, custom: impl IntoIterator<Item = Arc<Row>>) -> Self {
-        let built_in = self.rows.values().filter(|row| !row.custom).cloned();
-        let rows = built_in.chain(custom).map(|row| (row.def.group_resource(), row)).collect();
-        Self { rows }
+        let built_in = self.rows.iter().filter(|row| !row.custom).cloned();
+        let mut custom: Vec<_> = custom.into_iter().collect();
+        custom.sort_by_key(|row| row.def.group_resource());
+        Self::of(built_in.chain(custom).collect())
     }
 
-    /// All rows, by group and name.
+    /// All rows: built-in groups in the order of discovery, then custom ones by group and name.
     pub fn rows(&self) -> impl Iterator<Item = &Arc<Row>> {
-        self.rows.values()
+        self.rows.iter()
     }
 
     /// The row of a resource.
     #[must_use]
     pub fn row(&self, group: &str, resource: &str) -> Option<&Arc<Row>> {
-        self.rows.get(&GroupResource { group: group.to_owned().into(), resource: resource.to_owned().into() })
+        let key = GroupResource { group: group.to_owned().into(), resource: resource.to_owned().into() };
+        self.index.get(&key).map(|at| &self.rows[*at])
     }
 
     /// What a path names.

@@ -81,6 +81,16 @@ enum Initial {
     ObjectsAndBookmark(Revision),
 }
 
+/// How a watch is given, and what ends it.
+pub struct How {
+    /// The form of the objects.
+    pub form: Form,
+    /// Ends the watch.
+    pub shutdown: CancellationToken,
+    /// Its place among the watches that may be open.
+    pub permit: OwnedSemaphorePermit,
+}
+
 /// Opens a watch on a namespace's objects, or with an empty namespace on all.
 ///
 /// # Errors
@@ -90,10 +100,9 @@ pub fn open(
     served: Served,
     namespace: &str,
     options: &ListOptions,
-    form: Form,
-    shutdown: CancellationToken,
-    permit: OwnedSemaphorePermit,
+    how: How,
 ) -> Result<Open, Status> {
+    let How { form, shutdown, permit } = how;
     let want = Want { labels: options.labels.clone(), fields: options.fields.clone() };
     check_fields(&served.row, &want)?;
     let scope = scope(&served, namespace, &want)?;
