@@ -15,6 +15,7 @@ pub mod map;
 pub mod path;
 pub mod resource;
 pub mod schema;
+pub mod table;
 pub mod value;
 
 pub use error::{Cause, Reason, Status};
