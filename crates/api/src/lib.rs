@@ -21,6 +21,7 @@ pub mod resource;
 pub mod schema;
 pub mod selector;
 pub mod structural;
+pub mod table;
 pub mod time;
 pub mod value;
 

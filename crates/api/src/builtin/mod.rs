@@ -16,6 +16,7 @@ pub use docs::Docs;
 use crate::generated::{resources::ROWS, schema};
 use crate::resource::{Names, ResourceDef, ScalePaths, Subresource, Text, Version};
 use crate::schema::{NodeId, Schema};
+use crate::table;
 use row::{Row, RowSubresource, RowVersion};
 
 static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
@@ -105,7 +106,7 @@ fn version(row: &'static Row, version: &'static RowVersion) -> Version {
         schema: schema(),
         root: NodeId(version.root),
         subresources: row.subresources.iter().map(subresource).collect(),
-        columns: Cow::Borrowed(&[]),
+        columns: Cow::Borrowed(table::builtin(row.group, row.plural).unwrap_or_default()),
         selectable: texts(row.selectable),
         deprecation: deprecation(row.group, row.plural).into(),
     }
