@@ -1,5 +1,7 @@
 //! Revisioned keys and bytes with transactions and watch.
 
+#[cfg(feature = "contract")]
+pub mod contract;
 mod embedded;
 mod event;
 mod frame;
@@ -16,7 +18,7 @@ mod store;
 mod txn;
 mod watch;
 
-pub use embedded::{DirectoryError, Embedded, EmbeddedOptions, LoadError, OpenError};
+pub use embedded::{DirectoryError, Embedded, EmbeddedOptions, JournalError, LoadError, OpenError};
 pub use event::{Event, EventKind};
 pub use frame::FrameError;
 pub use key::{Key, KeyError, Prefix};

@@ -22,6 +22,8 @@ pub struct Limits {
     pub history: HistoryLimits,
     /// Events kept for watchers, and watchers.
     pub watch: WatchLimits,
+    /// What the disk engine keeps in memory.
+    pub disk: DiskLimits,
 }
 
 /// Bounds of the write path. A caller beyond them waits.
@@ -84,5 +86,19 @@ impl Default for WatchLimits {
             batch_events: 256,
             watches: 65_536,
         }
+    }
+}
+
+/// Bounds of the embedded backend's disk engine.
+#[derive(Clone, Debug)]
+pub struct DiskLimits {
+    /// Bytes written before the engine moves them from memory and journal to a table. The engine holds up to twice
+    /// as much; of it, values that are still live cost nothing extra.
+    pub flush_bytes: usize,
+}
+
+impl Default for DiskLimits {
+    fn default() -> Self {
+        Self { flush_bytes: 16 * MIB }
     }
 }

@@ -239,8 +239,9 @@ pub enum CommitError {
     /// The transaction breaks a rule or a limit.
     #[error(transparent)]
     Invalid(#[from] TxnError),
-    /// The disk did not take it. It was not acknowledged and nobody has seen it; after a restart it may still turn
-    /// out to be there. Everything acknowledged before is safe, and reads go on.
+    /// The disk did not take it. It was not acknowledged and nobody has seen it; when the store goes on it is as if
+    /// it never was, only when the process dies before may it turn out to be there. Everything acknowledged is safe,
+    /// and reads go on.
     #[error("the store cannot write: {fault}")]
     Storage {
         /// What is known about the fault, and what to do.
@@ -262,15 +263,13 @@ pub enum StorageFault {
     /// No room, a quota or a file size limit. Writing resumes by itself.
     #[error("no space left for the data directory; free some, writing then resumes by itself")]
     OutOfSpace,
-    /// The engine stopped or a write failed. The store reopens its files and resumes when that succeeds.
-    #[error("the storage engine stopped; it is reopened on the next writes")]
+    /// The disk failed, or the engine's background work did, most often because the disk was full. The files are
+    /// opened again on later writes, at most once a second; writing resumes when that works.
+    #[error("the disk or the storage engine failed; check the disk, writing is tried again")]
     Engine,
     /// A value could not be encrypted. Nothing was written; other transactions are not affected.
     #[error("a value could not be encrypted")]
     Seal,
-    /// The disk did not confirm a write. Its caches cannot be trusted any more, so nothing is written over them.
-    #[error("the disk did not confirm a write; check the disk, then restart")]
-    Unconfirmed,
 }
 
 #[cfg(test)]

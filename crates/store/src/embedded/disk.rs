@@ -4,12 +4,9 @@
 //! `frame`), under `revision` the number of the newest commit, 8 bytes, little-endian. The engine is `fjall`: a
 //! journal, which is what a commit waits for, and tables that background work moves the journal's contents to.
 //!
-//! How the engine behaves on a failing disk, and what is done about it:
-//! - After any failed write it refuses every further one. A failed write is at most a torn batch at the journal's end,
-//!   which opening removes, or a whole batch that nobody was told of. So the files are opened again, and the keys of
-//!   the failed batch are written once more as they are in memory.
-//! - After a failed sync the kernel counts the lost pages as clean: the journal reads back what the disk does not
-//!   have. Nothing may be appended behind that, so the store stays read-only until it is restarted.
+//! After any failure the engine refuses every further write, whatever failed. Its files are then closed, the journal is
+//! cut behind the last acknowledged commit (see `journal`), and the files are opened again. So a failed commit leaves
+//! nothing behind, and it does not matter whether the kernel kept, lost or wrote the pages of a sync that failed.
 
 use std::error::Error;
 use std::io;
@@ -21,24 +18,26 @@ use fjall::config::{BlockSizePolicy, FilterPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use imbl::OrdMap;
 
+use super::journal::{self, JournalError};
 use super::stage::Changes;
 use crate::frame::{FrameError, HEADER_BYTES, Header};
+use crate::limits::DiskLimits;
 use crate::{Encryption, Key, KeyError, Record, Revision, SealError, Snapshot, StorageFault};
 
 const KEYSPACE: &str = "live";
-const REVISION: &[u8] = b"revision";
+/// The key of the newest commit's number; no record's key starts like that.
+pub(crate) const REVISION: &[u8] = b"revision";
 
 /// Reads come from memory; the engine's cache serves only its own compaction.
 const CACHE_BYTES: u64 = 1 << 20;
 const OPEN_FILES: usize = 16;
-/// How much is written before the engine is told to move it from memory to a table.
-const MEMTABLE_BYTES: usize = 16 << 20;
 /// Tables are only scanned, so blocks are large and filters absent.
 const BLOCK_BYTES: u32 = 16 << 10;
 
 pub(crate) struct Disk {
     path: PathBuf,
     encryption: Option<Encryption>,
+    limits: DiskLimits,
     /// None when the files could not be opened again after a failure.
     engine: Option<Engine>,
     /// Bytes written since the last flush began.
@@ -55,10 +54,8 @@ struct Engine {
 pub(crate) enum DiskError {
     #[error("the journal does not take the write")]
     Write(#[source] Arc<fjall::Error>),
-    #[error("the journal was not confirmed by the disk")]
-    Sync(#[source] Arc<fjall::Error>),
     #[error("the files do not open again")]
-    Reopen(#[source] Arc<fjall::Error>),
+    Reopen(#[source] Arc<LoadError>),
     #[error(transparent)]
     Seal(SealError),
 }
@@ -74,6 +71,9 @@ pub enum LoadError {
         /// Its error.
         source: fjall::Error,
     },
+    /// The journal is damaged, or cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// There is no revision, though the directory says that a store was made here.
     #[error("{path} holds no revision: files are missing; restore the directory from a backup")]
     NoRevision {
@@ -114,17 +114,19 @@ pub enum LoadError {
 
 impl Disk {
     /// Opens the files in `path`, or makes them.
-    pub(crate) fn open(path: PathBuf, encryption: Option<Encryption>) -> Result<Self, LoadError> {
-        match Engine::open(&path) {
-            Ok(engine) => Ok(Self { path, encryption, engine: Some(engine), unflushed: 0 }),
-            Err(source) => Err(LoadError::Engine { path, source }),
-        }
+    pub(crate) fn open(
+        path: PathBuf,
+        encryption: Option<Encryption>,
+        limits: DiskLimits,
+    ) -> Result<Self, LoadError> {
+        let engine = Some(Engine::open(&path)?);
+        Ok(Self { path, encryption, limits, engine, unflushed: 0 })
     }
 
     /// Writes a group of transactions that ends at `revision`, all or nothing; returns when it is durable.
     pub(crate) fn write(&mut self, changes: &Changes, revision: Revision) -> Result<(), DiskError> {
         let engine = self.engine.as_ref().expect("nothing is written before a failed store is open again");
-        let mut batch = engine.database.batch();
+        let mut batch = engine.database.batch().durability(Some(PersistMode::SyncData));
         let mut bytes = 0;
         for (key, record) in changes {
             let name = key.as_str().as_bytes();
@@ -142,7 +144,6 @@ impl Disk {
         }
         batch.insert(&engine.keyspace, REVISION, revision.get().to_le_bytes());
         batch.commit().map_err(|error| DiskError::Write(Arc::new(error)))?;
-        engine.database.persist(PersistMode::SyncData).map_err(|error| DiskError::Sync(Arc::new(error)))?;
         self.unflushed += bytes;
         Ok(())
     }
@@ -153,7 +154,7 @@ impl Disk {
     /// of these the worker waits for room in it forever.
     pub(crate) fn maintain(&mut self) {
         let Some(engine) = &self.engine else { return };
-        if self.unflushed < MEMTABLE_BYTES || engine.keyspace.sealed_memtable_count() > 0 {
+        if self.unflushed < self.limits.flush_bytes || engine.keyspace.sealed_memtable_count() > 0 {
             return;
         }
         match engine.keyspace.rotate_memtable() {
@@ -163,11 +164,13 @@ impl Disk {
         }
     }
 
-    /// Opens the files anew after a failure.
-    pub(crate) fn reopen(&mut self) -> Result<(), DiskError> {
-        // Closed before it is opened: the files are locked.
+    /// Opens the files anew after a failure, as they were at `acknowledged`, the newest revision that anybody knows.
+    pub(crate) fn reopen(&mut self, acknowledged: Revision) -> Result<(), DiskError> {
+        // Closed before it is opened: the files are locked, and closing may write.
         self.engine = None;
-        self.engine = Some(Engine::open(&self.path).map_err(DiskError::reopen)?);
+        let cut = journal::cut_after(&self.path, acknowledged).map_err(LoadError::Journal);
+        let engine = cut.and_then(|()| Engine::open(&self.path));
+        self.engine = Some(engine.map_err(|error| DiskError::Reopen(Arc::new(error)))?);
         self.unflushed = 0;
         Ok(())
     }
@@ -217,7 +220,12 @@ impl Disk {
 }
 
 impl Engine {
-    fn open(path: &Path) -> Result<Self, fjall::Error> {
+    fn open(path: &Path) -> Result<Self, LoadError> {
+        journal::mend(path)?;
+        Self::open_files(path).map_err(|source| LoadError::Engine { path: path.to_owned(), source })
+    }
+
+    fn open_files(path: &Path) -> Result<Self, fjall::Error> {
         let database = Database::builder(path)
             .cache_size(CACHE_BYTES)
             .max_cached_files(Some(OPEN_FILES))
@@ -234,29 +242,25 @@ impl Engine {
 }
 
 impl DiskError {
-    fn reopen(error: fjall::Error) -> Self {
-        Self::Reopen(Arc::new(error))
-    }
-
     /// What it means for the store.
     pub(crate) fn fault(&self) -> StorageFault {
-        match self {
-            Self::Seal(_) => StorageFault::Seal,
-            Self::Sync(_) => StorageFault::Unconfirmed,
-            Self::Write(error) | Self::Reopen(error) => match io_error(&**error).map(io::Error::kind) {
-                Some(
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge,
-                ) => StorageFault::OutOfSpace,
-                Some(_) | None => StorageFault::Engine,
-            },
+        if matches!(self, Self::Seal(_)) {
+            return StorageFault::Seal;
+        }
+        match io_error(self).map(io::Error::kind) {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge) => {
+                StorageFault::OutOfSpace
+            }
+            Some(_) | None => StorageFault::Engine,
         }
     }
 
     /// It in words: the system's where there are some.
     pub(crate) fn reason(&self) -> String {
-        match self.source().and_then(io_error) {
-            Some(error) => format!("{self}: {error}"),
-            None => self.source().map_or_else(|| self.to_string(), |source| format!("{self}: {source}")),
+        match (io_error(self), self.source()) {
+            (Some(error), _) => format!("{self}: {error}"),
+            (None, Some(source)) => format!("{self}: {source}"),
+            (None, None) => self.to_string(),
         }
     }
 }

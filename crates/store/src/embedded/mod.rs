@@ -5,6 +5,7 @@
 
 mod directory;
 mod disk;
+mod journal;
 mod stage;
 mod writer;
 
@@ -29,6 +30,7 @@ use crate::{
 
 pub use self::directory::DirectoryError;
 pub use self::disk::LoadError;
+pub use self::journal::JournalError;
 
 /// What a caller may choose.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +87,7 @@ impl Embedded {
         let EmbeddedOptions { limits, encryption } = options;
         let directory = Directory::acquire(directory)?;
         let contents = directory.inspect()?;
-        let mut disk = Disk::open(directory.data(), encryption)?;
+        let mut disk = Disk::open(directory.data(), encryption, limits.disk.clone())?;
         if contents == Contents::Fresh {
             let written = disk.write(&Changes::new(), Revision::FIRST);
             written.map_err(|error| OpenError::Create { reason: error.reason() })?;
@@ -114,7 +116,7 @@ impl Embedded {
         let units = u32::try_from(txn.bytes() / ROOM_UNIT + 1).expect("MAX_TXN_BYTES fits");
         let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| CommitError::Closed)?;
         let (answer, committed) = oneshot::channel();
-        let request = Request::Commit(Pending { txn, answer, _room: room });
+        let request = Request::Commit(Pending { txn, answer, room });
         queue.send(request).await.map_err(|_| CommitError::Closed)?;
         committed.await.unwrap_or(Err(CommitError::Unanswered))
     }

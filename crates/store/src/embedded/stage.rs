@@ -54,9 +54,9 @@ impl Stage {
         &self.changes
     }
 
-    /// What to publish, and what was written.
-    pub(crate) fn into_parts(self) -> (Vec<Step>, Changes) {
-        (self.steps, self.changes)
+    /// What to publish when it is written.
+    pub(crate) fn into_steps(self) -> Vec<Step> {
+        self.steps
     }
 
     fn check(&self, condition: &Condition) -> Result<(), Conflict> {
@@ -114,7 +114,8 @@ mod tests {
         stage.apply(&Txn::delete_at(key("/a"), at(11))).expect("delete");
         stage.apply(&Txn::create(key("/b"), value())).expect("create");
 
-        let (steps, changes) = stage.into_parts();
+        let changes = stage.changes().clone();
+        let steps = stage.into_steps();
         let revisions: Vec<_> = steps.iter().map(|step| step.revision().get()).collect();
         assert_eq!(revisions, [10, 11, 12, 13]);
         let found =

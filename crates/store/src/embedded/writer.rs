@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::disk::{Disk, DiskError};
-use super::stage::{Changes, Stage};
+use super::stage::Stage;
 use crate::limits::QueueLimits;
 use crate::live::Live;
 use crate::{CommitError, Committed, Health, StorageFault, Txn};
@@ -35,14 +35,12 @@ pub(crate) struct Pending {
     pub(crate) txn: Txn,
     pub(crate) answer: oneshot::Sender<Result<Committed, CommitError>>,
     /// Its place in the queue, given back when it is answered.
-    pub(crate) _room: OwnedSemaphorePermit,
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 /// Why nothing is written at present.
 struct Failure {
     error: DiskError,
-    /// What the disk may have of writes that failed.
-    suspects: Changes,
     retry_at: Instant,
 }
 
@@ -128,21 +126,22 @@ impl Writer {
         }
         let mut stage = Stage::new(self.live.snapshot());
         let mut rooms = Vec::with_capacity(group.len());
-        let decide = |Pending { txn, answer, _room }| {
-            rooms.push(_room);
+        let decide = |Pending { txn, answer, room }| {
+            rooms.push(room);
             (answer, stage.apply(&txn).map_err(CommitError::Conflict))
         };
         let answers: Vec<_> = group.into_iter().map(decide).collect();
         // A conflict, too, is answered only when what it conflicts with is durable.
-        if !stage.changes().is_empty()
-            && let Err(error) = self.disk.write(stage.changes(), stage.revision())
-        {
-            let (_, changes) = stage.into_parts();
-            self.fail(error.clone(), changes);
-            return refuse(answers.into_iter().map(|(answer, _)| answer), &error);
+        if !stage.changes().is_empty() {
+            match self.disk.write(stage.changes(), stage.revision()) {
+                Ok(()) => self.succeed(),
+                Err(error) => {
+                    self.fail(error.clone());
+                    return refuse(answers.into_iter().map(|(answer, _)| answer), &error);
+                }
+            }
         }
-        let (steps, changes) = stage.into_parts();
-        drop(changes);
+        let steps = stage.into_steps();
         let now = Instant::now();
         self.live.advance(&steps, now);
         for (answer, result) in answers {
@@ -153,54 +152,36 @@ impl Writer {
         self.disk.maintain();
     }
 
-    /// Makes the disk writable again after a failure, when that is possible.
+    /// Opens the files again after a failure, not too often. The next write shows whether that was enough.
     fn recover(&mut self) -> Result<(), DiskError> {
         let Some(failure) = &mut self.failure else { return Ok(()) };
         let now = Instant::now();
-        if failure.error.fault() == StorageFault::Unconfirmed || now < failure.retry_at {
+        if now < failure.retry_at {
             return Err(failure.error.clone());
         }
-        failure.retry_at = now + REOPEN_PAUSE;
-        let snapshot = self.live.snapshot();
-        for (key, record) in &mut failure.suspects {
-            *record = snapshot.get(key).cloned();
-        }
-        let repaired =
-            self.disk.reopen().and_then(|()| self.disk.write(&failure.suspects, snapshot.revision()));
-        match repaired {
-            Ok(()) => {
-                tracing::info!("the store writes again");
-                self.failure = None;
-                self.health.set(Health::Writable);
-                Ok(())
-            }
-            Err(error) => {
-                self.fail(error.clone(), Changes::new());
-                Err(error)
-            }
+        let acknowledged = self.live.snapshot().revision();
+        self.disk.reopen(acknowledged).inspect_err(|error| self.fail(error.clone()))
+    }
+
+    fn succeed(&mut self) {
+        if self.failure.take().is_some() {
+            tracing::info!("the store writes again");
+            self.health.set(Health::Writable);
         }
     }
 
-    /// Notes a failed write of `changes`.
-    fn fail(&mut self, error: DiskError, changes: Changes) {
+    fn fail(&mut self, error: DiskError) {
         let fault = error.fault();
         if fault == StorageFault::Seal {
             // Nothing reached the disk.
             return;
         }
         let reason = error.reason();
-        tracing::error!(%fault, reason, "the store stopped writing");
-        self.health.set(Health::ReadOnly { fault, reason });
-        match &mut self.failure {
-            Some(failure) => {
-                failure.error = error;
-                failure.suspects.extend(changes);
-            }
-            None => {
-                let retry_at = Instant::now() + REOPEN_PAUSE;
-                self.failure = Some(Failure { error, suspects: changes, retry_at });
-            }
+        if self.failure.is_none() {
+            tracing::error!(%fault, reason, "the store stopped writing");
         }
+        self.health.set(Health::ReadOnly { fault, reason });
+        self.failure = Some(Failure { error, retry_at: Instant::now() + REOPEN_PAUSE });
     }
 }
 
