@@ -7,6 +7,31 @@
 //! Objects come here decoded ([`crate::structural::decode`]) in the version named by the caller; `validate` sees them with
 //! defaults, in the storage version.
 
+mod admission;
+mod apps;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod cluster;
+mod config;
+mod coordination;
+mod devices;
+mod endpoints;
+mod extension;
+mod fill;
+mod flowcontrol;
+mod limits;
+mod networking;
+mod pod;
+mod policy;
+mod rbac;
+mod service;
+mod storage;
+mod volumes;
+
+#[cfg(test)]
+mod tests;
+
 use crate::error::Cause;
 use crate::meta::NameRule;
 use crate::{Value, names};
@@ -20,7 +45,8 @@ pub struct Kind {
     pub resource: &'static str,
     /// The rule that names follow.
     pub name: NameRule,
-    /// Whether `metadata.generation` counts changes of the specification.
+    /// Whether `metadata.generation` counts changes of the specification. It is counted before `prepare_update`, which may
+    /// find more to count.
     pub generation: bool,
     /// Whether an update may come without a resource version.
     pub unconditional_update: bool,
@@ -32,9 +58,10 @@ pub struct Kind {
     pub status_on_create: bool,
     /// Gives absent fields their defaults; the version of the object is the second argument.
     pub defaults: fn(&mut Value, &str),
-    /// Sets what a new object starts with, and drops what clients may not set.
+    /// Sets what a new object starts with, and drops what clients may not set. Called after the server dropped the status.
     pub prepare_create: fn(&mut Value),
-    /// Carries over from the old object (second) what an update may not touch.
+    /// Carries over from the old object (second) what an update may not touch. Called after the server put back the old
+    /// status, and not for updates of the status alone.
     pub prepare_update: fn(&mut Value, &Value),
     /// What is wrong with a new object.
     pub validate: fn(&Value) -> Vec<Cause>,
@@ -68,7 +95,80 @@ impl Kind {
 }
 
 /// All kinds that differ from custom resources, sorted by group and resource.
-const KINDS: &[Kind] = &[];
+const KINDS: &[Kind] = &[
+    bare("", "bindings"),
+    bare("", "componentstatuses"),
+    config::CONFIG_MAP,
+    endpoints::ENDPOINTS,
+    coordination::CORE_EVENT,
+    limits::LIMIT_RANGE,
+    cluster::NAMESPACE,
+    cluster::NODE,
+    volumes::PERSISTENT_VOLUME_CLAIM,
+    volumes::PERSISTENT_VOLUME,
+    pod::POD,
+    pod::POD_TEMPLATE,
+    apps::REPLICATION_CONTROLLER,
+    limits::RESOURCE_QUOTA,
+    config::SECRET,
+    config::SERVICE_ACCOUNT,
+    service::SERVICE,
+    admission::MUTATING_POLICY,
+    admission::MUTATING_POLICY_BINDING,
+    admission::MUTATING_WEBHOOKS,
+    admission::VALIDATING_POLICY,
+    admission::VALIDATING_POLICY_BINDING,
+    admission::VALIDATING_WEBHOOKS,
+    extension::CUSTOM_RESOURCE_DEFINITION,
+    extension::API_SERVICE,
+    apps::CONTROLLER_REVISION,
+    apps::DAEMON_SET,
+    apps::DEPLOYMENT,
+    apps::REPLICA_SET,
+    apps::STATEFUL_SET,
+    bare("authentication.k8s.io", "selfsubjectreviews"),
+    bare("authentication.k8s.io", "tokenreviews"),
+    bare("authorization.k8s.io", "localsubjectaccessreviews"),
+    bare("authorization.k8s.io", "selfsubjectaccessreviews"),
+    bare("authorization.k8s.io", "selfsubjectrulesreviews"),
+    bare("authorization.k8s.io", "subjectaccessreviews"),
+    autoscaling::HORIZONTAL_POD_AUTOSCALER,
+    batch::CRON_JOB,
+    batch::JOB,
+    certificates::SIGNING_REQUEST,
+    coordination::LEASE,
+    endpoints::ENDPOINT_SLICE,
+    coordination::EVENT,
+    flowcontrol::FLOW_SCHEMA,
+    flowcontrol::PRIORITY_LEVEL,
+    networking::INGRESS_CLASS,
+    networking::INGRESS,
+    networking::IP_ADDRESS,
+    networking::NETWORK_POLICY,
+    networking::SERVICE_CIDR,
+    policy::RUNTIME_CLASS,
+    policy::POD_DISRUPTION_BUDGET,
+    rbac::CLUSTER_ROLE_BINDING,
+    rbac::CLUSTER_ROLE,
+    rbac::ROLE_BINDING,
+    rbac::ROLE,
+    devices::DEVICE_CLASS,
+    devices::RESOURCE_CLAIM,
+    devices::RESOURCE_CLAIM_TEMPLATE,
+    devices::RESOURCE_SLICE,
+    policy::PRIORITY_CLASS,
+    storage::CSI_DRIVER,
+    storage::CSI_NODE,
+    storage::CSI_STORAGE_CAPACITY,
+    storage::STORAGE_CLASS,
+    storage::VOLUME_ATTACHMENT,
+    storage::VOLUME_ATTRIBUTES_CLASS,
+];
+
+/// A kind that is answered and never stored.
+const fn bare(group: &'static str, resource: &'static str) -> Kind {
+    Kind { group, resource, generation: false, ..Kind::DEFAULT }
+}
 
 /// The behaviour of a resource.
 #[must_use]
