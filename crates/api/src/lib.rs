@@ -8,6 +8,8 @@
 //! This crate never does IO, never reads a clock and never panics on input: callers pass time and randomness in.
 
 pub mod builtin;
+pub mod convert;
+pub mod crd;
 pub mod error;
 mod generated;
 pub mod json;

@@ -60,7 +60,9 @@ impl ServiceNetwork {
     #[must_use]
     pub fn contains(self, ip: IpAddr) -> bool {
         match ip {
-            IpAddr::V4(ip) => u32::from(ip).checked_sub(u32::from(self.base)).is_some_and(|n| n < self.size()),
+            IpAddr::V4(ip) => {
+                u32::from(ip).checked_sub(u32::from(self.base)).is_some_and(|n| n < self.size())
+            }
             IpAddr::V6(_) => false,
         }
     }

@@ -52,6 +52,8 @@ pub struct Core {
     pub random: Arc<dyn SecureRandom + Send + Sync>,
     /// What the operator chose.
     pub settings: Settings,
+    /// Connections and streams that outlive their request.
+    pub tasks: tokio_util::task::TaskTracker,
 }
 
 impl std::fmt::Debug for Core {

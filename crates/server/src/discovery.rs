@@ -67,7 +67,11 @@ pub(crate) fn tagged(incoming: &Incoming, document: Vec<u8>, content_type: &str)
         return Ok(Reply::Response(response));
     }
     let content_type = HeaderValue::from_str(content_type).map_err(Status::internal)?;
-    let headers = vec![(ETAG, etag), (http::header::CONTENT_TYPE, content_type), (http::header::VARY, HeaderValue::from_static("Accept"))];
+    let headers = vec![
+        (ETAG, etag),
+        (http::header::CONTENT_TYPE, content_type),
+        (http::header::VARY, HeaderValue::from_static("Accept")),
+    ];
     Ok(Reply::Prepared(document.into(), headers))
 }
 
@@ -84,10 +88,19 @@ pub fn document_hash(document: &[u8]) -> String {
 }
 
 fn paths(table: &crate::registry::Table) -> Value {
-    let mut paths: Vec<String> =
-        ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-            .map(str::to_owned)
-            .to_vec();
+    let mut paths: Vec<String> = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for (group, versions) in groups::groups(table).filter(|(group, _)| !group.is_empty()) {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
@@ -135,7 +148,8 @@ fn health(core: &Core, check: &[&str], incoming: &Incoming) -> Result<Reply, Sta
         xebec_store::Health::ReadOnly { reason, .. } => Err(reason),
         xebec_store::Health::Closed => Err("the store is shut down".to_owned()),
     };
-    let going = if incoming.shutdown.is_cancelled() { Err("the server is shutting down".to_owned()) } else { Ok(()) };
+    let going =
+        if incoming.shutdown.is_cancelled() { Err("the server is shutting down".to_owned()) } else { Ok(()) };
     let checks = [("ping", Ok(())), ("store", store), ("shutdown", going)];
     let wanted: Vec<_> = match check {
         [] => checks.iter().collect(),

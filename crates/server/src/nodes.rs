@@ -28,6 +28,8 @@ pub struct NoNodes;
 
 impl NodeConnector for NoNodes {
     fn connect<'a>(&'a self, name: &'a str) -> Connecting<'a> {
-        Box::pin(async move { Err(io::Error::new(io::ErrorKind::NotConnected, format!("node {name:?} is not known here"))) })
+        Box::pin(async move {
+            Err(io::Error::new(io::ErrorKind::NotConnected, format!("node {name:?} is not known here")))
+        })
     }
 }

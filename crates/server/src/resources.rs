@@ -20,7 +20,7 @@ use crate::{streams, subresources};
 
 /// Whether a request is a stream to a node or a service, which bounds for requests do not hold for.
 #[must_use]
-pub fn is_stream(target: &Target) -> bool {
+pub(crate) fn is_stream(target: &Target) -> bool {
     matches!(target.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
 }
 
@@ -28,7 +28,12 @@ pub fn is_stream(target: &Target) -> bool {
 ///
 /// # Errors
 /// The answer to a request that failed.
-pub async fn handle(core: &Core, incoming: &mut Incoming, verb: Verb, target: &Target) -> Result<Reply, Status> {
+pub(crate) async fn handle(
+    core: &Core,
+    incoming: &mut Incoming,
+    verb: Verb,
+    target: &Target,
+) -> Result<Reply, Status> {
     let served = core.table.get().served(&target.group, &target.version, &target.resource)?;
     check_scope(&served, verb, target)?;
     if !target.subresource.is_empty() {
@@ -107,7 +112,8 @@ fn open_watch(core: &Core, incoming: &Incoming, target: &Target, served: Served)
         });
     }
     let permit = incoming.watches.clone().try_acquire_owned().map_err(|_| {
-        let text = format!("{} watches are open, which is the limit; try again later", core.settings.max_watches);
+        let text =
+            format!("{} watches are open, which is the limit; try again later", core.settings.max_watches);
         Status::new(Reason::TooManyRequests, text)
     })?;
     let how = watch::How { form: incoming.accept.form, shutdown: incoming.shutdown.clone(), permit };
@@ -122,9 +128,15 @@ pub(crate) fn write_target<'a>(served: &'a Served, target: &'a Target, part: Par
     write::Target { served, namespace, name: &target.name, part }
 }
 
-async fn create(core: &Core, incoming: &mut Incoming, target: &Target, served: &Served) -> Result<Reply, Status> {
+async fn create(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: &Served,
+) -> Result<Reply, Status> {
     let object = read_object(incoming, served).await?;
-    let written = write::create(core, &incoming.context, write_target(served, target, Part::Main), object).await?;
+    let written =
+        write::create(core, &incoming.context, write_target(served, target, Part::Main), object).await?;
     Ok(Reply::Object(StatusCode::CREATED, written.bytes, served.clone()))
 }
 
@@ -140,7 +152,9 @@ async fn update(
     let mut replace = Replace::new(object.clone());
     match write::change(core, &incoming.context, about, &mut replace).await {
         Err(status)
-            if status.reason == Reason::NotFound && served.row.kind.create_on_update && part == Part::Main =>
+            if status.reason == Reason::NotFound
+                && served.row.kind.create_on_update
+                && part == Part::Main =>
         {
             let mut object = object;
             object.set(&["metadata", "name"], target.name.as_str());
@@ -162,14 +176,8 @@ async fn patch(
     let bytes = body::read(std::mem::take(incoming.request.body_mut())).await?;
     let mut patch = Patch::read(kind, &bytes, served, &incoming.context)?;
     let about = write_target(served, target, part);
-    match write::change(core, &incoming.context, about, &mut patch).await {
-        Err(status) if status.reason == Reason::NotFound && kind == PatchKind::Apply && part == Part::Main => {
-            let object = patch.new_object(&target.name)?;
-            let written = write::create(core, &incoming.context, about, object).await?;
-            Ok(Reply::Object(StatusCode::CREATED, written.bytes, served.clone()))
-        }
-        result => result.map(|written| Reply::Object(StatusCode::OK, written.bytes, served.clone())),
-    }
+    let written = write::change(core, &incoming.context, about, &mut patch).await?;
+    Ok(Reply::Object(StatusCode::OK, written.bytes, served.clone()))
 }
 
 async fn read_object(incoming: &mut Incoming, served: &Served) -> Result<Value, Status> {
@@ -190,7 +198,12 @@ pub(crate) async fn read_options(incoming: &mut Incoming) -> Result<delete::Opti
     delete::Options::read(body.as_ref(), &incoming.context)
 }
 
-async fn delete_one(core: &Core, incoming: &mut Incoming, target: &Target, served: &Served) -> Result<Reply, Status> {
+async fn delete_one(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: &Served,
+) -> Result<Reply, Status> {
     let options = read_options(incoming).await?;
     let about = write_target(served, target, Part::Main);
     match delete::delete(core, &incoming.context, about, &options).await? {

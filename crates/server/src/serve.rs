@@ -105,7 +105,8 @@ impl ApiService {
         let now = core.clock.now();
         let user = self.authenticate(peer, request.headers())?;
         authorize(core, &user, &request, &route)?;
-        let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let agent =
+            request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let context = Context::new(user, now, query, agent);
         let incoming = Incoming {
             request,
@@ -139,7 +140,10 @@ impl ApiService {
         }
     }
 
-    async fn within_deadline(&self, work: impl Future<Output = Result<Reply, Status>>) -> Result<Reply, Status> {
+    async fn within_deadline(
+        &self,
+        work: impl Future<Output = Result<Reply, Status>>,
+    ) -> Result<Reply, Status> {
         let limit = self.inner.core.settings.request_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let text = format!("request did not complete within {} seconds", limit.as_secs());
@@ -161,7 +165,9 @@ impl ApiService {
         let wait = self.inner.core.settings.request_timeout / 4;
         match tokio::time::timeout(wait, bound.acquire()).await {
             Ok(Ok(permit)) => Ok(Some(permit)),
-            _ => Err(Status::new(Reason::TooManyRequests, "too many requests are under way, try again later")),
+            _ => {
+                Err(Status::new(Reason::TooManyRequests, "too many requests are under way, try again later"))
+            }
         }
     }
 
@@ -175,17 +181,22 @@ impl ApiService {
             Peer::Plain => {}
         }
         let Some(header) = headers.get(AUTHORIZATION) else { return Ok(Arc::new(User::anonymous())) };
-        let token = header.to_str().ok().and_then(|h| h.strip_prefix("Bearer ").or_else(|| h.strip_prefix("bearer ")));
+        let token = header
+            .to_str()
+            .ok()
+            .and_then(|h| h.strip_prefix("Bearer ").or_else(|| h.strip_prefix("bearer ")));
         let token = token.ok_or_else(Status::unauthorized)?.trim();
         if token.len() > token::MAX_TOKEN {
             return Err(Status::unauthorized());
         }
         let core = &self.inner.core;
         let audiences = [core.settings.issuer.clone()];
-        crate::auth::accounts::identify(core, token, &audiences).map(|(user, _)| Arc::new(user)).map_err(|error| {
-            tracing::debug!(%error, "bearer token rejected");
-            Status::unauthorized()
-        })
+        crate::auth::accounts::identify(core, token, &audiences).map(|(user, _)| Arc::new(user)).map_err(
+            |error| {
+                tracing::debug!(%error, "bearer token rejected");
+                Status::unauthorized()
+            },
+        )
     }
 }
 

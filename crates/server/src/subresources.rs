@@ -22,7 +22,7 @@ use crate::serve::{Incoming, content_type};
 ///
 /// # Errors
 /// The answer to a request that failed.
-pub async fn handle(
+pub(crate) async fn handle(
     core: &Core,
     incoming: &mut Incoming,
     verb: Verb,
@@ -109,14 +109,14 @@ fn to_scale(object: &Value, paths: &ScalePaths) -> Value {
     scale
 }
 
-enum Wanted {
+enum Wanted<'a> {
     Scale(Value),
-    Patch(Box<Patch>),
+    Patch(Box<Patch<'a>>),
 }
 
 struct Rescale<'a> {
     paths: &'a ScalePaths,
-    wanted: Wanted,
+    wanted: Wanted<'a>,
 }
 
 impl Change for Rescale<'_> {
@@ -150,7 +150,12 @@ const MIN_TOKEN_SECONDS: i64 = 600;
 const MAX_TOKEN_SECONDS: i64 = 1 << 32;
 
 /// POST of a `TokenRequest` (authentication.k8s.io/v1).
-async fn token(core: &Core, incoming: &mut Incoming, target: &Target, served: &Served) -> Result<Reply, Status> {
+async fn token(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: &Served,
+) -> Result<Reply, Status> {
     let mut request = read_kind(incoming, "authentication.k8s.io", "v1", "TokenRequest").await?;
     let snapshot = core.store.snapshot();
     let record = read::find(&snapshot, &served.row, &target.namespace, &target.name)?;
@@ -167,8 +172,12 @@ async fn token(core: &Core, incoming: &mut Incoming, target: &Target, served: &S
         let cause = Cause::invalid(path, seconds, detail);
         return Err(Status::invalid(&target.group, "TokenRequest", "", vec![cause]));
     }
-    let mut audiences: Vec<String> =
-        request.array_at(&["spec", "audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut audiences: Vec<String> = request
+        .array_at(&["spec", "audiences"])
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     if audiences.is_empty() {
         audiences.push(core.settings.issuer.clone());
     }
@@ -216,16 +225,26 @@ fn bound_object(core: &Core, target: &Target, request: &Value) -> Result<Binding
     let object = convert::stored_object(read::find(&snapshot, row, namespace, text("name"))?)?;
     let uid = meta::uid(&object);
     if !text("uid").is_empty() && text("uid") != uid {
-        let why = format!("the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated", text("uid"));
+        let why = format!(
+            "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+            text("uid")
+        );
         return Err(Status::conflict("", resource, text("name"), why));
     }
     if kind == BoundKind::Pod && object.str_at(&["spec", "serviceAccountName"]) != Some(&target.name) {
-        let text = format!("cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.", target.name);
+        let text = format!(
+            "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+            target.name
+        );
         return Err(Status::bad_request(text));
     }
-    let node = (kind == BoundKind::Pod).then(|| object.str_at(&["spec", "nodeName"])).flatten().filter(|n| !n.is_empty());
+    let node = (kind == BoundKind::Pod)
+        .then(|| object.str_at(&["spec", "nodeName"]))
+        .flatten()
+        .filter(|n| !n.is_empty());
     let node = node.map(|name| {
-        let record = table.row("", "nodes").and_then(|row| read::find(&snapshot, row, "", name).ok().cloned());
+        let record =
+            table.row("", "nodes").and_then(|row| read::find(&snapshot, row, "", name).ok().cloned());
         let uid = record.and_then(|r| convert::stored_object(&r).ok()).map(|n| meta::uid(&n).to_owned());
         (name.to_owned(), uid.unwrap_or_default())
     });

@@ -32,6 +32,8 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use crate::error::Cause;
 use crate::meta::NameRule;
 use crate::{Value, names};
@@ -71,6 +73,12 @@ pub struct Kind {
     pub validate_status: fn(&Value, &Value) -> Vec<Cause>,
     /// What the client should be warned of: the object, and the old one on updates.
     pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({}/{})", self.group, self.resource)
+    }
 }
 
 impl Kind {

@@ -26,7 +26,9 @@ pub(super) fn mutate(
         }
         Operation::Update => {
             for field in ["priority", "preemptionPolicy"] {
-                if let (None, Some(value)) = (object.at(&["spec", field]), old.and_then(|o| o.at(&["spec", field]))) {
+                if let (None, Some(value)) =
+                    (object.at(&["spec", field]), old.and_then(|o| o.at(&["spec", field])))
+                {
                     object.set(&["spec", field], value.clone());
                 }
             }
@@ -44,9 +46,11 @@ fn set_priority(core: &Core, pod: &mut Value) -> Result<(), Status> {
     };
     let value = class.as_ref().and_then(|c| c.i64_at(&["value"])).unwrap_or(0);
     if pod.i64_at(&["spec", "priority"]).is_some_and(|p| p != value) {
-        let why = format!("the integer value of priority ({}) must not be provided in pod spec; priority admission \
+        let why = format!(
+            "the integer value of priority ({}) must not be provided in pod spec; priority admission \
                            controller computed {value} from the given PriorityClass name",
-                          pod.i64_at(&["spec", "priority"]).unwrap_or(0));
+            pod.i64_at(&["spec", "priority"]).unwrap_or(0)
+        );
         return Err(Status::forbidden("", "pods", xebec_api::meta::name(pod), why));
     }
     pod.set(&["spec", "priority"], value);

@@ -23,7 +23,10 @@ pub(super) fn check(core: &Core, attributes: &Attributes<'_>) -> Result<(), Stat
     let namespace = convert::stored_object(record)?;
     // Reviews are no objects: they may be asked for while a namespace goes.
     if meta::is_deleting(&namespace) && row.def.verbs.has(xebec_api::resource::Verbs::DELETE) {
-        let why = format!("unable to create new content in namespace {} because it is being terminated", target.namespace);
+        let why = format!(
+            "unable to create new content in namespace {} because it is being terminated",
+            target.namespace
+        );
         let mut status = Status::forbidden(row.group(), row.resource(), target.name, why);
         if let Some(details) = &mut status.details {
             let path = xebec_api::FieldPath::new("metadata.namespace");
@@ -37,7 +40,10 @@ pub(super) fn check(core: &Core, attributes: &Attributes<'_>) -> Result<(), Stat
 /// Some namespaces stay.
 pub(super) fn protect(attributes: &Attributes<'_>) -> Result<(), Status> {
     let name = attributes.target.name;
-    if attributes.operation == Operation::Delete && attributes.is("", "namespaces") && IMMORTAL.contains(&name) {
+    if attributes.operation == Operation::Delete
+        && attributes.is("", "namespaces")
+        && IMMORTAL.contains(&name)
+    {
         return Err(Status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
     }
     Ok(())

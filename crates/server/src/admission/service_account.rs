@@ -19,7 +19,9 @@ pub(super) fn mutate(
     pod: &mut Value,
     _old: Option<&Value>,
 ) -> Result<(), Status> {
-    if attributes.operation != Operation::Create || !attributes.is("", "pods") || meta::annotation(pod, MIRROR).is_some()
+    if attributes.operation != Operation::Create
+        || !attributes.is("", "pods")
+        || meta::annotation(pod, MIRROR).is_some()
     {
         return Ok(());
     }
@@ -67,9 +69,8 @@ fn account(core: &Core, namespace: &str, name: &str, pod: &Value) -> Result<Valu
     let row = table.row("", "serviceaccounts").ok_or_else(Status::no_such_path)?;
     let snapshot = core.store.snapshot();
     let record = read::find(&snapshot, row, namespace, name).map_err(|_| {
-        let why = format!(
-            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-        );
+        let why =
+            format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         Status::forbidden("", "pods", meta::name(pod), why)
     })?;
     convert::stored_object(record)

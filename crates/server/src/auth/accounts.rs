@@ -61,7 +61,8 @@ fn check(kind: &'static str, name: &str, uid: &str, object: Option<&Value>) -> R
 
 fn user(claims: &Claims) -> User {
     let name = format!("system:serviceaccount:{}:{}", claims.namespace, claims.name);
-    let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{}", claims.namespace)];
+    let groups =
+        ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{}", claims.namespace)];
     let mut extra = BTreeMap::new();
     let mut fact = |name: &str, value: &str| {
         extra.insert(format!("authentication.kubernetes.io/{name}"), vec![value.to_owned()]);

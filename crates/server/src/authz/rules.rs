@@ -35,7 +35,12 @@ impl Rule {
     #[must_use]
     pub fn on(verbs: &str, group: &str, resources: &str) -> Self {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
-        Self { verbs: words(verbs), groups: vec![group.into()], resources: words(resources), ..Self::default() }
+        Self {
+            verbs: words(verbs),
+            groups: vec![group.into()],
+            resources: words(resources),
+            ..Self::default()
+        }
     }
 
     /// A rule on paths that may be read.

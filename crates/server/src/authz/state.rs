@@ -71,7 +71,11 @@ impl State {
     }
 
     /// The rules that hold for a user in a namespace; with an empty one, in the cluster.
-    pub(super) fn rules_for<'a>(&'a self, user: &'a User, namespace: &'a str) -> impl Iterator<Item = &'a Rule> {
+    pub(super) fn rules_for<'a>(
+        &'a self,
+        user: &'a User,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Rule> {
         let user_subject = Subject::User(user.name.clone());
         let groups = user.groups.iter().map(|g| Subject::Group(g.clone()));
         std::iter::once(user_subject)

@@ -9,7 +9,8 @@ use xebec_api::{Status, Value, json, object};
 use crate::registry::{Row, Table};
 
 /// The content type of aggregated discovery.
-pub(super) const AGGREGATED_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+pub(super) const AGGREGATED_TYPE: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Whether the client prefers everything at once.
 pub(super) fn wants_aggregated(headers: &HeaderMap) -> bool {
@@ -76,7 +77,8 @@ pub(super) fn list(table: &Table) -> Value {
 
 /// `APIGroup`.
 pub(super) fn group(table: &Table, name: &str) -> Result<Value, Status> {
-    let (group, versions) = groups(table).find(|(group, _)| group == name).ok_or_else(Status::no_such_path)?;
+    let (group, versions) =
+        groups(table).find(|(group, _)| group == name).ok_or_else(Status::no_such_path)?;
     let mut value = group_value(&group, &versions);
     value.set(&["kind"], "APIGroup");
     value.set(&["apiVersion"], "v1");
@@ -84,7 +86,11 @@ pub(super) fn group(table: &Table, name: &str) -> Result<Value, Status> {
 }
 
 /// The rows of a group that are served in a version.
-fn served<'a>(table: &'a Table, group: &'a str, version: &'a str) -> impl Iterator<Item = (&'a Row, &'a Version)> {
+fn served<'a>(
+    table: &'a Table,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = (&'a Row, &'a Version)> {
     let rows = table.rows().filter(move |row| row.group() == group);
     rows.filter_map(move |row| Some((row.as_ref(), row.def.served(version)?)))
 }
@@ -101,7 +107,9 @@ pub(super) fn resources(table: &Table, group: &str, version: &str) -> Result<Val
     }
     entries.sort_by(|a, b| a.str_at(&["name"]).cmp(&b.str_at(&["name"])));
     let group_version = group_version(group, version);
-    Ok(object!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": (group_version), "resources": (entries)}))
+    Ok(
+        object!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": (group_version), "resources": (entries)}),
+    )
 }
 
 fn texts(items: &[xebec_api::resource::Text]) -> Vec<&str> {
@@ -153,7 +161,8 @@ fn subresource(row: &Row, sub: &Subresource) -> Value {
 /// `APIGroupDiscoveryList`: the core group, or all others.
 pub(super) fn aggregated(table: &Table, core: bool) -> Vec<u8> {
     let chosen = groups(table).filter(|(group, _)| group.is_empty() == core);
-    let items: Vec<Value> = chosen.map(|(group, versions)| aggregated_group(table, &group, &versions)).collect();
+    let items: Vec<Value> =
+        chosen.map(|(group, versions)| aggregated_group(table, &group, &versions)).collect();
     json::to_vec(&object!({
         "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": (items)
     }))
@@ -168,7 +177,11 @@ fn aggregated_group(table: &Table, group: &str, versions: &[String]) -> Value {
             object!({"version": (version.as_str()), "resources": (resources), "freshness": "Current"})
         })
         .collect();
-    let metadata = if group.is_empty() { object!({"creationTimestamp": null}) } else { object!({"name": group, "creationTimestamp": null}) };
+    let metadata = if group.is_empty() {
+        object!({"creationTimestamp": null})
+    } else {
+        object!({"name": group, "creationTimestamp": null})
+    };
     object!({"metadata": (metadata), "versions": (versions)})
 }
 
@@ -187,7 +200,8 @@ fn aggregated_resource(row: &Row, version: &Version) -> Value {
         out.set(&["categories"], texts(&names.categories));
     }
     if !version.subresources.is_empty() {
-        let subs: Vec<Value> = version.subresources.iter().map(|s| aggregated_subresource(row, version, s)).collect();
+        let subs: Vec<Value> =
+            version.subresources.iter().map(|s| aggregated_subresource(row, version, s)).collect();
         out.set(&["subresources"], subs);
     }
     out
@@ -228,6 +242,9 @@ mod tests {
         check(&format!("{aggregated};profile=nopeer,{aggregated},application/json"), true);
         check("application/json", false);
         check(&format!("application/json,{aggregated}"), false);
-        check("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json", false);
+        check(
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json",
+            false,
+        );
     }
 }

@@ -107,7 +107,10 @@ mod tests {
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
             Some((Form::Table, Encoding::Json)),
         );
-        check("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some((Form::Whole, Encoding::Json)));
+        check(
+            "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+            Some((Form::Whole, Encoding::Json)),
+        );
         check(
             "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
             Some((Form::Metadata, Encoding::Json)),

@@ -52,7 +52,12 @@ pub fn tls_config(service: &ApiService, credential: &Credential) -> Result<Arc<S
 }
 
 /// Serves connections until `shutdown` is cancelled, then lets requests under way end.
-pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, service: ApiService, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    service: ApiService,
+    shutdown: CancellationToken,
+) {
     let acceptor = TlsAcceptor::from(tls);
     let bound = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();

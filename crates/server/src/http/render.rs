@@ -6,8 +6,8 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use xebec_api::time::Timestamp;
-use xebec_api::{Map, Status, Value, json, object, table};
+use xebec_api::table::{self, Moment, Renderer};
+use xebec_api::{Map, Status, Value, json, object};
 use xebec_store::Record;
 
 use super::accept::Form;
@@ -49,27 +49,31 @@ pub fn bookmark(object: Value, form: Form) -> Value {
     }
 }
 
-fn now() -> Timestamp {
-    Timestamp::from_system(std::time::SystemTime::now())
+fn now() -> Moment {
+    std::time::SystemTime::now().into()
 }
 
 fn metadata_only(mut object: Value) -> Value {
-    let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_else(Value::object);
+    let metadata = object.get_mut("metadata").map_or_else(Value::object, Value::take);
     object!({"apiVersion": META_V1, "kind": "PartialObjectMetadata", "metadata": (metadata)})
 }
 
-fn table_of(objects: Vec<Value>, served: &Served, now: Timestamp) -> Value {
-    let version = served.version();
-    let rows: Vec<Value> = objects
-        .into_iter()
-        .map(|object| {
-            let cells = table::cells(version, &object, now);
-            object!({"cells": (cells), "object": (metadata_only(object))})
-        })
-        .collect();
+fn table_of(objects: Vec<Value>, served: &Served, now: Moment) -> Value {
+    let renderer = Renderer::new(&served.version().columns);
+    let (group, kind) = (served.row.group(), served.row.kind_name());
+    let row = |object: Value| {
+        let mut row = object!({"cells": (renderer.cells(&object, now))});
+        let conditions = table::row_conditions(group, kind, &object);
+        if !conditions.is_empty() {
+            row.set(&["conditions"], conditions);
+        }
+        row.set(&["object"], metadata_only(object));
+        row
+    };
+    let rows: Vec<Value> = objects.into_iter().map(row).collect();
     object!({
         "apiVersion": META_V1, "kind": "Table", "metadata": {},
-        "columnDefinitions": (table::column_definitions(version)),
+        "columnDefinitions": (renderer.definitions()),
         "rows": (rows)
     })
 }

@@ -72,9 +72,11 @@ pub fn failure(status: &Status, accept: Accept) -> Response<ReplyBody> {
 pub fn respond(reply: Reply, accept: Accept) -> Result<Response<ReplyBody>, Status> {
     match reply {
         Reply::Object(code, bytes, served) => respond_object(code, bytes, &served, accept),
-        Reply::List(page, served) if accept == Accept::default() && served.is_stored() => {
-            Ok(response(StatusCode::OK, Encoding::Json.content_type(), ListBody::new(page, &served).boxed_unsync()))
-        }
+        Reply::List(page, served) if accept == Accept::default() && served.is_stored() => Ok(response(
+            StatusCode::OK,
+            Encoding::Json.content_type(),
+            ListBody::new(page, &served).boxed_unsync(),
+        )),
         Reply::List(page, served) => {
             let list = render::page(&page, accept.form, &served)?;
             Ok(document(StatusCode::OK, &list, accept.encoding))
@@ -83,7 +85,9 @@ pub fn respond(reply: Reply, accept: Accept) -> Result<Response<ReplyBody>, Stat
         Reply::Text(code, text) => Ok(response(code, "text/plain; charset=utf-8", full(text))),
         Reply::Prepared(bytes, headers) => {
             let mut response = response(StatusCode::OK, Encoding::Json.content_type(), full(bytes));
-            response.headers_mut().extend(headers);
+            for (name, value) in headers {
+                response.headers_mut().insert(name, value);
+            }
             Ok(response)
         }
         Reply::Watch(open) => {

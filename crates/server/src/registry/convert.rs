@@ -29,7 +29,11 @@ pub fn stored_object(record: &Record) -> Result<Value, Status> {
 /// # Errors
 /// As [`object`].
 pub fn bytes(record: &Record, served: &Served) -> Result<Bytes, Status> {
-    if served.is_stored() { Ok(record.bytes()) } else { object(record, served).map(|o| json::to_vec(&o).into()) }
+    if served.is_stored() {
+        Ok(record.bytes())
+    } else {
+        object(record, served).map(|o| json::to_vec(&o).into())
+    }
 }
 
 /// A stored object in the version served.

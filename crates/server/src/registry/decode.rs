@@ -40,7 +40,12 @@ impl<'a> Expected<'a> {
 /// # Errors
 /// 400: no such document, another kind, a field of the wrong type, or under strict validation an unknown or duplicate
 /// field. 422: a custom resource's field of the wrong type.
-pub fn body(bytes: &[u8], format: Format, expected: &Expected<'_>, context: &Context) -> Result<Value, Status> {
+pub fn body(
+    bytes: &[u8],
+    format: Format,
+    expected: &Expected<'_>,
+    context: &Context,
+) -> Result<Value, Status> {
     let parsed = format.parse(bytes)?;
     let duplicates = parsed.duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
     tree(parsed.value, duplicates, expected, context)

@@ -69,8 +69,11 @@ impl Options {
             }
             (Some(other), None) => {
                 let path = xebec_api::FieldPath::new("propagationPolicy");
-                let cause =
-                    xebec_api::Cause::not_supported(path, other, &["Foreground", "Background", "Orphan", "nil"]);
+                let cause = xebec_api::Cause::not_supported(
+                    path,
+                    other,
+                    &["Foreground", "Background", "Orphan", "nil"],
+                );
                 return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
             }
         };
@@ -89,7 +92,8 @@ impl Options {
 
     fn check(&self, object: &Value, row: &Row) -> Result<(), Status> {
         let conflict = |what: &str, want: &str, have: &str| {
-            let why = format!("Precondition failed: {what} in precondition: {want}, {what} in object meta: {have}");
+            let why =
+                format!("Precondition failed: {what} in precondition: {want}, {what} in object meta: {have}");
             Err(Status::conflict(row.group(), row.resource(), meta::name(object), why))
         };
         match (&self.uid, &self.resource_version) {
@@ -205,7 +209,8 @@ fn set_propagation(object: &mut Value, row: &Row, options: &Options) {
         Propagation::Foreground => Some(meta::FOREGROUND_FINALIZER),
         Propagation::Background => None,
     };
-    let others = meta::finalizers(object).filter(|f| *f != meta::ORPHAN_FINALIZER && *f != meta::FOREGROUND_FINALIZER);
+    let others =
+        meta::finalizers(object).filter(|f| *f != meta::ORPHAN_FINALIZER && *f != meta::FOREGROUND_FINALIZER);
     let all: Vec<&str> = others.chain(finalizer).collect();
     let all = Value::from(all);
     if all.as_array().is_some_and(<[_]>::is_empty) {

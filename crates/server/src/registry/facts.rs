@@ -65,6 +65,7 @@ impl Want {
             return true;
         }
         let facts: &Facts = record.memo(|record| Facts::read(record, row));
-        self.labels.matches_labels(facts.labels.as_ref()) && self.fields.matches(|path| facts.field(path, row))
+        self.labels.matches_labels(facts.labels.as_ref())
+            && self.fields.matches(|path| facts.field(path, row))
     }
 }

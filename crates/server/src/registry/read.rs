@@ -28,7 +28,12 @@ pub fn get(core: &Core, served: &Served, namespace: &str, name: &str, at: At) ->
 ///
 /// # Errors
 /// 404.
-pub fn find<'a>(snapshot: &'a Snapshot, row: &Row, namespace: &str, name: &str) -> Result<&'a Arc<Record>, Status> {
+pub fn find<'a>(
+    snapshot: &'a Snapshot,
+    row: &Row,
+    namespace: &str,
+    name: &str,
+) -> Result<&'a Arc<Record>, Status> {
     let key = row.key(namespace, name)?;
     snapshot.get(&key).ok_or_else(|| Status::not_found(row.group(), row.resource(), name))
 }
@@ -103,7 +108,9 @@ pub fn list(core: &Core, row: &Row, namespace: &str, options: &ListOptions) -> R
         snapshot.range(&prefix, last.as_ref()).count()
     });
     let continue_token = match records.last() {
-        Some(last) if more => Token { revision: snapshot.revision(), after: last.key().as_str().to_owned() }.encode(),
+        Some(last) if more => {
+            Token { revision: snapshot.revision(), after: last.key().as_str().to_owned() }.encode()
+        }
         _ => String::new(),
     };
     Ok(Page { records, revision: snapshot.revision(), continue_token, remaining })

@@ -95,7 +95,8 @@ impl Row {
             format!("{}/{namespace}/", self.path)
         };
         Prefix::new(path).map_err(|_| {
-            let cause = xebec_api::Cause::invalid(FieldPath::new("metadata.namespace"), namespace, "not a namespace");
+            let cause =
+                xebec_api::Cause::invalid(FieldPath::new("metadata.namespace"), namespace, "not a namespace");
             Status::invalid(self.group(), self.kind_name(), "", vec![cause])
         })
     }
@@ -146,7 +147,9 @@ impl Table {
     /// The table of the built-in resources.
     #[must_use]
     pub fn built_in() -> Self {
-        Self::of(xebec_api::builtin::resources().into_iter().map(|def| Arc::new(Row::built_in(def))).collect())
+        Self::of(
+            xebec_api::builtin::resources().into_iter().map(|def| Arc::new(Row::built_in(def))).collect(),
+        )
     }
 
     /// This table's built-in rows, followed by these custom ones.

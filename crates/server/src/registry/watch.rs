@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use xebec_api::{Status, Value, json, object};
 use xebec_store::{Event, EventKind, Record, Revision, Scope, Watch, WatchError};
 
+use super::convert;
 use super::facts::Want;
 use super::read::{check_fields, stale};
 use super::table::Served;
-use super::convert;
 use crate::core::Core;
 use crate::http::accept::Form;
 use crate::http::query::{At, ListOptions};
@@ -132,9 +132,12 @@ pub fn open(
 /// One object when the selector names one, else the collection.
 fn scope(served: &Served, namespace: &str, want: &Want) -> Result<Scope, Status> {
     let row = &served.row;
-    let namespace = if namespace.is_empty() { want.fields.exact("metadata.namespace").unwrap_or("") } else { namespace };
+    let namespace =
+        if namespace.is_empty() { want.fields.exact("metadata.namespace").unwrap_or("") } else { namespace };
     match want.fields.exact("metadata.name") {
-        Some(name) if !row.def.is_namespaced() || !namespace.is_empty() => Ok(Scope::Key(row.key(namespace, name)?)),
+        Some(name) if !row.def.is_namespaced() || !namespace.is_empty() => {
+            Ok(Scope::Key(row.key(namespace, name)?))
+        }
         _ => Ok(Scope::Prefix(row.prefix(namespace)?)),
     }
 }
@@ -206,7 +209,8 @@ impl Open {
         }
         if self.pending.is_empty() {
             self.pending.shrink_to_fit();
-            if let Initial::ObjectsAndBookmark(revision) = std::mem::replace(&mut self.initial, Initial::None) {
+            if let Initial::ObjectsAndBookmark(revision) = std::mem::replace(&mut self.initial, Initial::None)
+            {
                 out.extend_from_slice(&self.bookmark(revision, true));
             }
         }
@@ -227,7 +231,9 @@ impl Open {
             self.write_departure(event, out);
         } else if self.form == Form::Whole && self.served.is_stored() {
             let wire: &Wire = event.memo(|_| Wire::default());
-            out.extend_from_slice(wire.0[change as usize].get_or_init(|| encode(change, event.record().as_slice())));
+            out.extend_from_slice(
+                wire.0[change as usize].get_or_init(|| encode(change, event.record().as_slice())),
+            );
         } else {
             self.write_record(change, event.record(), out);
         }

@@ -73,7 +73,12 @@ pub struct Written {
 ///
 /// # Errors
 /// 409 if the name is taken; 422 if it is invalid; whatever admission says.
-pub async fn create(core: &Core, context: &Context, target: Target<'_>, object: Value) -> Result<Written, Status> {
+pub async fn create(
+    core: &Core,
+    context: &Context,
+    target: Target<'_>,
+    object: Value,
+) -> Result<Written, Status> {
     let served = target.served;
     let generate = meta::name(&object).is_empty();
     let mut object = object;
@@ -94,7 +99,8 @@ pub async fn create(core: &Core, context: &Context, target: Target<'_>, object: 
         admission::validate(core, &attributes, &object, None).await?;
         warn(context, served, &object, None);
         let key = served.row.key(meta::namespace(&object), meta::name(&object))?;
-        let taken = || Status::already_exists(served.row.group(), served.row.resource(), meta::name(&object));
+        let name = meta::name(&object).to_owned();
+        let taken = || Status::already_exists(served.row.group(), served.row.resource(), &name);
         if write.snapshot.get(&key).is_some() {
             if generate {
                 continue;
@@ -107,7 +113,9 @@ pub async fn create(core: &Core, context: &Context, target: Target<'_>, object: 
         let txn = write.txn.when(Condition::Absent(key.clone())).put(key.clone(), stored(&mut object));
         match core.store.commit(txn).await {
             Ok(committed) => return finish(core, served, &committed.events, &key, true),
-            Err(CommitError::Conflict(conflict)) if conflict.key == key && !generate => return Err(taken()),
+            Err(CommitError::Conflict(conflict)) if *conflict.expected.key() == key && !generate => {
+                return Err(taken());
+            }
             Err(CommitError::Conflict(_)) => {}
             Err(error) => return Err(commit_status(&error)),
         }
@@ -240,11 +248,16 @@ fn check_version(change: &dyn Change, new: &Value, old: &Value, target: Target<'
     let expected = change.expects(new);
     let uid = meta::uid(new);
     if !uid.is_empty() && uid != meta::uid(old) {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta::uid(old));
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta::uid(old)
+        );
         return Err(Status::conflict(row.group(), row.resource(), target.name, why));
     }
     match expected.as_str() {
-        "" | "0" if row.kind.unconditional_update || change.may_retry() && target.part != Part::Main => Ok(()),
+        "" | "0" if row.kind.unconditional_update || change.may_retry() && target.part != Part::Main => {
+            Ok(())
+        }
         "" | "0" => {
             let path = FieldPath::new("metadata.resourceVersion");
             let cause = Cause::invalid(path, 0, "must be specified for an update");
@@ -276,7 +289,8 @@ fn settle_namespace(object: &mut Value, target: Target<'_>) -> Result<(), Status
         "" => object.set(&["metadata", "namespace"], target.namespace),
         namespace if namespace == target.namespace => {}
         _ => {
-            let text = "the namespace of the provided object does not match the namespace sent on the request";
+            let text =
+                "the namespace of the provided object does not match the namespace sent on the request";
             return Err(Status::bad_request(text));
         }
     }
@@ -374,7 +388,8 @@ fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -
 
 /// What no client may change by an update, but may leave out.
 fn keep_system_fields(new: &mut Value, old: &Value) {
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
         match old.at(&["metadata", field]) {
             Some(value) => new.set(&["metadata", field], value.clone()),
             None => {
@@ -402,9 +417,12 @@ fn keep_all_but_status(new: &mut Value, old: &Value) {
     let managed = new.remove_at(&["metadata", "managedFields"]);
     let finalizers = new.remove_at(&["metadata", "finalizers"]);
     *new = old.clone();
-    for (field, value) in
-        [("labels", labels), ("annotations", annotations), ("managedFields", managed), ("finalizers", finalizers)]
-    {
+    for (field, value) in [
+        ("labels", labels),
+        ("annotations", annotations),
+        ("managedFields", managed),
+        ("finalizers", finalizers),
+    ] {
         match value {
             Some(value) => new.set(&["metadata", field], value),
             None => {
@@ -480,7 +498,11 @@ pub(super) fn stored(object: &mut Value) -> xebec_store::Value {
     xebec_store::Value::revised(out, revision_at)
 }
 
-fn write_members(map: &xebec_api::Map, out: &mut Vec<u8>, mut member: impl FnMut(&str, &Value, &mut Vec<u8>)) {
+fn write_members(
+    map: &xebec_api::Map,
+    out: &mut Vec<u8>,
+    mut member: impl FnMut(&str, &Value, &mut Vec<u8>),
+) {
     out.push(b'{');
     for (i, (name, value)) in map.iter().enumerate() {
         if i > 0 {
@@ -515,10 +537,13 @@ pub(super) fn finish(
 /// The answer when the store did not take a write.
 pub(super) fn commit_status(error: &CommitError) -> Status {
     match error {
-        CommitError::Conflict(conflict) => {
-            Status::new(xebec_api::Reason::Conflict, format!("{} was changed by somebody else", conflict.key.as_str()))
+        CommitError::Conflict(conflict) => Status::new(
+            xebec_api::Reason::Conflict,
+            format!("{} was changed by somebody else", conflict.expected.key().as_str()),
+        ),
+        CommitError::Invalid(fault) => {
+            Status::new(xebec_api::Reason::RequestEntityTooLarge, fault.to_string())
         }
-        CommitError::Invalid(fault) => Status::new(xebec_api::Reason::RequestEntityTooLarge, fault.to_string()),
         CommitError::Storage { .. } => {
             tracing::error!(error = error as &dyn std::error::Error, "the store cannot write");
             Status::new(xebec_api::Reason::ServiceUnavailable, error.to_string())

@@ -62,7 +62,12 @@ fn accept(write: &Write<'_>, definition: &mut Value) -> Result<(), Status> {
             "lastTransitionTime": (write.context.now.to_string())
         })
     };
-    let names = condition("NamesAccepted", conflict.as_deref(), ("NoConflicts", "no conflicts found"), "NamesConflict");
+    let names = condition(
+        "NamesAccepted",
+        conflict.as_deref(),
+        ("NoConflicts", "no conflicts found"),
+        "NamesConflict",
+    );
     let not_all = conflict.as_ref().map(|_| "not all names are accepted");
     let good = ("InitialNamesAccepted", "the initial names have been accepted");
     let established = condition("Established", not_all, good, "NotAccepted");
@@ -75,9 +80,14 @@ fn accept(write: &Write<'_>, definition: &mut Value) -> Result<(), Status> {
         definition.set(&["status", "acceptedNames"], object!({"plural": "", "kind": ""}));
     }
     let versions = definition.array_at(&["spec", "versions"]);
-    let storage = versions.iter().find(|v| v.bool_at(&["storage"]) == Some(true)).and_then(|v| v.str_at(&["name"]));
-    let mut stored: Vec<String> =
-        definition.array_at(&["status", "storedVersions"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let storage =
+        versions.iter().find(|v| v.bool_at(&["storage"]) == Some(true)).and_then(|v| v.str_at(&["name"]));
+    let mut stored: Vec<String> = definition
+        .array_at(&["status", "storedVersions"])
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     if let Some(storage) = storage.filter(|s| !stored.iter().any(|known| known == s)) {
         stored.push(storage.to_owned());
     }
@@ -92,7 +102,11 @@ fn name_conflict(write: &Write<'_>, definition: &Value) -> Option<String> {
     let plural = text(&["spec", "names", "plural"]);
     let mut names = vec![plural.clone(), text(&["spec", "names", "singular"])];
     names.extend(
-        definition.array_at(&["spec", "names", "shortNames"]).iter().filter_map(Value::as_str).map(str::to_owned),
+        definition
+            .array_at(&["spec", "names", "shortNames"])
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned),
     );
     let kinds = [text(&["spec", "names", "kind"]), text(&["spec", "names", "listKind"])];
     let table = write.core.table.get();
@@ -103,7 +117,9 @@ fn name_conflict(write: &Write<'_>, definition: &Value) -> Option<String> {
         if let Some(name) = theirs.into_iter().find(|t| names.iter().any(|name| name == t.as_ref())) {
             return Some(format!("{name:?} is already in use"));
         }
-        if let Some(kind) = [&n.kind, &n.list_kind].into_iter().find(|t| kinds.iter().any(|k| k == t.as_ref())) {
+        if let Some(kind) =
+            [&n.kind, &n.list_kind].into_iter().find(|t| kinds.iter().any(|k| k == t.as_ref()))
+        {
             return Some(format!("{kind:?} is already in use"));
         }
     }
@@ -121,7 +137,10 @@ fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<R
     let Some(row) = table.row("apiextensions.k8s.io", "customresourcedefinitions") else { return Vec::new() };
     let Ok(prefix) = row.prefix("") else { return Vec::new() };
     let known = |record: &xebec_store::Record| {
-        table.rows().find(|row| row.origin.as_ref() == Some(&(record.key().clone(), record.mod_revision()))).cloned()
+        table
+            .rows()
+            .find(|row| row.origin.as_ref() == Some(&(record.key().clone(), record.mod_revision())))
+            .cloned()
     };
     let made = |record: &Arc<xebec_store::Record>| {
         if let Some(row) = known(record) {
@@ -139,7 +158,11 @@ fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<R
             Ok(def) => Some(Arc::new(Row::custom(def, (record.key().clone(), record.mod_revision())))),
             Err(causes) => {
                 let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
-                tracing::error!(name = meta::name(&definition), ?causes, "stored definition cannot be served");
+                tracing::error!(
+                    name = meta::name(&definition),
+                    ?causes,
+                    "stored definition cannot be served"
+                );
                 None
             }
         }

@@ -9,12 +9,12 @@ use crate::core::{Context, Core};
 use crate::http::body::{self, Format};
 use crate::http::reply::Reply;
 use crate::http::route::Target;
+use crate::registry::convert;
 use crate::registry::decode::{self, Expected};
 use crate::registry::delete::{self, Options};
 use crate::registry::strategy::Strategy;
 use crate::registry::table::Served;
 use crate::registry::write::{self, Change, Part};
-use crate::registry::convert;
 use crate::serve::{Incoming, content_type};
 
 #[derive(Debug)]
@@ -42,15 +42,24 @@ pub(crate) async fn read_kind(
     let format = Format::from_content_type(content_type(incoming.request.headers()))?;
     let bytes = body::read(std::mem::take(incoming.request.body_mut())).await?;
     let schema = builtin::schema();
-    let node = builtin::kind(group, version, kind).ok_or_else(|| Status::internal(format_args!("no type {kind}")))?;
+    let node = builtin::kind(group, version, kind)
+        .ok_or_else(|| Status::internal(format_args!("no type {kind}")))?;
     let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let expected =
-        Expected { api_version: &api_version, kind, schema: schema.at(node), strictness: Strictness::BuiltIn };
+    let expected = Expected {
+        api_version: &api_version,
+        kind,
+        schema: schema.at(node),
+        strictness: Strictness::BuiltIn,
+    };
     decode::body(&bytes, format, &expected, &incoming.context)
 }
 
 /// POST of a `Binding` to `bindings`: the pod is the one it is named after.
-pub(super) async fn bind_by_name(core: &Core, incoming: &mut Incoming, target: &Target) -> Result<Reply, Status> {
+pub(super) async fn bind_by_name(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+) -> Result<Reply, Status> {
     let binding = read_kind(incoming, "", "v1", "Binding").await?;
     let pod = Target { resource: "pods".into(), name: meta::name(&binding).to_owned(), ..target.clone() };
     bind_to(core, &incoming.context, &pod, &binding).await
@@ -70,9 +79,17 @@ async fn bind_to(core: &Core, context: &Context, target: &Target, binding: &Valu
         return Err(Status::invalid("", "Binding", &target.name, vec![cause]));
     }
     let mut bind = Bind { node, uid: meta::uid(binding), name: &target.name, now: context.now.to_string() };
-    let about = write::Target { served: &served, namespace: &target.namespace, name: &target.name, part: Part::Other("binding") };
+    let about = write::Target {
+        served: &served,
+        namespace: &target.namespace,
+        name: &target.name,
+        part: Part::Other("binding"),
+    };
     write::change(core, context, about, &mut bind).await?;
-    Ok(Reply::Document(StatusCode::CREATED, object!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success", "code": 201})))
+    Ok(Reply::Document(
+        StatusCode::CREATED,
+        object!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success", "code": 201}),
+    ))
 }
 
 struct Bind<'a> {
@@ -86,7 +103,11 @@ impl Change for Bind<'_> {
     fn apply(&mut self, old: &Value) -> Result<Value, Status> {
         let conflict = |why: String| Err(Status::conflict("", "pods/binding", self.name, why));
         if !self.uid.is_empty() && self.uid != meta::uid(old) {
-            return conflict(format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", self.uid, meta::uid(old)));
+            return conflict(format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                self.uid,
+                meta::uid(old)
+            ));
         }
         if meta::is_deleting(old) {
             return conflict(format!("pod {} is being deleted, cannot be assigned to a host", self.name));
@@ -152,9 +173,13 @@ pub(crate) async fn evict(core: &Core, incoming: &mut Incoming, target: &Target)
     if !ended && !meta::is_deleting(&pod) {
         spend_budget(core, &incoming.context, &target.namespace, &pod).await?;
     }
-    let about = write::Target { served: &served, namespace: &target.namespace, name: &target.name, part: Part::Main };
+    let about =
+        write::Target { served: &served, namespace: &target.namespace, name: &target.name, part: Part::Main };
     delete::delete(core, &incoming.context, about, &options).await?;
-    Ok(Reply::Document(StatusCode::CREATED, object!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success", "code": 201})))
+    Ok(Reply::Document(
+        StatusCode::CREATED,
+        object!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success", "code": 201}),
+    ))
 }
 
 /// Takes one disruption from the budget that covers the pod.
@@ -177,7 +202,9 @@ async fn spend_budget(core: &Core, context: &Context, namespace: &str, pod: &Val
             let mut spend = Spend { pod: meta::name(pod), now: context.now.to_string() };
             write::change(core, context, about, &mut spend).await.map(|_| ())
         }
-        _ => Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+        _ => Err(Status::internal(
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+        )),
     }
 }
 

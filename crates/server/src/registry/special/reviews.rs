@@ -45,7 +45,8 @@ pub(super) async fn create(
 }
 
 fn token(core: &Core, spec: &Value) -> Value {
-    let wanted: Vec<String> = spec.array_at(&["audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let wanted: Vec<String> =
+        spec.array_at(&["audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let audiences = if wanted.is_empty() { vec![core.settings.issuer.clone()] } else { wanted };
     match crate::auth::accounts::identify(core, spec.str_at(&["token"]).unwrap_or_default(), &audiences) {
         Ok((user, claims)) => {
@@ -58,10 +59,13 @@ fn token(core: &Core, spec: &Value) -> Value {
 }
 
 fn subject(spec: &Value) -> Result<User, Status> {
-    let groups: Vec<String> = spec.array_at(&["groups"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let groups: Vec<String> =
+        spec.array_at(&["groups"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let name = spec.str_at(&["user"]).unwrap_or_default();
     if name.is_empty() && groups.is_empty() {
-        return Err(Status::bad_request("spec.user: Invalid value: \"\": at least one of user or group must be specified"));
+        return Err(Status::bad_request(
+            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+        ));
     }
     Ok(User { name: name.to_owned(), groups, ..User::default() })
 }
@@ -72,7 +76,8 @@ fn access(core: &Core, user: &User, spec: &Value) -> Result<Value, Status> {
     let mut values = [const { String::new() }; 6];
     if spec.get("resourceAttributes").is_some() {
         verb = text(&["resourceAttributes", "verb"]);
-        for (value, field) in values.iter_mut().zip(["group", "resource", "subresource", "namespace", "name"]) {
+        for (value, field) in values.iter_mut().zip(["group", "resource", "subresource", "namespace", "name"])
+        {
             *value = text(&["resourceAttributes", field]);
         }
     } else if spec.get("nonResourceAttributes").is_some() {
@@ -98,7 +103,9 @@ fn rules(core: &Core, user: &User, spec: &Value) -> Result<Value, Status> {
     }
     let rules = core.authorizer.rules(user, namespace);
     let of = |resources: bool| -> Vec<Value> {
-        rules.iter().filter(|r| if resources { !r.resources.is_empty() } else { !r.paths.is_empty() })
+        rules
+            .iter()
+            .filter(|r| if resources { !r.resources.is_empty() } else { !r.paths.is_empty() })
             .map(|r| {
                 let mut rule = r.clone();
                 if resources {

@@ -86,7 +86,10 @@ fn release(write: &mut Write<'_>, key: Key) {
 fn carry_over(service: &mut Value, old: Option<&Value>) {
     let Some(old) = old else { return };
     let addressed = |s: &Value| kind(s) != "ExternalName";
-    if addressed(service) && addressed(old) && service.str_at(&["spec", "clusterIP"]).unwrap_or_default().is_empty() {
+    if addressed(service)
+        && addressed(old)
+        && service.str_at(&["spec", "clusterIP"]).unwrap_or_default().is_empty()
+    {
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             if let Some(value) = old.at(&["spec", field]) {
                 service.set(&["spec", field], value.clone());
@@ -107,7 +110,8 @@ fn carry_over(service: &mut Value, old: Option<&Value>) {
     let Some(ports) = service.make(&["spec", "ports"]).as_array_mut() else { return };
     for port in ports.iter_mut().filter(|p| p.i64_at(&["nodePort"]).unwrap_or(0) == 0) {
         let at = |field: &str| port.get(field).cloned().unwrap_or_default();
-        let same = known.iter().find(|(number, protocol, _)| *number == at("port") && *protocol == at("protocol"));
+        let same =
+            known.iter().find(|(number, protocol, _)| *number == at("port") && *protocol == at("protocol"));
         if let Some((.., node_port)) = same.filter(|(.., n)| !n.is_null()) {
             port.set(&["nodePort"], node_port.clone());
         }
@@ -125,8 +129,10 @@ fn settle_addresses(write: &mut Write<'_>, service: &mut Value, old: Option<&Val
         }
         return Ok(());
     }
-    let listed = service.array_at(&["spec", "clusterIPs"]).first().and_then(Value::as_str).unwrap_or_default();
-    let wanted = service.str_at(&["spec", "clusterIP"]).filter(|ip| !ip.is_empty()).unwrap_or(listed).to_owned();
+    let listed =
+        service.array_at(&["spec", "clusterIPs"]).first().and_then(Value::as_str).unwrap_or_default();
+    let wanted =
+        service.str_at(&["spec", "clusterIP"]).filter(|ip| !ip.is_empty()).unwrap_or(listed).to_owned();
     let ip = match wanted.as_str() {
         "None" => None,
         "" => Some(pick_address(write)?),
@@ -186,7 +192,8 @@ fn pick_address(write: &Write<'_>) -> Result<Ipv4Addr, Status> {
     let last = network.size().saturating_sub(2);
     let start = u32::from_le_bytes(write.core.random()?);
     let upper = last.saturating_sub(RESERVED);
-    let candidates = (0..upper).map(|i| RESERVED + 1 + start.wrapping_add(i) % upper).chain(1..=RESERVED.min(last));
+    let candidates =
+        (0..upper).map(|i| RESERVED + 1 + start.wrapping_add(i) % upper).chain(1..=RESERVED.min(last));
     for n in candidates {
         let Some(ip) = network.address(n) else { continue };
         if write.snapshot.get(&address_key(ip)?).is_none() {
@@ -228,7 +235,9 @@ fn settle_node_ports(write: &mut Write<'_>, service: &mut Value, old: Option<&Va
     let held = old.map(node_ports).unwrap_or_default();
     if has_node_ports(service) {
         choose_node_ports(write, service, &held)?;
-    } else if let Some(ports) = service.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut) {
+    } else if let Some(ports) =
+        service.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut)
+    {
         for port in ports.iter_mut().filter_map(Value::as_object_mut) {
             port.remove("nodePort");
         }
@@ -287,5 +296,9 @@ fn pick_port(write: &Write<'_>, taken: &[u16]) -> Result<u16, Status> {
             return Ok(port);
         }
     }
-    Err(Status::internal(format_args!("failed to allocate a nodePort: range {}-{} is full", range.start(), range.end())))
+    Err(Status::internal(format_args!(
+        "failed to allocate a nodePort: range {}-{} is full",
+        range.start(),
+        range.end()
+    )))
 }
