@@ -1,0 +1,19 @@
+//! One pod: what is to be done for it, by whom, and what is told about it.
+//!
+//! ```text
+//!   spec (watch) ─┐
+//!   shim events ──┼──▶ worker (owns State) ──plan──▶ actions ──▶ outcomes ─┐
+//!   probe results ┘         ▲   └──status──▶ API                           │
+//!                           └──────────────────────────────────────────────┘
+//! ```
+//!
+//! [`plan`] and [`status`] are pure functions of the specification, the [`State`] and the time. The worker is the only
+//! one who changes the state; actions report their outcome to it and to nobody else.
+
+pub mod backoff;
+pub mod plan;
+pub mod state;
+pub mod status;
+
+pub use plan::{Action, Plan, plan};
+pub use state::State;
