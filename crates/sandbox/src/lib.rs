@@ -12,7 +12,13 @@
 //! It never knows Kubernetes, pulls an image or configures a network: it is
 //! given unpacked layers and hands out a pinned network namespace.
 
+pub mod bootstrap;
+mod capabilities;
 pub mod client;
 pub mod config;
+mod netif;
 pub mod sandbox;
+mod seccomp;
+pub mod shim;
+mod sys;
 mod wire;
