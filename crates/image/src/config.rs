@@ -202,20 +202,25 @@ impl ImageConfig {
         }
     }
 
-    /// Checks that the image runs on `host` and has as many layers as its manifest.
+    /// Checks that the image runs on `host`.
     ///
     /// # Errors
     /// When it does not.
-    pub fn check(&self, host: &Platform, layers: usize) -> Result<(), ConfigError> {
+    pub fn check_platform(&self, host: &Platform) -> Result<(), ConfigError> {
         let unstated = self.architecture.is_empty() && self.os.is_empty();
-        if !unstated && !host.runs(&self.platform()) {
-            return Err(ConfigError::Platform { image: self.platform().to_string(), host: host.to_string() });
+        if unstated || host.runs(&self.platform()) {
+            return Ok(());
         }
+        Err(ConfigError::Platform { image: self.platform().to_string(), host: host.to_string() })
+    }
+
+    /// Checks that the image has as many layers as its manifest.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn check_layers(&self, layers: usize) -> Result<(), ConfigError> {
         let diff_ids = self.rootfs.diff_ids.len();
-        if layers != diff_ids {
-            return Err(ConfigError::LayerCount { layers, diff_ids });
-        }
-        Ok(())
+        if layers == diff_ids { Ok(()) } else { Err(ConfigError::LayerCount { layers, diff_ids }) }
     }
 
     /// The chain id of each layer, lowest first.
@@ -312,7 +317,8 @@ mod tests {
         let host = Platform { os: "linux".into(), architecture: "amd64".into(), variant: String::new() };
         let check = |from: &str, to: &str, expected: &str| {
             let json = DOCKER.replace(from, to);
-            let outcome = ImageConfig::parse(json.as_bytes()).and_then(|config| config.check(&host, 1));
+            let outcome = ImageConfig::parse(json.as_bytes())
+                .and_then(|config| config.check_platform(&host).and_then(|()| config.check_layers(1)));
             let error = outcome.err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(expected), "{from} -> {to}: {error}");
         };

@@ -37,8 +37,10 @@ mod write;
 
 pub use lease::Lease;
 pub use read::{BlobReader, Verified};
+pub(crate) use temp::remove as remove_tree;
 pub use temp::{TempDir, TempFile};
 pub use write::{Expected, StagedBlob, Writer};
+pub(crate) use write::{sync_dir, sync_file_system};
 
 /// What went wrong with stored content.
 #[derive(Debug, thiserror::Error)]
@@ -230,7 +232,7 @@ impl ContentStore {
         &self,
         keep: impl FnOnce() -> Result<BTreeSet<Digest>, E>,
     ) -> Result<Pruned, E> {
-        let sweep = self.inner.leases.sweep();
+        let sweep = self.sweep_leases();
         let keep = keep()?;
         let mut pruned = Pruned::default();
         for algorithm in Algorithm::ALL {
@@ -250,6 +252,11 @@ impl ContentStore {
             }
         }
         Ok(pruned)
+    }
+
+    /// Starts remembering leases for something that removes what is not leased.
+    pub(crate) fn sweep_leases(&self) -> lease::Sweep<'_> {
+        self.inner.leases.sweep()
     }
 
     /// A fresh path under `tmp`.

@@ -62,12 +62,12 @@ impl Drop for Lease {
 }
 
 /// A prune in progress.
-pub(super) struct Sweep<'a> {
+pub(crate) struct Sweep<'a> {
     leases: &'a Leases,
 }
 
 impl Sweep<'_> {
-    pub(super) fn protects(&self, digest: &Digest) -> bool {
+    pub(crate) fn protects(&self, digest: &Digest) -> bool {
         let state = self.leases.state();
         state.held.contains_key(digest) || state.released.contains(digest)
     }

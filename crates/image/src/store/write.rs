@@ -163,6 +163,16 @@ impl StagedBlob {
         File::open(self.temp.path()).map_err(StoreError::io("open", self.temp.path()))
     }
 
+    /// Its first bytes, enough to tell a compression.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn head(&self) -> Result<Vec<u8>, StoreError> {
+        let mut head = Vec::new();
+        self.open()?.take(8).read_to_end(&mut head).map_err(StoreError::io("read", self.temp.path()))?;
+        Ok(head)
+    }
+
     /// Reads it into memory, which only a small document allows.
     ///
     /// # Errors
