@@ -1,1 +1,8 @@
 //! Pod links, service addresses, cluster DNS.
+
+pub mod cidr;
+pub mod ipam;
+pub mod link;
+mod netlink;
+pub mod netns;
+mod socket;
