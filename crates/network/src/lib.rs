@@ -1,8 +1,11 @@
 //! Pod links, service addresses, cluster DNS.
 
 pub mod cidr;
+pub mod egress;
 pub mod ipam;
 pub mod link;
 mod netlink;
 pub mod netns;
+mod program;
+pub mod service;
 mod socket;
