@@ -7,5 +7,6 @@ pub mod link;
 mod netlink;
 pub mod netns;
 mod program;
+pub mod proxy;
 pub mod service;
 mod socket;

@@ -261,8 +261,10 @@ impl Links {
 }
 
 /// Kernel settings of the node's namespace, below `/proc/sys/net`.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("ipv4/ip_forward", "1"),
+    // Every packet that can't be delivered is answered, so that nobody waits for a timeout.
+    ("ipv4/icmp_ratelimit", "0"),
     // A pod may only send from its own address.
     ("ipv4/conf/all/rp_filter", "1"),
     ("ipv4/conf/default/rp_filter", "1"),

@@ -108,8 +108,7 @@ fn list(socket: &OwnedFd, family: AddressFamily) -> Result<Vec<Flow>, ConntrackE
     let mut flows = Vec::new();
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
-        let (_, length) =
-            recv(socket, &mut buffer[..], RecvFlags::empty()).map_err(|e| kernel(e.into()))?;
+        let (_, length) = recv(socket, &mut buffer[..], RecvFlags::empty()).map_err(|e| kernel(e.into()))?;
         for (kind, body) in messages(&buffer[..length.min(MAX_MESSAGE)]) {
             match kind {
                 DONE => return Ok(flows),
@@ -250,9 +249,7 @@ mod tests {
 
     #[test]
     fn a_tuple_survives_the_wire() {
-        for tuple in
-            [tuple("10.42.0.2:1000", "10.43.0.5:53"), tuple("[fd00::2]:1000", "[fd00::5]:53")]
-        {
+        for tuple in [tuple("10.42.0.2:1000", "10.43.0.5:53"), tuple("[fd00::2]:1000", "[fd00::5]:53")] {
             let encoded = encode_tuple(&tuple);
             assert_eq!(decode_tuple(find(&encoded, TUPLE_ORIGINAL).unwrap()), Some(tuple));
         }

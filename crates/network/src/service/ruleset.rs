@@ -250,7 +250,8 @@ pub(crate) fn base_chains(config: &RulesetConfig) -> Vec<(&'static str, &'static
         unserved.clone(),
         format!("{ip} daddr {range} goto refuse"),
     ];
-    forward.extend(config.blocked.iter().map(|range| format!("oifname {out} {ip} daddr {range} goto refuse")));
+    forward
+        .extend(config.blocked.iter().map(|range| format!("oifname {out} {ip} daddr {range} goto refuse")));
     let postrouting = vec![
         format!("ct status dnat {ip} saddr . {ip} daddr @hairpin masquerade"),
         format!("oifname {out} masquerade"),

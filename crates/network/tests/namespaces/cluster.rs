@@ -15,9 +15,7 @@ use xebec_network::link::{LinkConfig, Links};
 use xebec_network::netns::Netns;
 use xebec_network::service::rules::ServiceRules;
 use xebec_network::service::ruleset::RulesetConfig;
-use xebec_network::service::{
-    Backend, Protocol, ServiceName, ServicePort, ServiceSpec, TrafficPolicy, Vip,
-};
+use xebec_network::service::{Backend, Protocol, ServiceName, ServicePort, ServiceSpec, TrafficPolicy, Vip};
 
 use crate::support::Lab;
 

@@ -87,7 +87,8 @@ pub(crate) async fn pods_cannot_spoof() -> Result<()> {
     // ...and what it sends with that address is dropped.
     let socket = thief.netns.udp_bind((victim.ip, 0).into()).await?;
     socket.connect((target.ip, 53)).await?;
-    let answered = tokio::time::timeout(std::time::Duration::from_millis(300), crate::cluster::exchange(&socket));
+    let answered =
+        tokio::time::timeout(std::time::Duration::from_millis(300), crate::cluster::exchange(&socket));
     ensure!(answered.await.is_err(), "a spoofed datagram was answered");
     Ok(())
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod cluster;
 mod links;
+mod ports;
 mod services;
 
 use std::env;
@@ -30,6 +31,7 @@ macro_rules! scenarios {
 const SCENARIOS: &[(&str, Scenario)] = scenarios! {
     links: pods_reach_each_other, attach_is_idempotent, a_restart_adopts, pods_cannot_spoof;
     services: tcp_and_udp, nobody_serves, clients_stay, udp_flows_follow, rules_survive_a_restart, a_thousand;
+    ports: tcp_from_the_host, udp_from_the_host, taken_ports_say_why, from_pods_and_the_node, the_way_to_the_api_server;
 };
 
 fn main() -> ExitCode {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::slice;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -143,8 +144,8 @@ pub(crate) async fn rules_survive_a_restart() -> Result<()> {
     cluster.rules()?.apply(&[web.clone(), old]).await?;
 
     let mut rules = cluster.rules()?;
-    ensure!(rules.apply(&[web.clone()]).await?.changed);
-    ensure!(!rules.apply(&[web.clone()]).await?.changed, "nothing differs");
+    ensure!(rules.apply(slice::from_ref(&web)).await?.changed);
+    ensure!(!rules.apply(slice::from_ref(&web)).await?.changed, "nothing differs");
     ensure!(ask(&a.netns, vip(5, 80)).await?.starts_with("a "));
     ensure!(ask(&a.netns, vip(6, 80)).await.is_err());
     let node = cluster.node.path().display().to_string();

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const INSIDE: &str = "XEBEC_TEST_INSIDE";
 const TEST_USER: &str = "xebec-test";
@@ -29,7 +30,8 @@ pub(crate) enum Host {
 
 /// Runs `main` inside.
 pub(crate) fn run(host: Host, main: impl FnOnce() -> Result<()>) -> ExitCode {
-    let outcome = if env::var_os(INSIDE).is_some() { main() } else { run_inside(host) };
+    let inside = || allow_many_files().and_then(|()| main());
+    let outcome = if env::var_os(INSIDE).is_some() { inside() } else { run_inside(host) };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,6 +39,12 @@ pub(crate) fn run(host: Host, main: impl FnOnce() -> Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// As a server must that has thousands of connections: the usual soft limit is 1,024.
+fn allow_many_files() -> Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
 fn run_inside(host: Host) -> Result<()> {
