@@ -1,6 +1,7 @@
 //! Pod links, service addresses, cluster DNS.
 
 pub mod cidr;
+pub mod dns;
 pub mod egress;
 pub mod ipam;
 pub mod link;
