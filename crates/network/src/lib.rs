@@ -1,1 +1,13 @@
 //! Pod links, service addresses, cluster DNS.
+
+pub mod cidr;
+pub mod dns;
+pub mod egress;
+pub mod ipam;
+pub mod link;
+mod netlink;
+pub mod netns;
+mod program;
+pub mod proxy;
+pub mod service;
+mod socket;
