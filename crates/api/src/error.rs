@@ -72,6 +72,7 @@ pub enum CauseKind {
     TooMany,
     TypeInvalid,
     Internal,
+    FieldManagerConflict,
 }
 
 impl CauseKind {
@@ -89,6 +90,7 @@ impl CauseKind {
             Self::TooMany => "FieldValueTooMany",
             Self::TypeInvalid => "FieldValueTypeInvalid",
             Self::Internal => "InternalError",
+            Self::FieldManagerConflict => "FieldManagerConflict",
         }
     }
 
@@ -103,6 +105,7 @@ impl CauseKind {
             Self::TooLong => "Too long",
             Self::TooMany => "Too many",
             Self::Internal => "Internal error",
+            Self::FieldManagerConflict => "Conflict",
         }
     }
 }
