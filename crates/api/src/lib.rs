@@ -8,6 +8,7 @@
 //! This crate never does IO, never reads a clock and never panics on input: callers pass time and randomness in.
 
 pub mod error;
+pub mod fields;
 pub mod json;
 pub mod map;
 pub mod path;
