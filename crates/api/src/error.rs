@@ -73,6 +73,7 @@ pub enum CauseKind {
     TypeInvalid,
     Internal,
     NamespaceTerminating,
+    FieldManagerConflict,
 }
 
 impl CauseKind {
@@ -91,6 +92,7 @@ impl CauseKind {
             Self::TypeInvalid => "FieldValueTypeInvalid",
             Self::Internal => "InternalError",
             Self::NamespaceTerminating => "NamespaceTerminating",
+            Self::FieldManagerConflict => "FieldManagerConflict",
         }
     }
 
@@ -106,6 +108,7 @@ impl CauseKind {
             Self::TooMany => "Too many",
             Self::Internal => "Internal error",
             Self::NamespaceTerminating => "Namespace terminating",
+            Self::FieldManagerConflict => "Conflict",
         }
     }
 }

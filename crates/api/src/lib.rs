@@ -12,6 +12,7 @@ pub mod convert;
 pub mod crd;
 pub mod error;
 mod generated;
+pub mod fields;
 pub mod json;
 pub mod kinds;
 pub mod map;

@@ -134,6 +134,21 @@ impl FromIterator<(Key, Value)> for Map {
     }
 }
 
+impl Extend<(Key, Value)> for Map {
+    /// Sets members; one that is there already is replaced. Many at once cost one pass, not one each.
+    fn extend<T: IntoIterator<Item = (Key, Value)>>(&mut self, iter: T) {
+        let new: Vec<(Key, Value)> = iter.into_iter().collect();
+        if new.len() <= 4 {
+            for (key, value) in new {
+                self.insert(key, value);
+            }
+        } else {
+            self.entries.extend(new);
+            *self = std::mem::take(&mut self.entries).into_iter().collect();
+        }
+    }
+}
+
 impl IntoIterator for Map {
     type Item = (Key, Value);
     type IntoIter = std::vec::IntoIter<(Key, Value)>;
@@ -168,5 +183,8 @@ mod tests {
         assert_eq!(map.remove("a"), None);
         assert!(map.entry("n").is_null());
         assert_eq!(map.len(), 2);
+        map.extend(["y", "a", "x", "b", "c", "d"].map(|key| (Key::from(key), Value::from(key))));
+        assert_eq!(map.keys().collect::<Vec<_>>(), ["a", "b", "c", "d", "n", "x", "y", "z"].as_slice());
+        assert_eq!(map.get("a"), Some(&Value::from("a")));
     }
 }
