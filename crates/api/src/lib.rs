@@ -12,6 +12,7 @@ pub mod error;
 mod generated;
 pub mod json;
 pub mod map;
+pub mod openapi;
 pub mod path;
 pub mod resource;
 pub mod schema;
