@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod map;
 pub mod meta;
 pub mod names;
+pub mod openapi;
 pub mod path;
 pub mod quantity;
 pub mod resource;

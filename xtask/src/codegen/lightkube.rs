@@ -85,3 +85,22 @@ fn verb(name: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_read() {
+        let class = "DeploymentScale(res.NamespacedSubResource, m.Scale):\n    _api_info = res.ApiInfo(\n        \
+            resource=res.ResourceDef('autoscaling', 'v1', 'Scale'),\n        \
+            parent=res.ResourceDef('apps', 'v1', 'Deployment'),\n        plural='deployments',\n        \
+            verbs=['get', 'global_list', 'patch', 'put'],\n        action='scale',\n    )\n";
+        let (endpoint, answer) = read_class(class).expect("the class is whole");
+        let got = (endpoint.group.as_str(), endpoint.plural.as_str(), endpoint.subresource.as_str());
+        assert_eq!(got, ("apps", "deployments", "scale"));
+        assert_eq!((answer.namespaced, answer.kind.kind.as_str()), (true, "Scale"));
+        assert_eq!(answer.verbs, ["get", "patch", "update"]);
+        assert!(read_class("Pod(res.NamespacedResource, m.Pod):\n").is_err());
+    }
+}

@@ -82,3 +82,24 @@ fn json(marker: &str) -> Result<String> {
 pub(super) fn join_name(name: &str) -> String {
     name.trim_start_matches("r#").replace('_', "").to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_both_worlds_meet() {
+        let check = |rust: &str, published: &str| assert_eq!(join_name(rust), join_name(published));
+        check("IscsiVolumeSource", "ISCSIVolumeSource");
+        check("fs_type", "fsType");
+        check("r#type", "type");
+    }
+
+    #[test]
+    fn defaults_are_json_or_known_constants() {
+        assert_eq!(json("\"TCP\"").ok().as_deref(), Some("\"TCP\""));
+        assert_eq!(json("ref(AzureSharedBlobDisk)").ok().as_deref(), Some("\"Shared\""));
+        assert!(json("ref(Unheard)").is_err());
+        assert!(json("TCP").is_err());
+    }
+}

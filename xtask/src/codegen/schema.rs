@@ -157,7 +157,7 @@ impl Builder<'_> {
             props.push(prop.with_context(|| format!("in the field {field}"))?);
         }
         ensure!(props.is_sorted_by(|a, b| a.name < b.name), "fields are not sorted");
-        let merge = map_merge(definition)?;
+        let merge = map_type(definition)?.unwrap_or_default();
         Ok(Node { name: name.into(), ty: Ty::Object, props, merge, doc, ..Node::default() })
     }
 
@@ -180,7 +180,10 @@ impl Builder<'_> {
     fn field_type(&mut self, schema: &Value) -> Result<usize> {
         if let Some(name) = reference(schema) {
             let id = *self.by_name.get(name).with_context(|| format!("{name} is not in the closure"))?;
-            return Ok(self.with_map_type(id, map_merge(schema)?));
+            return Ok(match map_type(schema)? {
+                Some(merge) => self.variant(name, merge),
+                None => id,
+            });
         }
         let node = match type_of(schema)? {
             "array" => self.list(schema)?,
@@ -191,7 +194,7 @@ impl Builder<'_> {
                 Node {
                     ty: Ty::Map,
                     items: self.field_type(values)?,
-                    merge: map_merge(schema)?,
+                    merge: map_type(schema)?.unwrap_or_default(),
                     ..Node::default()
                 }
             }
@@ -218,14 +221,10 @@ impl Builder<'_> {
         Ok(Node { ty: Ty::List, items, merge, keys, ..Node::default() })
     }
 
-    /// A field may say that the definition it refers to is atomic there.
-    fn with_map_type(&mut self, id: usize, merge: Merge) -> usize {
-        if merge == Merge::Granular {
-            return id;
-        }
+    /// A field may say that the definition it refers to merges differently there.
+    fn variant(&mut self, name: &str, merge: Merge) -> usize {
         // Its definition may come later, so `complete_variants` adds the fields at the end.
-        let name = self.by_name.iter().find(|(_, i)| **i == id).map(|(n, _)| n.clone()).unwrap_or_default();
-        self.intern(Node { name, ty: Ty::Object, merge, ..Node::default() })
+        self.intern(Node { name: name.to_owned(), ty: Ty::Object, merge, ..Node::default() })
     }
 
     fn complete_variants(&mut self) {
@@ -282,10 +281,11 @@ fn scalar_type(ty: &str, schema: &Value) -> Result<Ty> {
     })
 }
 
-fn map_merge(schema: &Value) -> Result<Merge> {
+fn map_type(schema: &Value) -> Result<Option<Merge>> {
     match schema["x-kubernetes-map-type"].as_str() {
-        None | Some("granular") => Ok(Merge::Granular),
-        Some("atomic") => Ok(Merge::Atomic),
+        None => Ok(None),
+        Some("granular") => Ok(Some(Merge::Granular)),
+        Some("atomic") => Ok(Some(Merge::Atomic)),
         Some(other) => bail!("map type {other}"),
     }
 }

@@ -277,7 +277,8 @@ fn merging_is_read_right() {
     check("core.v1.Container", "ports", Merge::Keyed, "containerPort,protocol", merge, "containerPort");
     check("core.v1.Container", "args", Merge::Atomic, "", PatchStrategy::Replace, "");
     check("core.v1.ServiceSpec", "ports", Merge::Keyed, "port,protocol", merge, "port");
-    check("core.v1.PersistentVolumeSpec", "claimRef", Merge::Atomic, "", merge, "");
+    check("core.v1.PersistentVolumeSpec", "claimRef", Merge::Granular, "", merge, "");
+    check("core.v1.Event", "involvedObject", Merge::Atomic, "", merge, "");
     check("core.v1.PodSpec", "securityContext", Merge::Granular, "", merge, "");
     check("apps.v1.DeploymentSpec", "strategy", Merge::Granular, "", PatchStrategy::RetainKeys, "");
     check("apps.v1.DeploymentSpec", "selector", Merge::Atomic, "", merge, "");
