@@ -149,6 +149,12 @@ impl Journal {
         let zeros = vec![0; CHUNK_BYTES];
         let mut start = offset;
         loop {
+            // The journal is made with a size, but without blocks.
+            start = match rustix::fs::seek(self.file.get_ref(), rustix::fs::SeekFrom::Data(start)) {
+                Ok(data) => data,
+                Err(rustix::io::Errno::NXIO) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
             let length = read_at(self.file.get_ref(), &mut chunk, start)?;
             let bytes = &chunk[..length];
             if bytes != &zeros[..length] {
