@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info_span, warn};
@@ -37,6 +38,12 @@ pub trait Controller: Send + Sync + 'static {
 
     /// Its name in logs and as field manager.
     fn name(&self) -> &'static str;
+
+    /// The queue that its watches fill.
+    fn queue(&self) -> Arc<WorkQueue<Self::Key>>;
+
+    /// Waits until the caches that it reads are filled.
+    fn synced(&self) -> impl Future<Output = ()> + Send;
 
     /// Brings the world closer to what the object under `key` asks for. Called again after every change; must not
     /// rely on how often.
@@ -92,20 +99,26 @@ struct Finished<K> {
 
 impl<C: Controller> Runner<C> {
     /// A runner that works on at most `concurrency` keys at a time.
-    pub fn new(
-        controller: Arc<C>,
-        queue: Arc<WorkQueue<C::Key>>,
-        requests: Requests,
-        rng: Arc<Rng>,
-        concurrency: usize,
-    ) -> Self {
+    pub fn new(controller: Arc<C>, client: Client, rng: Arc<Rng>, concurrency: usize) -> Self {
         assert!(concurrency > 0, "a controller needs at least one worker");
-        let (pending, failures) = (PendingWrites::default(), HashMap::new());
-        Self { controller, queue, requests, rng, concurrency, pending, failures }
+        Self {
+            queue: controller.queue(),
+            requests: Requests::new(client, controller.name()),
+            controller,
+            rng,
+            concurrency,
+            pending: PendingWrites::default(),
+            failures: HashMap::new(),
+        }
     }
 
-    /// Works until `stop`, then lets running reconciles end within [`DRAIN_DEADLINE`].
+    /// Waits for the caches, works until `stop`, then lets running reconciles end within [`DRAIN_DEADLINE`].
     pub async fn run(mut self, mut stop: Stop) {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return,
+            () = self.controller.synced() => {}
+        }
         let mut running = JoinSet::new();
         let queue = Arc::clone(&self.queue);
         loop {
@@ -196,6 +209,7 @@ mod tests {
 
     /// Notes when each key was tried and answers by the key's first letter.
     struct Probe {
+        queue: Arc<WorkQueue<String>>,
         started: Instant,
         tries: Mutex<Vec<(String, u128)>>,
     }
@@ -206,6 +220,12 @@ mod tests {
         fn name(&self) -> &'static str {
             "probe"
         }
+
+        fn queue(&self) -> Arc<WorkQueue<String>> {
+            Arc::clone(&self.queue)
+        }
+
+        async fn synced(&self) {}
 
         async fn reconcile(&self, key: &String, _: &Writes) -> Result<Next, ReconcileError> {
             let tries = {
@@ -229,20 +249,20 @@ mod tests {
     }
 
     fn runner(concurrency: usize) -> (Runner<Probe>, Arc<Probe>, Arc<WorkQueue<String>>) {
-        let probe = Arc::new(Probe { started: Instant::now(), tries: Mutex::default() });
         let queue = Arc::new(WorkQueue::default());
-        let requests = Requests::new(no_server(), "probe");
+        let probe =
+            Arc::new(Probe { queue: Arc::clone(&queue), started: Instant::now(), tries: Mutex::default() });
         let rng = Arc::new(Rng::seeded(3));
-        (Runner::new(Arc::clone(&probe), Arc::clone(&queue), requests, rng, concurrency), probe, queue)
+        (Runner::new(Arc::clone(&probe), no_server(), rng, concurrency), probe, queue)
     }
 
     /// These reconciles send no request.
-    fn no_server() -> kube::Client {
+    fn no_server() -> Client {
         use kube::client::Body;
         let refuse = |_: http::Request<Body>| async {
             Err::<http::Response<Body>, _>(std::io::Error::other("no server in this test"))
         };
-        kube::Client::new(tower::service_fn(refuse), "default")
+        Client::new(tower::service_fn(refuse), "default")
     }
 
     #[tokio::test(start_paused = true)]
