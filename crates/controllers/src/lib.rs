@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod deployment;
+pub mod endpoints;
 pub mod kinds;
 pub mod ownership;
 pub mod permissions;

@@ -6,6 +6,8 @@
 //!
 //! A failing seed prints itself; `WALK_SEED=<seed> cargo test -p xebec-controllers --test rollout` replays it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 mod model;
 
 use model::{Chaos, World};

@@ -1,5 +1,7 @@
 //! Plans of single steps, case by case. Whole rollouts are walked through in `tests/rollout.rs`.
 
+#![allow(clippy::needless_pass_by_value, reason = "cases read better as literals")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

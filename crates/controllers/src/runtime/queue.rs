@@ -85,6 +85,11 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         self.changed.notify_one();
     }
 
+    /// Asks for a look at each of `keys`.
+    pub fn extend(&self, keys: impl IntoIterator<Item = T>) {
+        keys.into_iter().for_each(|key| self.add(key));
+    }
+
     /// Asks for a look at `key` after `delay`, or earlier if it is already due earlier.
     pub fn add_after(&self, key: T, delay: Duration) {
         if delay.is_zero() {

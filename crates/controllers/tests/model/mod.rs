@@ -228,7 +228,7 @@ impl World {
             let generation = set["metadata"]["generation"].as_i64().unwrap() + bump;
             let mut patched = set;
             merge(&mut patched, &patch);
-            self.write_set(key.name(), &patched, json!({"metadata": {"generation": generation}}));
+            self.write_set(key.name(), &patched, &json!({"metadata": {"generation": generation}}));
         }
         for (key, _) in plan.delete {
             self.sets.remove(key.name());
@@ -307,7 +307,7 @@ impl World {
         {
             let mut patched = to_value(truth);
             merge(&mut patched, &patch);
-            self.write_set(name, &patched, json!({}));
+            self.write_set(name, &patched, &json!({}));
         }
         self.owner_sets.wrote(&self.sets);
     }
@@ -442,9 +442,9 @@ impl World {
         i32::try_from(pods.filter(|pod| pod.is_available(min_ready, self.now())).count()).unwrap()
     }
 
-    fn write_set(&mut self, name: &str, set: &Value, change: Value) {
+    fn write_set(&mut self, name: &str, set: &Value, change: &Value) {
         let mut set = set.clone();
-        merge(&mut set, &change);
+        merge(&mut set, change);
         set["metadata"]["resourceVersion"] = json!(self.next().to_string());
         self.sets.put(name, serde_json::from_value(set).unwrap());
     }
