@@ -18,7 +18,6 @@ use super::template::same_template;
 use crate::context::Context;
 use crate::ownership::{Claim, Claimant, adoption, controller_reference, release};
 use crate::pod::PodRecord;
-use crate::replicas::{gone_is_fine, still_there};
 use crate::runtime::clock::SharedClock;
 use crate::runtime::error::{ApiError, ReconcileError};
 use crate::runtime::events::{Note, Recorder, Severity};
@@ -29,7 +28,7 @@ use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
 use crate::runtime::selector::Selector;
 use crate::runtime::store::Change;
-use crate::runtime::writer::{Deletion, Part, Propagation, Writes, status_patch};
+use crate::runtime::writer::{Deletion, Part, Propagation, Writes, gone_is_fine, status_patch};
 
 /// Rolls out every Deployment.
 pub struct DeploymentController {
@@ -89,7 +88,7 @@ impl DeploymentController {
                     gone_is_fine(writes.strategic(&self.sets, &key, Part::Main, &patch).await)?;
                 }
                 Claim::Adopt => {
-                    if still_there::<Deployment>(uid, &ObjectKey::of(meta), writes).await? {
+                    if writes.untracked().is_live::<Deployment>(&ObjectKey::of(meta), uid).await? {
                         let patch = adoption(&controller_reference(deployment), set_uid.as_str());
                         gone_is_fine(writes.strategic(&self.sets, &key, Part::Main, &patch).await)?;
                         owned.push(set);

@@ -12,7 +12,6 @@ use super::{ENDPOINT_SLICE_ROLE, ENDPOINTS_ROLE, legacy, slices};
 use crate::context::Context;
 use crate::kinds::SERVICE_NAME_LABEL;
 use crate::pod::PodRecord;
-use crate::replicas::gone_is_fine;
 use crate::runtime::error::{ApiError, ReconcileError};
 use crate::runtime::informer::Informer;
 use crate::runtime::kind::Index;
@@ -20,7 +19,7 @@ use crate::runtime::object::{ObjectKey, Uid, is_deleting};
 use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
 use crate::runtime::store::Change;
-use crate::runtime::writer::{Deletion, Part, Writes, to_value};
+use crate::runtime::writer::{Deletion, Part, Writes, gone_is_fine, to_value};
 
 /// The label of nodes that says where they stand.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";

@@ -21,7 +21,7 @@ use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
 use crate::runtime::selector::Selector;
 use crate::runtime::store::Change;
-use crate::runtime::writer::{Deletion, Part, Writes, status_patch};
+use crate::runtime::writer::{Deletion, Part, Writes, gone_is_fine, status_patch};
 
 /// Keeps the pods of every `K`.
 pub struct ReplicaController<K: ReplicaOwner> {
@@ -80,7 +80,7 @@ impl<K: ReplicaOwner> ReplicaController<K> {
             let patch = release(uid, pod.uid.as_str());
             gone_is_fine(writes.strategic(&self.pods, &pod.key, Part::Main, &patch).await)?;
         }
-        if !adopt.is_empty() && still_there::<K>(uid, &ObjectKey::of(meta), writes).await? {
+        if !adopt.is_empty() && writes.untracked().is_live::<K>(&ObjectKey::of(meta), uid).await? {
             let reference = controller_reference(owner);
             for pod in adopt {
                 let patch = adoption(&reference, pod.uid.as_str());
@@ -276,25 +276,6 @@ pub(crate) fn pod_from_template(
         },
         spec: template.spec.clone(),
         status: None,
-    }
-}
-
-/// Whether the incarnation `uid` is on the server and not being deleted: asked before an adoption, because a cache
-/// that lags must not make a dead owner adopt.
-pub(crate) async fn still_there<R: Watched>(
-    uid: &Uid,
-    key: &ObjectKey,
-    writes: &Writes,
-) -> Result<bool, ApiError> {
-    let live = writes.untracked().get::<R>(key).await?;
-    Ok(live.is_some_and(|live| Uid::of(live.meta()) == *uid && !is_deleting(live.meta())))
-}
-
-/// A write to an object that has gone meanwhile needs no repeating.
-pub(crate) fn gone_is_fine<T>(written: Result<T, ApiError>) -> Result<(), ApiError> {
-    match written {
-        Err(error) if !error.is_not_found() => Err(error),
-        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -21,7 +21,6 @@ use k8s_openapi::api::core::v1::{PodTemplateSpec, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use controller::ReplicaController;
-pub(crate) use controller::{gone_is_fine, still_there};
 
 use crate::permissions::{EVENTS, READ, Role, allow};
 use crate::runtime::informer::Informer;

@@ -20,6 +20,7 @@
 
 pub mod clock;
 pub mod discovery;
+pub mod dynamic;
 pub mod error;
 pub mod events;
 pub mod informer;

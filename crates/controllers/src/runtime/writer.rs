@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::error::ApiError;
 use super::informer::Informer;
 use super::kind::{Kind, Watched};
-use super::object::{ObjectKey, Revision, Uid};
+use super::object::{ObjectKey, Revision, Uid, is_deleting};
 use super::pending::PendingWrite;
 
 /// Requests to the API in the name of one controller.
@@ -108,6 +108,13 @@ impl Requests {
         }
     }
 
+    /// Whether the incarnation `uid` is on the server and not being deleted: asked before an adoption, because a cache
+    /// that lags must not make a dead owner adopt.
+    pub async fn is_live<R: Watched>(&self, key: &ObjectKey, uid: &Uid) -> Result<bool, ApiError> {
+        let live = self.get::<R>(key).await?;
+        Ok(live.is_some_and(|live| Uid::of(live.meta()) == *uid && !is_deleting(live.meta())))
+    }
+
     /// Creates `object` in its own namespace.
     pub async fn create<R: Watched>(&self, object: &R) -> Result<Written, ApiError> {
         let meta = object.meta();
@@ -166,6 +173,20 @@ impl Requests {
         });
         let resource = format!("{}/{subresource}", R::plural(&())).into();
         self.send_text("create", resource, key, request).await.map(drop)
+    }
+
+    /// Replaces a subresource with `object`'s, under the condition of `object`'s revision.
+    pub async fn replace_subresource<R: Watched>(
+        &self,
+        key: &ObjectKey,
+        subresource: &'static str,
+        object: &R,
+    ) -> Result<(), ApiError> {
+        let request = serde_json::to_vec(object).map_err(request::Error::SerializeBody).and_then(|body| {
+            path::<R>(key.namespace()).replace_subresource(subresource, key.name(), &self.post(), body)
+        });
+        let resource = format!("{}/{subresource}", R::plural(&())).into();
+        self.send_text("update", resource, key, request).await.map(drop)
     }
 
     /// Deletes the incarnation `uid` of an object.
@@ -331,6 +352,14 @@ impl Writes {
 
     fn track(&self, write: PendingWrite) {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(write);
+    }
+}
+
+/// A write to an object that has gone meanwhile needs no repeating.
+pub fn gone_is_fine<T>(written: Result<T, ApiError>) -> Result<(), ApiError> {
+    match written {
+        Err(error) if !error.is_not_found() => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -215,7 +215,7 @@ impl World {
             self.write_set(
                 &name,
                 &to_value(&set),
-                json!({"metadata": {
+                &json!({"metadata": {
                 "uid": uid, "generation": 1, "creationTimestamp": self.now().to_string()}}),
             );
         }
