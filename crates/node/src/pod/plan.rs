@@ -132,8 +132,13 @@ fn init_done(spec: &Spec, container: &Container) -> bool {
 #[must_use]
 pub fn initialized(pod: &Pod, state: &State) -> bool {
     // Once a main container has been made, init containers have done their part, whatever became of them since.
-    let begun = containers(pod).iter().any(|c| state.containers.get(&c.name).is_some_and(|c| !matches!(c.run, Run::Absent)));
-    begun || init_containers(pod).iter().all(|spec| state.containers.get(&spec.name).is_some_and(|c| init_done(spec, c)))
+    let begun = containers(pod)
+        .iter()
+        .any(|c| state.containers.get(&c.name).is_some_and(|c| !matches!(c.run, Run::Absent)));
+    begun
+        || init_containers(pod)
+            .iter()
+            .all(|spec| state.containers.get(&spec.name).is_some_and(|c| init_done(spec, c)))
 }
 
 fn run_containers(pod: &Pod, state: &State, now: SystemTime, plan: &mut Plan) {
@@ -141,7 +146,13 @@ fn run_containers(pod: &Pod, state: &State, now: SystemTime, plan: &mut Plan) {
     let ready = initialized(pod, state);
     for spec in init_containers(pod) {
         let container = state.containers.get(&spec.name);
-        let policy = if stays(spec) { "Always" } else if policy == "Always" { "OnFailure" } else { policy };
+        let policy = if stays(spec) {
+            "Always"
+        } else if policy == "Always" {
+            "OnFailure"
+        } else {
+            policy
+        };
         if !ready || stays(spec) {
             run(spec, container, policy, now, plan);
         }
@@ -208,9 +219,10 @@ fn stop(pod: &Pod, state: &State, deadline: SystemTime, now: SystemTime, plan: &
 /// Ends what runs, those that stay after the others; whether there is anything left that runs.
 fn stop_containers(pod: &Pod, state: &State, deadline: SystemTime, now: SystemTime, plan: &mut Plan) -> bool {
     let grace = deadline.duration_since(now).unwrap_or_default();
-    let (stay, others): (Vec<_>, Vec<_>) = state.containers.iter().partition(|(name, _)| {
-        init_containers(pod).iter().any(|spec| spec.name == **name && stays(spec))
-    });
+    let (stay, others): (Vec<_>, Vec<_>) = state
+        .containers
+        .iter()
+        .partition(|(name, _)| init_containers(pod).iter().any(|spec| spec.name == **name && stays(spec)));
     for group in [others, stay] {
         let mut left = false;
         for (name, container) in group {
@@ -284,8 +296,12 @@ mod tests {
     }
 
     fn ended(code: i32) -> Ended {
-        let status =
-            ExitStatus { outcome: Outcome::Exited(code), oom_killed: false, started_at: at(0), finished_at: at(0) };
+        let status = ExitStatus {
+            outcome: Outcome::Exited(code),
+            oom_killed: false,
+            started_at: at(0),
+            finished_at: at(0),
+        };
         Ended { id: "x".into(), status, message: String::new() }
     }
 
@@ -305,7 +321,11 @@ mod tests {
         assert_eq!(plan(&pod("a", "Always"), &half, at(0)), Plan::default());
         let mut backoff = super::super::backoff::Backoff::default();
         backoff.failed(at(0), Duration::ZERO, false);
-        let failed = State { sandbox: Stage::Failed { message: String::new(), backoff }, volumes: Stage::Busy, ..State::default() };
+        let failed = State {
+            sandbox: Stage::Failed { message: String::new(), backoff },
+            volumes: Stage::Busy,
+            ..State::default()
+        };
         assert_eq!(plan(&pod("a", "Always"), &failed, at(1)).wake, Some(at(10)));
         assert_eq!(show(&plan(&pod("a", "Always"), &failed, at(10))), "CreateSandbox");
     }

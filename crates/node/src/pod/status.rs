@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1::{
-    Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -144,9 +144,12 @@ fn current(container: &Container, pod: &Pod, spec: &Spec, state: &State, init: b
             waiting("CrashLoopBackOff", Some(message))
         }
         Run::Absent | Run::Starting => {
-            let before_init = !init && !plan::init_containers(pod).is_empty() && !plan::initialized(pod, state);
+            let before_init =
+                !init && !plan::init_containers(pod).is_empty() && !plan::initialized(pod, state);
             let message = match (&state.sandbox, &state.volumes) {
-                (Stage::Failed { message, .. }, _) | (_, Stage::Failed { message, .. }) => Some(message.clone()),
+                (Stage::Failed { message, .. }, _) | (_, Stage::Failed { message, .. }) => {
+                    Some(message.clone())
+                }
                 _ => None,
             };
             waiting(if before_init || init { "PodInitializing" } else { "ContainerCreating" }, message)
@@ -194,14 +197,10 @@ fn conditions(
 ) -> Vec<PodCondition> {
     let over = matches!(status.phase.as_deref(), Some("Succeeded"));
     let known = old.and_then(|o| o.conditions.as_deref()).unwrap_or_default();
-    let unready: Vec<&str> = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .filter(|c| !c.ready)
-        .map(|c| c.name.as_str())
-        .collect();
-    let not_ready = |reason: &'static str| (reason, format!("containers with unready status: [{}]", unready.join(" ")));
+    let unready: Vec<&str> =
+        status.container_statuses.iter().flatten().filter(|c| !c.ready).map(|c| c.name.as_str()).collect();
+    let not_ready =
+        |reason: &'static str| (reason, format!("containers with unready status: [{}]", unready.join(" ")));
     let initialized = match plan::initialized(pod, state) {
         true if over => Verdict { holds: true, reason: "PodCompleted", message: String::new() },
         true => Verdict::yes(),
@@ -213,7 +212,10 @@ fn conditions(
                 .filter(|c| !c.ready)
                 .map(|c| c.name.as_str())
                 .collect();
-            Verdict::no("ContainersNotInitialized", format!("containers with incomplete status: [{}]", names.join(" ")))
+            Verdict::no(
+                "ContainersNotInitialized",
+                format!("containers with incomplete status: [{}]", names.join(" ")),
+            )
         }
     };
     let containers_ready = match status.phase.as_deref() {
@@ -226,12 +228,14 @@ fn conditions(
         }
     };
     let ready = match missing_gates(pod, known) {
-        gates if containers_ready.holds && !gates.is_empty() => {
-            Verdict::no("ReadinessGatesNotReady", format!("corresponding condition of pod readiness gate {gates:?} does not exist or is not True."))
-        }
+        gates if containers_ready.holds && !gates.is_empty() => Verdict::no(
+            "ReadinessGatesNotReady",
+            format!("corresponding condition of pod readiness gate {gates:?} does not exist or is not True."),
+        ),
         _ => containers_ready.clone(),
     };
-    let sandbox = if state.sandbox.ready().is_some() { Verdict::yes() } else { Verdict::no("", String::new()) };
+    let sandbox =
+        if state.sandbox.ready().is_some() { Verdict::yes() } else { Verdict::no("", String::new()) };
     let verdicts = [sandbox, initialized, containers_ready, ready];
     let mut out: Vec<PodCondition> = OWN
         .iter()
@@ -279,7 +283,9 @@ impl Verdict {
             status: status.into(),
             reason: (!self.reason.is_empty()).then(|| self.reason.into()),
             message: (!self.message.is_empty()).then_some(self.message),
-            last_transition_time: before.and_then(|c| c.last_transition_time.clone()).or_else(|| Some(time(now))),
+            last_transition_time: before
+                .and_then(|c| c.last_transition_time.clone())
+                .or_else(|| Some(time(now))),
             observed_generation: generation,
             ..PodCondition::default()
         }
