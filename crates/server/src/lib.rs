@@ -19,7 +19,7 @@ pub mod core;
 pub mod discovery;
 pub mod http;
 pub mod nodes;
-mod openapi;
+pub mod openapi;
 pub mod registry;
 mod resources;
 pub mod serve;

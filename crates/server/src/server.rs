@@ -83,6 +83,7 @@ impl ApiServer {
             clock,
             random: Arc::new(random),
             settings,
+            openapi: crate::openapi::Hashes::default(),
             tasks: TaskTracker::new(),
         };
         let shutdown = CancellationToken::new();

@@ -155,7 +155,9 @@ fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<R
             return None;
         }
         match crd::resource(&definition) {
-            Ok(def) => Some(Arc::new(Row::custom(def, (record.key().clone(), record.mod_revision())))),
+            Ok(def) => {
+                Some(Arc::new(Row::custom(def, &definition, (record.key().clone(), record.mod_revision()))))
+            }
             Err(causes) => {
                 let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
                 tracing::error!(
