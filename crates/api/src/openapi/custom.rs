@@ -20,11 +20,11 @@ const POD_LIST: &str = "io.k8s.api.core.v1.PodList";
 pub(super) fn write_type(
     out: &mut Object<'_>,
     name: &str,
-    resource: &Resource,
+    resource: Resource<'_>,
     version: &Version,
     context: Context<'_>,
 ) {
-    let schema = resource.schemas.get(version.name.as_ref()).and_then(|s| s.as_object());
+    let schema = resource.schema(&version.name);
     let open = schema.is_some_and(|s| is_true(s, "x-kubernetes-preserve-unknown-fields"));
     out.object(name, |out| {
         match schema {
@@ -46,12 +46,12 @@ pub(super) fn write_type(
 pub(super) fn write_list(
     out: &mut Object<'_>,
     name: &str,
-    resource: &Resource,
+    resource: Resource<'_>,
     version: &Version,
     context: Context<'_>,
 ) {
     let names = &resource.row.names;
-    let item = type_name(&resource.row, version);
+    let item = type_name(resource.row, version);
     out.object(name, |out| {
         out.text("description", &format!("{} is a list of {}", names.list_kind, names.kind));
         out.text("type", "object");

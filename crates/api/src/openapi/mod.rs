@@ -1,7 +1,7 @@
 //! OpenAPI documents (2.0 and 3.0) of the resource table, as kubectl, Helm and the generated clients read them.
 //!
 //! A document is made from rows and their types alone, straight into bytes: version 3 has one per group and version,
-//! found through [`index`], whose links carry each document's [`hash`] so that clients may keep it for ever; version 2
+//! found through [`index`], whose links carry each document's hash so that clients may keep it for ever; version 2
 //! has one for everything. Paths, operation ids, parameters and extensions are those of Kubernetes 1.36; what a client
 //! never reads (the zero values that Go declares as defaults) is left out. Nothing is kept here: documents are large and
 //! seldom asked for, so the caller makes them when they are, and decides what to keep.
@@ -16,37 +16,37 @@ mod v2;
 mod v3;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-
-use sha2::{Digest, Sha512};
 
 use crate::builtin::Docs;
 use crate::resource::{ResourceDef, Version};
-use crate::{Value, builtin};
+use crate::{Map, Value, builtin};
 use writer::Object;
 
 /// A row to publish.
-#[derive(Clone, Debug)]
-pub struct Resource {
+#[derive(Clone, Copy, Debug)]
+pub struct Resource<'a> {
     /// The row.
-    pub row: Arc<ResourceDef>,
-    /// Of a custom resource: each version's `openAPIV3Schema`, by the version's name. A version without one takes
-    /// anything.
-    pub schemas: BTreeMap<String, Arc<Value>>,
+    pub row: &'a ResourceDef,
+    /// The `CustomResourceDefinition` that made the row; `None` for a built-in one. A version without a schema in it
+    /// takes anything.
+    pub definition: Option<&'a Value>,
 }
 
-impl From<Arc<ResourceDef>> for Resource {
-    /// A built-in row.
-    fn from(row: Arc<ResourceDef>) -> Self {
-        Self { row, schemas: BTreeMap::new() }
+impl<'a> Resource<'a> {
+    /// The `openAPIV3Schema` of a version.
+    fn schema(&self, version: &str) -> Option<&'a Map> {
+        let versions = self.definition?.array_at(&["spec", "versions"]);
+        let version = versions.iter().find(|v| v.str_at(&["name"]) == Some(version))?;
+        version.object_at(&["schema", "openAPIV3Schema"])
     }
 }
 
 /// The rows that documents are made of.
 #[derive(Clone, Debug)]
-pub struct Documents {
-    resources: Vec<Resource>,
+pub struct Documents<'a> {
+    resources: Vec<Resource<'a>>,
     version: String,
 }
 
@@ -96,10 +96,10 @@ impl Part {
     }
 }
 
-impl Documents {
+impl<'a> Documents<'a> {
     /// The documents of `resources`, for a server of `version` (`v1.36.0`). Versions that are not served are left out.
     #[must_use]
-    pub fn new(resources: Vec<Resource>, version: impl Into<String>) -> Self {
+    pub fn new(resources: Vec<Resource<'a>>, version: impl Into<String>) -> Self {
         Self { resources, version: version.into() }
     }
 
@@ -133,12 +133,12 @@ impl Documents {
         parts
     }
 
-    fn served(&self) -> impl Iterator<Item = (&Resource, &Version)> {
-        self.resources.iter().flat_map(|r| r.row.versions.iter().filter(|v| v.served).map(move |v| (r, v)))
+    fn served(&self) -> impl Iterator<Item = (Resource<'a>, &'a Version)> {
+        self.resources.iter().flat_map(|r| r.row.versions.iter().filter(|v| v.served).map(move |v| (*r, v)))
     }
 
-    fn served_in(&self, part: &Part) -> Vec<(&Resource, &Version)> {
-        let here = |row: &Resource, version: &Version| {
+    fn served_in(&self, part: &Part) -> Vec<(Resource<'a>, &'a Version)> {
+        let here = |row: &Resource<'_>, version: &Version| {
             *part == Part::GroupVersion(row.row.group.to_string(), version.name.to_string())
         };
         self.served().filter(|(row, version)| here(row, version)).collect()
@@ -152,7 +152,8 @@ impl Documents {
     }
 }
 
-/// The index of the version 3 documents, `/openapi/v3`: keys and their documents' hashes.
+/// The index of the version 3 documents, `/openapi/v3`: keys and their documents' hashes, which upstream writes as SHA-512
+/// in upper-case hexadecimal digits.
 #[must_use]
 pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     writer::document(|out| {
@@ -164,12 +165,6 @@ pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec
             }
         });
     })
-}
-
-/// The hash of a document: its ETag, and the `hash` of its link in the index.
-#[must_use]
-pub fn hash(document: &[u8]) -> String {
-    Sha512::digest(document).iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// The security scheme that all documents name.
@@ -184,8 +179,7 @@ fn bearer_token(out: &mut Object<'_>) {
 
 /// Whether a version's types are in the built-in arena.
 fn is_builtin(version: &Version) -> bool {
-    !version.root().node.name.is_empty()
-        && builtin::definition(&version.root().node.name) == Some(version.root)
+    Arc::ptr_eq(&version.schema, &builtin::schema())
 }
 
 #[cfg(test)]

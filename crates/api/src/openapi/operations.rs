@@ -59,10 +59,10 @@ pub(super) const OK: &[(u16, &str)] = &[(200, "OK")];
 pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// The paths of one document, sorted.
-pub(super) fn paths(documents: &Documents, part: &Part) -> Vec<Path> {
+pub(super) fn paths(documents: &Documents<'_>, part: &Part) -> Vec<Path> {
     let mut paths = vec![discovery(part)];
     for (resource, version) in documents.served_in(part) {
-        paths.extend(Routes::new(&resource.row, version).paths());
+        paths.extend(Routes::new(resource.row, version).paths());
     }
     paths.sort_by(|a, b| a.path.cmp(&b.path));
     paths

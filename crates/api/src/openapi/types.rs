@@ -26,7 +26,7 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 /// Writes all types that `paths` name, and those that these refer to, sorted by name.
 pub(super) fn write_all(
     out: &mut Object<'_>,
-    documents: &Documents,
+    documents: &Documents<'_>,
     parts: &[Part],
     paths: &[Path],
     context: Context<'_>,
@@ -34,8 +34,8 @@ pub(super) fn write_all(
     let mut custom = BTreeMap::new();
     for (resource, version) in parts.iter().flat_map(|part| documents.served_in(part)) {
         if !is_builtin(version) {
-            custom.insert(type_name(&resource.row, version), (resource, version, false));
-            custom.insert(list_type_name(&resource.row, version), (resource, version, true));
+            custom.insert(type_name(resource.row, version), (resource, version, false));
+            custom.insert(list_type_name(resource.row, version), (resource, version, true));
         }
     }
     let mut named = referenced(paths);
@@ -47,8 +47,8 @@ pub(super) fn write_all(
     names.extend(custom.keys().map(String::as_str));
     for name in names {
         match custom.get(name) {
-            Some((resource, version, false)) => custom::write_type(out, name, resource, version, context),
-            Some((resource, version, true)) => custom::write_list(out, name, resource, version, context),
+            Some((resource, version, false)) => custom::write_type(out, name, *resource, version, context),
+            Some((resource, version, true)) => custom::write_list(out, name, *resource, version, context),
             None => write_definition(out, name, builtin[name], context),
         }
     }

@@ -9,7 +9,7 @@ use super::writer::{self, Object, array, object};
 use super::{Dialect, Documents, Part, bearer_token};
 use crate::builtin::Docs;
 
-pub(super) fn document(documents: &Documents, docs: &Docs) -> Vec<u8> {
+pub(super) fn document(documents: &Documents<'_>, docs: &Docs) -> Vec<u8> {
     let parts: Vec<Part> = documents.parts().into_iter().collect();
     let paths: Vec<Path> = parts.iter().flat_map(|part| paths(documents, part)).collect();
     let group_versions: BTreeSet<(String, String)> = parts

@@ -9,7 +9,7 @@ use super::writer::{self, Object, object};
 use super::{Dialect, Documents, Part, bearer_token};
 use crate::builtin::Docs;
 
-pub(super) fn document(documents: &Documents, part: &Part, docs: &Docs) -> Vec<u8> {
+pub(super) fn document(documents: &Documents<'_>, part: &Part, docs: &Docs) -> Vec<u8> {
     let paths = paths(documents, part);
     let mut group_versions = BTreeSet::from([(String::new(), "v1".to_owned())]);
     if let Part::GroupVersion(group, version) = part {
