@@ -4,7 +4,7 @@ mod groups;
 
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{Method, Response, StatusCode};
-use xebec_api::{Status, Value, object, openapi};
+use xebec_api::{Status, Value, object};
 
 use crate::core::Core;
 use crate::http::reply::{self, Reply};
@@ -56,7 +56,7 @@ fn address(url: &str) -> &str {
 /// # Errors
 /// 500: the tag is no header value.
 pub(crate) fn tagged(incoming: &Incoming, document: Vec<u8>, content_type: &str) -> Result<Reply, Status> {
-    let tag = openapi::hash(&document);
+    let tag = document_hash(&document);
     let quoted = format!("\"{tag}\"");
     let known = incoming.request.headers().get(IF_NONE_MATCH).and_then(|v| v.to_str().ok());
     let etag = HeaderValue::from_str(&quoted).map_err(Status::internal)?;
@@ -73,6 +73,18 @@ pub(crate) fn tagged(incoming: &Incoming, document: Vec<u8>, content_type: &str)
         (http::header::VARY, HeaderValue::from_static("Accept")),
     ];
     Ok(Reply::Prepared(document.into(), headers))
+}
+
+/// SHA-512 in upper-case hexadecimal digits.
+#[must_use]
+pub fn document_hash(document: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA512, document);
+    digest.as_ref().iter().fold(String::with_capacity(128), |mut text, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
+        }
+        text
+    })
 }
 
 fn paths(table: &crate::registry::Table) -> Value {

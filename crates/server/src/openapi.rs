@@ -11,7 +11,7 @@ use xebec_api::Status;
 use xebec_api::builtin::Docs;
 use xebec_api::openapi::{self, Documents, Resource};
 
-use crate::discovery::{KUBERNETES_VERSION, tagged};
+use crate::discovery::{KUBERNETES_VERSION, document_hash, tagged};
 use crate::http::reply::Reply;
 use crate::registry::Table;
 use crate::serve::Incoming;
@@ -25,7 +25,7 @@ pub struct Hashes {
 }
 
 impl Hashes {
-    fn of(&self, table: &Arc<Table>, documents: &Documents) -> Arc<BTreeMap<String, String>> {
+    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> Arc<BTreeMap<String, String>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, hashes)) = known.as_ref().filter(|(of, _)| Arc::ptr_eq(of, table)) {
             return hashes.clone();
@@ -33,7 +33,7 @@ impl Hashes {
         let docs = Docs::unpack();
         let hash = |key: String| {
             let document = documents.v3(&key, &docs)?;
-            Some((key, openapi::hash(&document)))
+            Some((key, document_hash(&document)))
         };
         let hashes: Arc<BTreeMap<_, _>> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
         *known = Some((table.clone(), hashes.clone()));
@@ -41,10 +41,9 @@ impl Hashes {
     }
 }
 
-fn documents(table: &Table) -> Documents {
-    let resource =
-        |row: &Arc<crate::registry::Row>| Resource { row: row.def.clone(), schemas: row.schemas.clone() };
-    Documents::new(table.rows().map(resource).collect(), KUBERNETES_VERSION)
+fn documents(table: &Table) -> Documents<'_> {
+    let resources = table.rows().map(|row| Resource { row: &row.def, definition: row.definition.as_ref() });
+    Documents::new(resources.collect(), KUBERNETES_VERSION)
 }
 
 /// Answers `/openapi/…`.

@@ -13,7 +13,7 @@ use crate::registry::decode::{self, Expected};
 use crate::registry::delete::{self, Deleted};
 use crate::registry::patch::{Patch, PatchKind};
 use crate::registry::table::Served;
-use crate::registry::write::{self, Part, Replace};
+use crate::registry::write::{self, Part, Replace, Tracking};
 use crate::registry::{read, special, watch};
 use crate::serve::{Incoming, content_type};
 use crate::{streams, subresources};
@@ -174,10 +174,19 @@ async fn patch(
 ) -> Result<Reply, Status> {
     let kind = PatchKind::from_content_type(content_type(incoming.request.headers()), served)?;
     let bytes = body::read(std::mem::take(incoming.request.body_mut())).await?;
-    let mut patch = Patch::read(kind, &bytes, served, &incoming.context)?;
     let about = write_target(served, target, part);
-    let written = write::change(core, &incoming.context, about, &mut patch).await?;
-    Ok(Reply::Object(StatusCode::OK, written.bytes, served.clone()))
+    let mut patch = Patch::read(kind, &bytes, about, &incoming.context)?;
+    match write::change(core, &incoming.context, about, &mut patch).await {
+        Err(status)
+            if status.reason == Reason::NotFound && kind == PatchKind::Apply && part == Part::Main =>
+        {
+            let object = patch.new_object(about)?;
+            let written =
+                write::create_tracked(core, &incoming.context, about, object, Tracking::Applied).await?;
+            Ok(Reply::Object(StatusCode::CREATED, written.bytes, served.clone()))
+        }
+        result => result.map(|written| Reply::Object(StatusCode::OK, written.bytes, served.clone())),
+    }
 }
 
 async fn read_object(incoming: &mut Incoming, served: &Served) -> Result<Value, Status> {

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod decode;
 pub mod delete;
 pub mod facts;
+pub mod managed;
 pub mod patch;
 pub mod read;
 pub mod special;

@@ -1,11 +1,12 @@
 //! PATCH: the four ways to say what changes.
 
 use xebec_api::json::Parsed;
-use xebec_api::{Reason, Status, Value, meta};
+use xebec_api::{Reason, Status, Value, fields, meta};
 
 use super::decode::{self, Expected};
+use super::managed;
 use super::table::Served;
-use super::write::Change;
+use super::write::{Change, Target, Tracking};
 use crate::core::Context;
 use crate::http::body::Format;
 
@@ -54,7 +55,7 @@ pub struct Patch<'a> {
     kind: PatchKind,
     document: Value,
     duplicates: Vec<String>,
-    served: Option<&'a Served>,
+    target: Option<Target<'a>>,
     context: &'a Context,
 }
 
@@ -62,46 +63,84 @@ impl<'a> Patch<'a> {
     /// Reads a patch of a resource.
     ///
     /// # Errors
-    /// 400 for a body that is no such patch.
+    /// 400 for a body that is no such patch; 422 for options that do not go with its kind.
     pub fn read(
         kind: PatchKind,
         bytes: &[u8],
-        served: &'a Served,
+        target: Target<'a>,
         context: &'a Context,
     ) -> Result<Self, Status> {
-        Ok(Self { served: Some(served), ..Self::read_scale(kind, bytes, context)? })
+        let mut patch = Self { target: Some(target), ..Self::read_scale(kind, bytes, context)? };
+        if kind == PatchKind::Apply {
+            // An applied configuration is an object of the kind, not a difference.
+            let api_version = target.served.api_version();
+            let expected = Expected::of(target.served, &api_version);
+            patch.document = decode::tree(patch.document, patch.duplicates.clone(), &expected, context)?;
+        }
+        Ok(patch)
     }
 
     /// Reads a patch of a `Scale`.
     ///
     /// # Errors
-    /// 400 for a body that is no such patch.
+    /// As [`Patch::read`].
     pub fn read_scale(kind: PatchKind, bytes: &[u8], context: &'a Context) -> Result<Self, Status> {
+        let manager = context.query.get("fieldManager").unwrap_or_default();
+        let causes =
+            fields::validate_patch_options(kind == PatchKind::Apply, manager, context.query.flag("force")?);
+        if !causes.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", causes));
+        }
         let format = if kind == PatchKind::Apply { Format::Yaml } else { Format::Json };
         let Parsed { value, duplicates } = format.parse(bytes)?;
         let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-        Ok(Self { kind, document: value, duplicates, served: None, context })
+        Ok(Self { kind, document: value, duplicates, target: None, context })
+    }
+
+    /// The object that an apply makes where there is none.
+    ///
+    /// # Errors
+    /// 400 and 422 for a configuration that cannot be applied.
+    pub fn new_object(&self, target: Target<'_>) -> Result<Value, Status> {
+        let mut config = self.document.clone();
+        config.set(&["metadata", "name"], target.name);
+        managed::apply(self.context, target, &managed::blank(&config), &config)
     }
 }
 
 impl Change for Patch<'_> {
     fn apply(&mut self, old: &Value) -> Result<Value, Status> {
-        let mut new = old.clone();
-        match self.kind {
-            PatchKind::Merge => merge(&mut new, &self.document),
-            _ => return Err(Status::new(Reason::NotImplemented, "this patch type is not implemented")),
+        let Some(target) = self.target else { return self.difference(old, None) };
+        if self.kind == PatchKind::Apply {
+            return managed::apply(self.context, target, old, &self.document);
         }
-        let Some(served) = self.served else { return Ok(new) };
-        let api_version = served.api_version();
-        decode::tree(new, self.duplicates.clone(), &Expected::of(served, &api_version), self.context)
+        let new = self.difference(old, Some(target))?;
+        let api_version = target.served.api_version();
+        let expected = Expected::of(target.served, &api_version);
+        decode::tree(new, self.duplicates.clone(), &expected, self.context)
     }
 
     fn expects(&self, _: &Value) -> String {
         meta::resource_version(&self.document).to_owned()
     }
 
+    fn tracking(&self) -> Tracking {
+        if self.kind == PatchKind::Apply { Tracking::Applied } else { Tracking::ByChange }
+    }
+
     fn may_retry(&self) -> bool {
         meta::resource_version(&self.document).is_empty()
+    }
+}
+
+impl Patch<'_> {
+    fn difference(&self, old: &Value, _target: Option<Target<'_>>) -> Result<Value, Status> {
+        let mut new = old.clone();
+        match self.kind {
+            PatchKind::Merge => merge(&mut new, &self.document),
+            _ => return Err(Status::new(Reason::NotImplemented, "this patch type is not implemented")),
+        }
+        Ok(new)
     }
 }
 

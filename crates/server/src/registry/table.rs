@@ -2,7 +2,7 @@
 //!
 //! The table is immutable; a change makes a new one and swaps it, so that a request sees one table from start to end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use xebec_api::kinds::{self, Kind};
@@ -19,9 +19,9 @@ const ROOT: &str = "/registry";
 #[derive(Debug)]
 pub struct Row {
     /// Names, scope, versions, schemas.
-    pub def: Arc<ResourceDef>,
-    /// Of a custom resource: the schemas of its versions as declared, for OpenAPI.
-    pub schemas: BTreeMap<String, Arc<Value>>,
+    pub def: ResourceDef,
+    /// Of a custom resource: its definition.
+    pub definition: Option<Value>,
     /// What the kind does by itself.
     pub kind: &'static Kind,
     /// What the kind does with other objects.
@@ -37,26 +37,22 @@ impl Row {
     /// A built-in row.
     #[must_use]
     pub fn built_in(def: ResourceDef) -> Self {
-        Self::new(def, None, BTreeMap::new())
+        Self::new(def, None, None)
     }
 
     /// The row that a definition, at a key and revision, makes.
     #[must_use]
-    pub fn custom(def: ResourceDef, definition: &Value, origin: (Key, Revision)) -> Self {
-        let schemas = definition.array_at(&["spec", "versions"]).iter().filter_map(|version| {
-            let schema = version.at(&["schema", "openAPIV3Schema"])?.clone();
-            Some((version.str_at(&["name"])?.to_owned(), Arc::new(schema)))
-        });
-        Self::new(def, Some(origin), schemas.collect())
+    pub fn custom(def: ResourceDef, definition: Value, origin: (Key, Revision)) -> Self {
+        Self::new(def, Some(definition), Some(origin))
     }
 
-    fn new(def: ResourceDef, origin: Option<(Key, Revision)>, schemas: BTreeMap<String, Arc<Value>>) -> Self {
+    fn new(def: ResourceDef, definition: Option<Value>, origin: Option<(Key, Revision)>) -> Self {
         let stored = def.storage_resource();
         let group = if stored.group.is_empty() { "core" } else { &stored.group };
         let path = format!("{ROOT}/{group}/{}", stored.resource);
         let kind = kinds::of(&def.group, &def.names.plural);
         let strategy = strategy::of(&def.group, &def.names.plural);
-        Self { def: Arc::new(def), schemas, kind, strategy, custom: origin.is_some(), origin, path }
+        Self { def, kind, strategy, custom: definition.is_some(), definition, origin, path }
     }
 
     /// The group, as in error messages.

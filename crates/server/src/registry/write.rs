@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xebec_api::structural::{self, Strictness};
-use xebec_api::{Cause, FieldPath, Status, Value, json, meta, object};
+use xebec_api::{Cause, FieldPath, Status, Value, fields, json, meta, object};
 use xebec_store::{CommitError, Condition, Key, Op, Record, Revision, Snapshot, Txn};
 
 use super::convert;
 use super::delete;
+use super::managed;
 use super::strategy::Write;
 use super::table::Served;
 use crate::admission::{self, Attributes, Operation};
@@ -60,6 +61,15 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Who records which fields the client owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// The write, from what it changes.
+    ByChange,
+    /// Server-side apply has recorded them already.
+    Applied,
+}
+
 /// What a write came to.
 #[derive(Debug)]
 pub struct Written {
@@ -79,6 +89,20 @@ pub async fn create(
     target: Target<'_>,
     object: Value,
 ) -> Result<Written, Status> {
+    create_tracked(core, context, target, object, Tracking::ByChange).await
+}
+
+/// Makes a new object, whose fields may have an owner already.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_tracked(
+    core: &Core,
+    context: &Context,
+    target: Target<'_>,
+    object: Value,
+    tracking: Tracking,
+) -> Result<Written, Status> {
     let served = target.served;
     let generate = meta::name(&object).is_empty();
     let mut object = object;
@@ -94,6 +118,9 @@ pub async fn create(
         let snapshot = core.store.snapshot();
         let mut write = Write { core, context, snapshot: &snapshot, old: None, txn: Txn::default() };
         prepare_new(&mut write, &mut object, served)?;
+        if tracking == Tracking::ByChange {
+            managed::track(context, target, &managed::blank(&object), &mut object);
+        }
         let causes = validate_new(&object, served);
         refuse(causes, &object, served)?;
         admission::validate(core, &attributes, &object, None).await?;
@@ -134,6 +161,11 @@ pub trait Change: Send {
     /// The resource version that the client saw; empty if it does not care.
     fn expects(&self, new: &Value) -> String {
         meta::resource_version(new).to_owned()
+    }
+
+    /// Who records the fields that the client owns.
+    fn tracking(&self) -> Tracking {
+        Tracking::ByChange
     }
 
     /// Whether the change may be made to a newer object than the client saw.
@@ -190,6 +222,10 @@ async fn try_change(
     prepare_changed(&mut write, &mut new, target)?;
     let attributes = Attributes::new(context, target, Operation::Update);
     admission::mutate(core, &attributes, &mut new, Some(&old)).await?;
+    if change.tracking() == Tracking::ByChange {
+        managed::track(context, target, &old, &mut new);
+    }
+    fields::keep_times(&old, &mut new);
     let causes = validate_changed(&new, &old, target);
     refuse(causes, &new, served)?;
     admission::validate(core, &attributes, &new, Some(&old)).await?;

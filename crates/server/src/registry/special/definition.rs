@@ -156,7 +156,7 @@ fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<R
         }
         match crd::resource(&definition) {
             Ok(def) => {
-                Some(Arc::new(Row::custom(def, &definition, (record.key().clone(), record.mod_revision()))))
+                Some(Arc::new(Row::custom(def, definition, (record.key().clone(), record.mod_revision()))))
             }
             Err(causes) => {
                 let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
