@@ -20,6 +20,7 @@ pub async fn watches_start_anywhere(factory: &Factory<'_>) {
     assert_eq!(now.try_next().map(|batch| batch.is_none()), Ok(true));
     let future = Revision::new(two.get() + 1);
     let mut later = store.watch(below(PODS), future).expect("the future");
+    assert_eq!(later.progress(), future, "what was not asked for counts as delivered");
 
     let three = delete(&*store, "/r/core/pods/a/x").await;
     let four = put(&*store, "/r/core/pods/a/y", "4").await;

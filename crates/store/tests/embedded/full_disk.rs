@@ -90,7 +90,7 @@ fn run(directory: &Path, mut set_full: impl FnMut(bool)) {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     let written = runtime.block_on(async {
         let store = try_open(directory, busy_engine()).expect("open");
-        let first = put(&store, "/f/before", value(0)).await;
+        let first = put(&store, "/f/before", value(0, 0)).await;
         for round in 0..2 {
             set_full(true);
             let error = fill(&store, round).await;
@@ -107,15 +107,18 @@ fn run(directory: &Path, mut set_full: impl FnMut(bool)) {
     assert!(contents(&store.snapshot()) == written.1, "the disk has what was acknowledged, and nothing else");
 }
 
-fn value(number: usize) -> Value {
-    Value::revised(vec![b'a' + (number % 26) as u8; 30_000], 5)
+/// In one round much larger than the engine's buffer, so that a failed write is torn; in the other smaller, so that
+/// the engine completes it while it is closed.
+fn value(round: usize, number: usize) -> Value {
+    let length = if round == 0 { 30_000 } else { 1_000 };
+    Value::revised(vec![b'a' + (number % 26) as u8; length], 5)
 }
 
-/// Writes until it fails. The rest of the keys are overwritten in turns, so that failed writes leave suspects.
+/// Writes until it fails; the keys are overwritten in turns.
 async fn fill(store: &Embedded, round: usize) -> CommitError {
-    for number in 0..2_000 {
+    for number in 0..4_000 {
         let txn = Txn::default()
-            .put(key(&format!("/f/{round}/{}", number % 40)), value(number))
+            .put(key(&format!("/f/{round}/{}", number % 40)), value(round, number))
             .put(key("/f/last"), Value::opaque(format!("{round} {number}")));
         match store.commit(txn).await {
             Ok(done) => {
@@ -133,7 +136,7 @@ async fn assert_read_only(store: &Embedded, error: &CommitError, first: Revision
     assert!(matches!(fault, StorageFault::OutOfSpace | StorageFault::Engine), "{error:?}");
     assert!(matches!(store.health(), Health::ReadOnly { .. }));
     let before = contents(&store.snapshot());
-    let again = store.commit(Txn::default().put(key("/f/refused"), value(1))).await;
+    let again = store.commit(Txn::default().put(key("/f/refused"), value(0, 1))).await;
     assert!(matches!(again, Err(CommitError::Storage { .. })), "{again:?}");
     assert!(contents(&store.snapshot()) == before, "a failed commit is not visible");
     assert_eq!(store.snapshot().get(&key("/f/before")).map(|record| record.mod_revision()), Some(first));
@@ -147,7 +150,7 @@ async fn resume(store: &Embedded, round: usize) {
     let before = contents(&store.snapshot());
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match store.commit(Txn::default().put(key(&format!("/f/after{round}")), value(round))).await {
+        match store.commit(Txn::default().put(key(&format!("/f/after{round}")), value(round, 0))).await {
             Ok(_) => break,
             Err(CommitError::Storage { .. }) => {
                 assert!(Instant::now() < deadline, "writing should resume: {:?}", store.health());
