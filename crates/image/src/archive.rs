@@ -15,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::acquired::Acquired;
 use crate::compress::{self, Compression};
 use crate::config::{ConfigError, ImageConfig, ImageId};
 use crate::digest::{Digest, DigestError, clip};
@@ -110,20 +111,13 @@ pub enum ImportError {
     Limit(#[from] Exceeded),
 }
 
-/// An image that an archive brought. Its blobs are protected until it is dropped.
-#[derive(Debug)]
+/// An image that an archive brought.
+#[derive(Debug, Clone)]
 pub struct Imported {
     /// The names that the archive or the caller gives to it.
     pub names: Vec<Reference>,
-    /// Digest of the manifest, or of the index that it was picked from.
-    pub target: Digest,
-    /// The manifest.
-    pub manifest: Verified<Manifest>,
-    /// The image's id.
-    pub id: ImageId,
-    /// The configuration.
-    pub config: ImageConfig,
-    _leases: Arc<Vec<Lease>>,
+    /// The image.
+    pub image: Acquired,
 }
 
 /// Imports every image for `platform`. With `name`, the archive must have exactly one, which gets that name only.
@@ -410,14 +404,10 @@ impl Import<'_> {
         let images = self.images.into_values().map(|mut image| {
             image.names.sort();
             image.names.dedup();
-            Imported {
-                names: image.names,
-                target: image.target,
-                manifest: image.manifest,
-                id: image.id,
-                config: image.config,
-                _leases: Arc::clone(&leases),
-            }
+            let (target, manifest) = (image.target, image.manifest);
+            let leases = Arc::clone(&leases);
+            let acquired = Acquired { target, manifest, id: image.id, config: image.config, leases };
+            Imported { names: image.names, image: acquired }
         });
         let images = images.collect();
         self.store.publish(self.blobs.into_values().collect())?;

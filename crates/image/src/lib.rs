@@ -1,5 +1,6 @@
 //! Container images: digests, content store, registry client, snapshots.
 
+pub mod acquired;
 pub mod archive;
 pub mod compress;
 pub mod config;
@@ -11,7 +12,9 @@ pub mod media;
 pub mod platform;
 pub mod progress;
 pub mod reference;
+pub mod registry;
 pub mod rootfs;
+pub mod service;
 pub mod snapshot;
 pub mod store;
 pub mod tarball;
@@ -20,3 +23,4 @@ mod testing;
 
 pub use digest::Digest;
 pub use reference::Reference;
+pub use service::{ImageService, ServiceConfig};

@@ -1,20 +1,27 @@
 //! What a runtime needs to run an image: directories to mount and defaults to run with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::config::{ContainerDefaults, ImageId};
+use crate::config::{ChainId, ContainerDefaults, ImageId};
+use crate::store::Lease;
 
-/// A container's root before it has a writable layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A container's root before it has a writable layer. Its directories are not pruned while it, or a clone, exists.
+#[derive(Debug, Clone)]
 pub struct Rootfs {
     /// The image's id.
     pub id: ImageId,
     /// Lower directories for an overlay mount, topmost first; at least one. The mount needs `userxattr`.
     pub lowerdirs: Vec<PathBuf>,
+    /// What the directories are made of, lowest first. Who must remember across a restart what a container uses keeps
+    /// these and hands them to [`crate::ImageService::hold`] afterwards.
+    pub chain: Vec<ChainId>,
     /// What to run, unless the pod says otherwise.
     pub defaults: ContainerDefaults,
     /// What of the image was not unpacked as written, for people to read.
     pub warnings: Vec<String>,
+    /// What protects the directories.
+    pub leases: Arc<Vec<Lease>>,
 }
 
 /// Why the `User` of an image cannot be used.
