@@ -154,27 +154,34 @@ impl Files {
         Ok(())
     }
 
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let full = |size: u64| size > 0 && size + lines.len() as u64 > self.max_bytes;
-        if self.current.as_ref().is_some_and(|(_, size)| full(*size)) {
-            self.rotate()?;
-        }
-        if self.current.is_none() {
-            self.open()?;
-        }
-        let (file, size) = self.current.as_mut().expect("the file was opened above");
-        let before = *size;
-        match file.write_all(lines) {
-            Ok(()) => {
-                *size += lines.len() as u64;
-                Ok(())
+    /// Appends whole lines, in as many files as they take.
+    fn append(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        while !lines.is_empty() {
+            if self.current.is_none() {
+                self.open()?;
             }
-            Err(error) => {
+            let (file, size) = self.current.as_mut().expect("the file was opened above");
+            let room = self.max_bytes.saturating_sub(*size);
+            let fitting = whole_lines(lines, usize::try_from(room).unwrap_or(usize::MAX));
+            // A line that no file has room for gets one of its own.
+            let count = match fitting {
+                0 if *size == 0 => first_line(lines),
+                count => count,
+            };
+            if count == 0 {
+                self.rotate()?;
+                continue;
+            }
+            let before = *size;
+            if let Err(error) = file.write_all(&lines[..count]) {
                 // Half a line would spoil the next one.
                 file.set_len(before)?;
-                Err(error)
+                return Err(error);
             }
+            *size += count as u64;
+            lines = &lines[count..];
         }
+        Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -196,6 +203,16 @@ impl Files {
             result => Ok(result?),
         }
     }
+}
+
+/// The length of the whole lines at the beginning that fit into `room` bytes.
+fn whole_lines(lines: &[u8], room: usize) -> usize {
+    let within = &lines[..room.min(lines.len())];
+    within.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
+fn first_line(lines: &[u8]) -> usize {
+    lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1)
 }
 
 /// A time as RFC 3339 in UTC with nanoseconds.
@@ -302,9 +319,12 @@ mod tests {
     fn files_are_rotated_and_bounded() {
         let directory = scratch("rotation");
         let mut log = log_in(&directory, 100, 3);
-        for number in 0..20 {
-            log.write(Stream::Stdout, format!("line {number:02}\n").as_bytes(), UNIX_EPOCH);
+        let line = |number: u32| format!("line {number:02}\n");
+        for number in 0..10 {
+            log.write(Stream::Stdout, line(number).as_bytes(), UNIX_EPOCH);
         }
+        let burst: String = (10..20).map(line).collect();
+        log.write(Stream::Stdout, burst.as_bytes(), UNIX_EPOCH);
         let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
         let numbers = |text: String| -> Vec<u32> {
             text.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()

@@ -6,6 +6,7 @@
 
 mod basics;
 mod harness;
+mod isolation;
 
 use std::ffi::OsString;
 
@@ -22,5 +23,6 @@ fn main() {
 fn cases() -> Vec<harness::Case> {
     let mut cases = Vec::new();
     basics::cases(&mut cases);
+    isolation::cases(&mut cases);
     cases
 }
