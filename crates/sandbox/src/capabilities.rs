@@ -46,6 +46,13 @@ impl Capabilities {
         CAPABILITIES.iter().filter(|name| self.0 & bit(name) != 0).map(|name| format!("CAP_{name}")).collect()
     }
 
+    /// Makes every capability that this process may have effective.
+    pub(crate) fn raise_permitted() -> std::io::Result<()> {
+        let mut sets = rustix::thread::capabilities(None)?;
+        sets.effective = sets.permitted;
+        Ok(rustix::thread::set_capabilities(None, sets)?)
+    }
+
     /// Makes these the only ones that this process and its programs can ever have.
     pub(crate) fn confine(self) -> std::io::Result<()> {
         // The bounding set is shrunk first: that takes a capability itself.

@@ -4,7 +4,10 @@
 //! Never starts or ends a shim; that is the engines' work.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
 
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -13,6 +16,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::config::{SandboxId, TerminalSize};
 use crate::sandbox::{ErrorKind, Event, ExitStatus, SandboxError};
+use crate::shim::SOCKET;
 use crate::wire::{self, Decoder, Frame, HEADER_BYTES, MAX_CHUNK_BYTES, Request, Response, Tag};
 
 /// Bytes read from a connection at once.
@@ -22,7 +26,8 @@ const READ_BYTES: usize = 16 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct ShimClient {
     pub(crate) id: SandboxId,
-    pub(crate) socket: PathBuf,
+    /// The pod's directory, in which the socket is.
+    pub(crate) directory: PathBuf,
 }
 
 impl ShimClient {
@@ -37,6 +42,17 @@ impl ShimClient {
             Response::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }
+    }
+
+    /// Sends a request after which the shim ends, and waits for that.
+    pub(crate) async fn call_until_end(&self, request: &Request) -> Result<(), SandboxError> {
+        let (response, mut frames) = self.open(request).await?;
+        match response {
+            Response::Done => {}
+            other => return Err(self.unexpected(&other)),
+        }
+        while frames.next().await?.is_some() {}
+        Ok(())
     }
 
     /// Sends a request that turns the connection into a stream.
@@ -59,10 +75,17 @@ impl ShimClient {
     }
 
     async fn open(&self, request: &Request) -> Result<(Response, FrameReader<UnixStream>), SandboxError> {
-        let mut stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
+        let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => self.gone(),
             _ => self.connection(source),
-        })?;
+        };
+        // The path may be too long for a socket's name.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory =
+            rustix::fs::open(&self.directory, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let socket = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
+        let mut stream = UnixStream::connect(socket).await.map_err(failed)?;
+        drop(directory);
         let mut bytes = Vec::new();
         wire::encode(Tag::Request, request, &mut bytes).map_err(|error| SandboxError::Refused {
             kind: ErrorKind::InvalidConfig,

@@ -16,6 +16,7 @@ pub mod bootstrap;
 mod capabilities;
 pub mod client;
 pub mod config;
+pub mod engines;
 mod netif;
 pub mod sandbox;
 mod seccomp;

@@ -101,6 +101,25 @@ pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Closes every descriptor from 3 on but those in `keep`. Only for forked
+/// children, which run no destructor of what they inherited.
+pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for kept in keep.into_iter().chain([u32::MAX]) {
+        if kept > first {
+            // SAFETY: by the callers, no object is used whose descriptor is closed here.
+            let done = unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) };
+            if done != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = first.max(kept.saturating_add(1));
+    }
+    Ok(())
+}
+
 /// Makes `target` another name of `source`, kept open across execution.
 ///
 /// Only for a process that is about to execute a program, or that is setting
@@ -158,6 +177,18 @@ pub(crate) fn close_inherited(number: RawFd) {
     // SAFETY: called at the start of a program, on numbers from its command
     // protocol that no Rust object owns.
     unsafe { libc::close(number) };
+}
+
+/// Sends any signal, real-time ones included.
+pub(crate) fn send_signal(pid: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: no memory is passed; a bad number fails with EINVAL.
+    match unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(error),
+        },
+    }
 }
 
 /// The signals that the event loops take from a descriptor.

@@ -19,7 +19,7 @@ pub struct Identity {
     pub name: String,
     /// User id on the host; never 0.
     pub uid: u32,
-    /// Primary group on the host.
+    /// Group on the host.
     pub gid: u32,
     /// Home directory.
     pub home: PathBuf,
@@ -53,10 +53,11 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// The user that this process runs as.
+    /// The user and group that this process runs as.
     pub fn current() -> Result<Self, IdentityError> {
         let uid = rustix::process::geteuid().as_raw();
-        Self::find(&uid.to_string(), |entry| entry.uid == uid)
+        let found = Self::find(&uid.to_string(), |entry| entry.uid == uid)?;
+        Ok(Self { gid: rustix::process::getegid().as_raw(), ..found })
     }
 
     /// The user of this login name.

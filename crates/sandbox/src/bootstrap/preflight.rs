@@ -16,7 +16,7 @@ use crate::config::POD_IDS;
 use crate::sys::{self, Fork, SingleThreaded};
 
 /// Subordinate ids that Xebec needs, of users and of groups.
-pub const NEEDED_IDS: u32 = 65_536;
+const NEEDED_IDS: u32 = 65_536;
 
 /// The first kernel in which all needed parts work for ordinary users:
 /// overlay mounts, and process limits that count per user namespace.
@@ -148,7 +148,7 @@ pub fn preflight() -> Result<Preflight, PreflightFailure> {
     let uids = subordinate_ids("/etc/subuid", &identity);
     let gids = subordinate_ids("/etc/subgid", &identity);
     if problems.is_empty() {
-        problems.extend(try_namespaces(identity.uid).err());
+        problems.extend(try_namespaces(&identity).err());
     }
     match (newuidmap, newgidmap, uids, gids) {
         (Ok(newuidmap), Ok(newgidmap), Ok(uids), Ok(gids)) if problems.is_empty() => {
@@ -252,7 +252,7 @@ const TRIALS: [(&str, &str); 4] = [
 ];
 
 /// Tries in a child what the keeper will do.
-fn try_namespaces(uid: u32) -> Result<(), Problem> {
+fn try_namespaces(identity: &Identity) -> Result<(), Problem> {
     let proof = SingleThreaded::prove().map_err(Problem::Process)?;
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|error| Problem::Process(error.into()))?;
@@ -264,7 +264,7 @@ fn try_namespaces(uid: u32) -> Result<(), Problem> {
     let child = match sys::clone(proof, flags).map_err(|error| refused(0, error))? {
         Fork::Parent(child) => child,
         Fork::Child => {
-            let verdict = match trial(uid) {
+            let verdict = match trial(identity) {
                 Ok(()) => [u8::MAX, 0, 0],
                 Err((step, error)) => {
                     let errno = u16::try_from(error.raw_os_error().unwrap_or(libc::EIO)).unwrap_or(u16::MAX);
@@ -291,10 +291,11 @@ fn try_namespaces(uid: u32) -> Result<(), Problem> {
     }
 }
 
-fn trial(uid: u32) -> Result<(), (u8, io::Error)> {
+fn trial(identity: &Identity) -> Result<(), (u8, io::Error)> {
     let at = |step: u8| move |error: io::Error| (step, error);
     fs::write("/proc/self/setgroups", "deny").map_err(at(1))?;
-    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(at(1))?;
+    fs::write("/proc/self/uid_map", format!("0 {} 1", identity.uid)).map_err(at(1))?;
+    fs::write("/proc/self/gid_map", format!("0 {} 1", identity.gid)).map_err(at(1))?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(io::Error::from)
         .map_err(at(0))?;

@@ -11,9 +11,9 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions};
-use serde::{Deserialize, Serialize};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
+use super::diagnosis::{Diagnosis, innermost};
 use super::finish::Finish;
 use super::refusal::{Refusal, cannot};
 use crate::config::ContainerId;
@@ -37,7 +37,7 @@ use crate::sys::{self, Fork, SingleThreaded};
 const LIBRARY_ROOT: &str = "/lib";
 
 /// How long the creation of a process, or its start, may take.
-const TIME_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The standard streams of a process to be.
 pub(crate) struct ChildStreams {
@@ -64,65 +64,83 @@ pub(crate) struct Waiting {
     id: ContainerId,
 }
 
-/// What the children of this module tell the shim.
-#[derive(Debug, Serialize, Deserialize)]
-enum Verdict {
-    Created(i32),
-    Refused { kind: ErrorKind, message: String },
-}
+/// How the creator's message begins when it succeeded; the process id follows.
+const CREATED: u8 = b'p';
 
-impl From<Refusal> for Verdict {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused { kind: refusal.kind, message: refusal.message }
-    }
-}
-
-/// Creates the process of a bundle.
+/// Creates the process of a bundle, which refers to `namespaces` by their numbers.
 pub(crate) fn create(
     proof: SingleThreaded,
     id: &ContainerId,
     bundle: &Path,
+    namespaces: &[RawFd],
     finish: Finish,
     connection: Connection,
 ) -> Result<Waiting, Refusal> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(cannot("make a pipe"));
     let (report_read, report_write) = pipe()?;
     let (verdict_read, verdict_write) = pipe()?;
+    let (diagnosis_read, diagnosis_write) = pipe()?;
     let creator = match sys::fork(proof).map_err(cannot("fork"))? {
         Fork::Parent(pid) => pid,
         Fork::Child => {
-            drop((report_read, verdict_read));
+            drop((report_read, verdict_read, diagnosis_read));
+            Diagnosis::listen(diagnosis_write.as_raw_fd());
             let executor = Launcher { finish, verdict: verdict_write.as_raw_fd() };
-            let verdict = match build(id, bundle, executor, connection) {
-                Ok(pid) => Verdict::Created(pid),
-                Err(refusal) => refusal.into(),
+            let keep =
+                [namespaces, &[executor.verdict, report_write.as_raw_fd(), diagnosis_write.as_raw_fd()]]
+                    .concat();
+            let message = match prepare_creator(keep, &connection)
+                .and_then(|()| build(id, bundle, executor, connection))
+            {
+                Ok(pid) => format!("p{pid}").into_bytes(),
+                Err(refusal) => refusal.into_bytes(),
             };
-            sys::exit_now(i32::from(!tell(&report_write, &verdict)));
+            sys::exit_now(i32::from(rustix::io::write(&report_write, &message).is_err()));
         }
     };
-    drop((report_write, verdict_write, connection));
-    let report = read_all(report_read, TIME_LIMIT);
+    drop((report_write, verdict_write, diagnosis_write, connection));
+    let report = read_report(&report_read, creator);
     if report.is_err() {
         // It hangs, or is gone already.
         rustix::process::kill_process(creator, Signal::KILL).unwrap_or_default();
     }
     rustix::process::waitpid(Some(creator), WaitOptions::empty())
         .map_err(cannot("wait for the child that creates a container"))?;
-    let failure = match parse(&report.map_err(cannot(format!("create container {id}")))?)? {
-        Some(Verdict::Created(pid)) => {
-            let pid = Pid::from_raw(pid)
-                .ok_or_else(|| Refusal::new(ErrorKind::Internal, "the container's process has no id"))?;
+    let report = report.map_err(cannot(format!("create container {id}")))?;
+    let failure = match report.split_first() {
+        Some((&CREATED, digits)) => {
+            let pid = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+            let pid = pid.and_then(Pid::from_raw);
+            let pid =
+                pid.ok_or_else(|| Refusal::new(ErrorKind::Internal, "the container's process has no id"))?;
             return Ok(Waiting { pid, verdict: verdict_read, id: id.clone() });
         }
-        Some(Verdict::Refused { kind, message }) => Refusal::new(kind, message),
+        Some(_) => Refusal::from_bytes(&report),
         None => Refusal::new(ErrorKind::Internal, format!("the creation of container {id} broke off")),
     };
     forget(id);
     // The process itself knows better than the library why it cannot run.
-    match parse(&read_all(verdict_read, TIME_LIMIT).unwrap_or_default()) {
-        Ok(Some(Verdict::Refused { kind, message })) => Err(Refusal::new(kind, message)),
-        _ => Err(failure),
+    match read_available(verdict_read) {
+        Ok(verdict) if !verdict.is_empty() => Err(Refusal::from_bytes(&verdict)),
+        _ => Err(explain(failure, diagnosis_read)),
     }
+}
+
+fn explain(mut failure: Refusal, diagnosis: OwnedFd) -> Refusal {
+    if let Some(cause) = read_available(diagnosis).ok().as_deref().and_then(innermost) {
+        failure.message = format!("{} ({cause})", failure.message);
+    }
+    failure
+}
+
+/// Lets go of everything that is the shim's: what the container's process
+/// cannot name, it cannot reach.
+fn prepare_creator(mut keep: Vec<RawFd>, connection: &Connection) -> Result<(), Refusal> {
+    if let Connection::Streams(ChildStreams { stdin, stdout, stderr }) = connection {
+        keep.extend([stdin, stdout, stderr].map(AsRawFd::as_raw_fd));
+    }
+    sys::close_all_but(&keep).map_err(cannot("close descriptors"))?;
+    sys::reset_signals().map_err(cannot("reset signals"))
 }
 
 fn build(
@@ -173,12 +191,19 @@ impl Waiting {
         notified.map_err(|error| {
             Refusal::new(ErrorKind::Internal, format!("cannot start container {id}: {error}"))
         })?;
-        let verdict = read_all(self.verdict, TIME_LIMIT).map_err(cannot(format!("start container {id}")))?;
-        match parse(&verdict)? {
-            Some(Verdict::Refused { kind, message }) => Err(Refusal::new(kind, message)),
-            Some(Verdict::Created(_)) | None => Ok(()),
-        }
+        let verdict = read_verdict(self.verdict).map_err(cannot(format!("start container {id}")))?;
+        if verdict.is_empty() { Ok(()) } else { Err(Refusal::from_bytes(&verdict)) }
     }
+}
+
+/// Takes the terminal that the library has sent.
+pub(crate) fn receive_terminal(listener: &UnixListener) -> Result<OwnedFd, Refusal> {
+    listener.set_nonblocking(true).map_err(cannot("take the container's terminal"))?;
+    // The library has sent it before it reported the container as created.
+    let (stream, _) = listener.accept().map_err(cannot("take the container's terminal"))?;
+    let (_, terminal) =
+        super::join::receive(&stream.into()).map_err(cannot("take the container's terminal"))?;
+    terminal.ok_or_else(|| Refusal::new(ErrorKind::Internal, "the container's terminal was not sent"))
 }
 
 /// Removes the library's files of a container.
@@ -192,39 +217,54 @@ pub(crate) fn forget(id: &ContainerId) {
     }
 }
 
-fn tell(pipe: &OwnedFd, verdict: &Verdict) -> bool {
-    let Ok(bytes) = serde_json::to_vec(verdict) else { return false };
-    rustix::io::write(pipe, &bytes).is_ok_and(|count| count == bytes.len())
+/// Most bytes of a message between the children and the shim.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
+/// Reads the creator's one message; nothing if it ends without. The pipe's end
+/// is no sign: the container's process holds it open as well.
+fn read_report(report: &OwnedFd, creator: Pid) -> std::io::Result<Vec<u8>> {
+    let end = rustix::process::pidfd_open(creator, PidfdFlags::empty())?;
+    await_readable(&[report, &end], TIME_LIMIT)?;
+    rustix::io::ioctl_fionbio(report, true)?;
+    read_message(report)
 }
 
-/// Reads until the other side is closed, or fails when that takes too long.
-pub(crate) fn read_all(pipe: OwnedFd, limit: Duration) -> std::io::Result<Vec<u8>> {
-    const MAX_BYTES: u64 = 64 << 10;
+/// Reads what is in a pipe now.
+fn read_available(pipe: OwnedFd) -> std::io::Result<Vec<u8>> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    read_message(&pipe)
+}
+
+/// Reads one message, or nothing once the other side is closed.
+fn read_verdict(pipe: OwnedFd) -> std::io::Result<Vec<u8>> {
+    await_readable(&[&pipe], TIME_LIMIT)?;
+    read_message(&pipe)
+}
+
+fn read_message(pipe: &OwnedFd) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; MAX_MESSAGE_BYTES];
+    match rustix::io::read(pipe, &mut bytes) {
+        Ok(count) => bytes.truncate(count),
+        Err(rustix::io::Errno::AGAIN) => bytes.clear(),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(bytes)
+}
+
+fn await_readable(descriptors: &[&OwnedFd], limit: Duration) -> std::io::Result<()> {
     let timeout = rustix::time::Timespec {
         tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(limit.subsec_nanos()),
     };
     loop {
-        let mut watched = [PollFd::new(&pipe, PollFlags::IN)];
+        let mut watched: Vec<_> = descriptors.iter().map(|fd| PollFd::new(*fd, PollFlags::IN)).collect();
         match poll(&mut watched, Some(&timeout)) {
             Ok(0) => return Err(std::io::ErrorKind::TimedOut.into()),
-            Ok(_) => break,
+            Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    let mut bytes = Vec::new();
-    File::from(pipe).take(MAX_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn parse(bytes: &[u8]) -> Result<Option<Verdict>, Refusal> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    serde_json::from_slice(bytes).map(Some).map_err(|error| {
-        Refusal::new(ErrorKind::Internal, format!("a container's process reported nonsense: {error}"))
-    })
 }
 
 /// The last step, as the library calls it.
@@ -237,9 +277,8 @@ struct Launcher {
 
 impl Launcher {
     fn refuse(&self, refusal: Refusal) {
-        let bytes = serde_json::to_vec(&Verdict::from(refusal)).unwrap_or_default();
         let mut pipe = sys::borrowed_pipe(self.verdict);
-        if let Err(error) = pipe.write_all(&bytes) {
+        if let Err(error) = pipe.write_all(&refusal.into_bytes()) {
             eprintln!("xebec: cannot report why a container does not start: {error}");
         }
     }

@@ -19,6 +19,19 @@ impl Refusal {
         Self { kind, message: message.into() }
     }
 
+    /// As one message between a child and the shim.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        serde_json::to_vec(&Response::from(self)).expect("a kind and a text always serialise")
+    }
+
+    /// From such a message.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        match serde_json::from_slice(bytes) {
+            Ok(Response::Refused { kind, message }) => Self { kind, message },
+            _ => Self::new(ErrorKind::Internal, "a container's process reported nonsense"),
+        }
+    }
+
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidConfig, message)
     }

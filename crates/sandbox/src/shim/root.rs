@@ -9,6 +9,7 @@
 //!  /host               what was `/` before: the server's view
 //!  /dev  /proc  /sys   the same as there
 //!  /shm                the pod's shared memory
+//!  /lib                the runtime library's own files
 //!  /c/<container>/     bundle/config.json, rootfs (overlay), m/<n> (sources of mounts)
 //! ```
 //!
@@ -19,10 +20,10 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::fs::{FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
     mount_bind_recursive, mount_change, move_mount, open_tree, unmount,
@@ -67,7 +68,7 @@ impl Root {
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         mount("tmpfs", SCAFFOLD, "tmpfs", flags, Some(c"mode=0755,size=64m"))?;
         let scaffold = Path::new(SCAFFOLD);
-        for directory in ["host", "dev", "proc", "sys", "shm", "c"] {
+        for directory in ["host", "dev", "proc", "sys", "shm", "c", "lib"] {
             DirBuilder::new().mode(0o755).create(scaffold.join(directory))?;
         }
         let options = format!("mode=1777,size={shm_bytes},uid={POD_ID_SHIFT},gid={POD_ID_SHIFT}");
@@ -328,17 +329,4 @@ fn clone_mount(source: BorrowedFd<'_>, target: &Path, read_only: bool) -> io::Re
     }
     sys::set_mount_attributes(&tree, attributes, libc::MS_PRIVATE)?;
     Ok(move_mount(&tree, "", rustix::fs::CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
-}
-
-/// Gives a directory of the stage to root of the pod.
-pub(crate) fn give_to_pod(path: &Path) -> io::Result<()> {
-    chown(path, Some(POD_ID_SHIFT), Some(POD_ID_SHIFT))
-}
-
-/// Whether two descriptors refer to the same file.
-pub(crate) fn same_file(a: &impl AsFd, b: &impl AsFd) -> io::Result<bool> {
-    let identity = |fd: BorrowedFd<'_>| {
-        rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH).map(|stat| (stat.st_dev, stat.st_ino))
-    };
-    Ok(identity(a.as_fd())? == identity(b.as_fd())?)
 }

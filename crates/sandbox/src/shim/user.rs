@@ -80,7 +80,7 @@ fn resolve_in(user: &ContainerUser, passwd: &str, group: &str) -> Result<Resolve
         }
         None => entry.as_ref().map_or(0, |entry| entry.gid),
     };
-    let groups = groups_of(user, entry.as_ref().map(|entry| entry.name), group);
+    let groups = groups_of(user, gid, entry.as_ref().map(|entry| entry.name), group);
     for id in [uid, gid].iter().chain(&groups) {
         if *id >= POD_IDS {
             return Err(Refusal::invalid(format!(
@@ -96,9 +96,12 @@ fn resolve_in(user: &ContainerUser, passwd: &str, group: &str) -> Result<Resolve
     Ok(ResolvedUser { uid, gid, groups, home: home.to_owned() })
 }
 
-/// The groups asked for, and those in which the image lists the user.
-fn groups_of(user: &ContainerUser, name: Option<&str>, group: &str) -> Vec<u32> {
+/// The groups asked for, and those in which the image lists the user. The
+/// primary group is among them: a program that changes its group must not
+/// thereby leave one whose members a file denies access.
+fn groups_of(user: &ContainerUser, gid: u32, name: Option<&str>, group: &str) -> Vec<u32> {
     let mut groups = user.supplementary_groups.clone();
+    groups.push(gid);
     if let Some(name) = name {
         let listed = group_entries(group).filter(|entry| entry.members.split(',').any(|m| m == name));
         groups.extend(listed.map(|entry| entry.gid));
@@ -165,17 +168,17 @@ mod tests {
                 (got, expected) => panic!("{asked:?}: {got:?} instead of {expected:?}"),
             }
         };
-        check(Principal::Id(0), None, &[], Ok((0, 0, &[], "/root")));
-        check(name("web"), None, &[], Ok((100, 101, &[200, 201], "/srv/web")));
+        check(Principal::Id(0), None, &[], Ok((0, 0, &[0], "/root")));
+        check(name("web"), None, &[], Ok((100, 101, &[101, 200, 201], "/srv/web")));
         check(
             Principal::Id(100),
             Some(Principal::Id(5)),
             &[200, 9],
-            Ok((100, 5, &[9, 200, 201], "/srv/web")),
+            Ok((100, 5, &[5, 9, 200, 201], "/srv/web")),
         );
-        check(Principal::Id(4000), None, &[], Ok((4000, 0, &[], "/")));
-        check(Principal::Id(4000), Some(name("logs")), &[], Ok((4000, 200, &[], "/")));
-        check(name("relative"), None, &[], Ok((8, 8, &[], "/")));
+        check(Principal::Id(4000), None, &[], Ok((4000, 0, &[0], "/")));
+        check(Principal::Id(4000), Some(name("logs")), &[], Ok((4000, 200, &[200], "/")));
+        check(name("relative"), None, &[], Ok((8, 8, &[8], "/")));
         check(name("nobody"), None, &[], Err("no user `nobody`"));
         check(name("bad"), None, &[], Err("no user `bad`"));
         check(Principal::Id(1), Some(name("none")), &[], Err("no group `none`"));
