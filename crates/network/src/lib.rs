@@ -7,6 +7,7 @@ pub mod ipam;
 pub mod link;
 mod netlink;
 pub mod netns;
+pub mod node;
 mod program;
 pub mod proxy;
 pub mod service;

@@ -241,7 +241,7 @@ impl Zone {
             let Some(target) =
                 alias_of(records).filter(|_| ![kind::CNAME, kind::ANY].contains(&question.kind))
             else {
-                return Answer::Reply(self.finish(response, name, records, question.kind, turn, apex));
+                return Answer::Reply(self.finish(response, &name, records, question.kind, turn, apex));
             };
             response.answers.push(record(&name, Data::Cname(target.clone())));
             name = target.clone();
@@ -255,7 +255,7 @@ impl Zone {
     fn finish(
         &self,
         mut response: Response,
-        name: Name,
+        name: &Name,
         records: &[Data],
         wanted: u16,
         turn: usize,
@@ -269,7 +269,7 @@ impl Zone {
         let first = turn % found.len();
         found.rotate_left(first);
         response.additionals = self.addresses_of_targets(&found);
-        response.answers.extend(found.into_iter().map(|data| record(&name, data)));
+        response.answers.extend(found.into_iter().map(|data| record(name, data)));
         response
     }
 
