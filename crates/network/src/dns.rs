@@ -17,6 +17,7 @@ pub mod message;
 mod mutations;
 pub mod name;
 pub mod resolv;
+mod reverse;
 pub mod server;
 pub mod upstream;
 mod writer;

@@ -240,7 +240,7 @@ impl Links {
         for (path, value) in SETTINGS {
             let path = Path::new("/proc/sys/net").join(path);
             let file = path.clone();
-            match self.node.run(move || std::fs::write(file, value)).await? {
+            match self.node.run(move || set(&file, value)).await? {
                 // The kernel was built without the part that the setting is for.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(LinkError::Setting { path, source }),
@@ -276,6 +276,11 @@ const SETTINGS: [(&str, &str); 9] = [
     // No IPv6 on links made later: nothing routes or filters it yet.
     ("ipv6/conf/default/disable_ipv6", "1"),
 ];
+
+/// Writes only what differs: in some containers the settings are right, but can't be written.
+fn set(file: &Path, value: &str) -> io::Result<()> {
+    if std::fs::read_to_string(file)?.trim() == value { Ok(()) } else { std::fs::write(file, value) }
+}
 
 fn on_node(source: NetlinkError) -> LinkError {
     LinkError::Netlink { place: "node".to_owned(), source }

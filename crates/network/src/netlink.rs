@@ -7,11 +7,15 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_core::NetlinkMessage;
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::sys::SocketAddr;
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, MulticastGroup, RouteMessageBuilder};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cidr::Cidr;
@@ -28,6 +32,13 @@ pub(crate) struct Netlink {
 pub struct NetlinkError {
     action: String,
     source: io::Error,
+}
+
+impl NetlinkError {
+    /// No connection could be opened.
+    pub(crate) fn open(source: io::Error) -> Self {
+        Self { action: "open a netlink socket".to_owned(), source }
+    }
 }
 
 /// A link and what was noted beside it.
@@ -123,6 +134,17 @@ impl Netlink {
         added.map_err(|e| failed(format!("give link {index} the address {address}"), e))
     }
 
+    /// All addresses of all links.
+    pub(crate) async fn addresses(&self) -> Result<Vec<IpAddr>, NetlinkError> {
+        let addresses = self.handle.address().get().execute().try_collect::<Vec<_>>().await;
+        let addresses = addresses.map_err(|e| failed("list addresses".to_owned(), e))?;
+        let address = |attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(ip),
+            _ => None,
+        };
+        Ok(addresses.into_iter().filter_map(|a| a.attributes.into_iter().find_map(address)).collect())
+    }
+
     /// Routes `destination`, replacing the route that it has.
     pub(crate) async fn route(&self, destination: Cidr, via: Via) -> Result<(), NetlinkError> {
         let action = || format!("route {destination}");
@@ -156,6 +178,31 @@ impl Netlink {
             }
         }
         Ok(all)
+    }
+}
+
+/// A connection that hears of every change of a link.
+pub(crate) struct LinkWatch {
+    netlink: Netlink,
+    news: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+}
+
+impl LinkWatch {
+    /// Opens a connection in the calling thread's namespace. Needs a runtime's context.
+    pub(crate) fn open() -> io::Result<Self> {
+        let (connection, handle, news) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        Ok(Self { netlink: Netlink { handle, _connection: connection }, news })
+    }
+
+    /// Returns when there is no link called `name`.
+    pub(crate) async fn removed(mut self, name: &str) -> Result<(), NetlinkError> {
+        while self.netlink.link(name).await?.is_some() {
+            if self.news.next().await.is_none() {
+                return Err(NetlinkError::open(io::ErrorKind::ConnectionAborted.into()));
+            }
+        }
+        Ok(())
     }
 }
 

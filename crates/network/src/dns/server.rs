@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::dns::message::{NotAQuery, Query, Question, Rcode, Response};
@@ -60,11 +61,12 @@ struct Counters {
     malformed: AtomicU64,
 }
 
-/// A running server; dropping it ends it.
+/// A running server; dropping it ends it soon, [`DnsServer::stop`] before it returns.
 #[derive(Debug)]
 pub struct DnsServer {
     resolver: Arc<Resolver>,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    stopping: CancellationToken,
+    tasks: [AbortOnDropHandle<()>; 2],
 }
 
 #[derive(Debug)]
@@ -84,9 +86,22 @@ impl DnsServer {
             upstream,
             counters: Counters::default(),
         });
-        let tasks =
-            [tokio::spawn(serve_udp(udp, resolver.clone())), tokio::spawn(serve_tcp(tcp, resolver.clone()))];
-        Self { resolver, _tasks: tasks.map(AbortOnDropHandle::new) }
+        let stopping = CancellationToken::new();
+        let tasks = [
+            tokio::spawn(serve_udp(udp, resolver.clone(), stopping.clone())),
+            tokio::spawn(serve_tcp(tcp, resolver.clone(), stopping.clone())),
+        ];
+        Self { resolver, stopping, tasks: tasks.map(AbortOnDropHandle::new) }
+    }
+
+    /// Ends the server; when this returns its addresses are free.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the DNS server ended badly");
+            }
+        }
     }
 
     /// Replaces the zone; queries that come later see the new one.
@@ -200,7 +215,7 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-async fn serve_udp(socket: UdpSocket, resolver: Arc<Resolver>) {
+async fn serve_udp(socket: UdpSocket, resolver: Arc<Resolver>, stopping: CancellationToken) {
     let socket = Arc::new(socket);
     let mut waiting = JoinSet::new();
     let mut message = vec![0; MAX_QUERY];
@@ -208,6 +223,7 @@ async fn serve_udp(socket: UdpSocket, resolver: Arc<Resolver>) {
         let received = tokio::select! {
             received = socket.recv_from(&mut message) => received,
             Some(_) = waiting.join_next() => continue,
+            () = stopping.cancelled() => return waiting.shutdown().await,
         };
         let (length, client) = match received {
             Ok(received) => received,
@@ -255,22 +271,31 @@ async fn rest_after(what: &'static str, error: &io::Error) {
     sleep(EXHAUSTED).await;
 }
 
-async fn serve_tcp(listener: TcpListener, resolver: Arc<Resolver>) {
+async fn serve_tcp(listener: TcpListener, resolver: Arc<Resolver>, stopping: CancellationToken) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, client)) => {
-                    let permit = permits.clone().acquire_owned().await;
-                    let permit = permit.expect("the semaphore is never closed");
+            accepted = accept(&listener, &permits) => match accepted {
+                Ok((stream, client, permit)) => {
                     connections.spawn(serve_connection(stream, client, resolver.clone(), permit));
                 }
                 Err(error) => rest_after("accepted", &error).await,
             },
             Some(_) = connections.join_next() => {}
+            () = stopping.cancelled() => return connections.shutdown().await,
         }
     }
+}
+
+/// The next client, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, client) = listener.accept().await?;
+    Ok((stream, client, permit))
 }
 
 async fn serve_connection(

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use crate::cidr::Cidr;
 use crate::dns::message::{CLASS_ANY, CLASS_IN, Data, Question, Rcode, Record, Response, kind};
 use crate::dns::name::{Name, NameError};
+use crate::dns::reverse::{dashed, is_reverse, parse_reverse, reverse};
 use crate::service::Protocol;
 
 /// How long answers may be kept, in seconds: short, because pods come and go.
@@ -241,7 +242,7 @@ impl Zone {
             let Some(target) =
                 alias_of(records).filter(|_| ![kind::CNAME, kind::ANY].contains(&question.kind))
             else {
-                return Answer::Reply(self.finish(response, name, records, question.kind, turn, apex));
+                return Answer::Reply(self.finish(response, &name, records, question.kind, turn, apex));
             };
             response.answers.push(record(&name, Data::Cname(target.clone())));
             name = target.clone();
@@ -255,7 +256,7 @@ impl Zone {
     fn finish(
         &self,
         mut response: Response,
-        name: Name,
+        name: &Name,
         records: &[Data],
         wanted: u16,
         turn: usize,
@@ -269,7 +270,7 @@ impl Zone {
         let first = turn % found.len();
         found.rotate_left(first);
         response.additionals = self.addresses_of_targets(&found);
-        response.answers.extend(found.into_iter().map(|data| record(&name, data)));
+        response.answers.extend(found.into_iter().map(|data| record(name, data)));
         response
     }
 
@@ -320,54 +321,6 @@ fn address(ip: IpAddr) -> Data {
         IpAddr::V4(ip) => Data::A(ip),
         IpAddr::V6(ip) => Data::Aaaa(ip),
     }
-}
-
-/// An address as a label: it names an endpoint that has no host name, and a pod.
-fn dashed(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string().replace('.', "-"),
-        // In full, because a label may not start or end with a hyphen.
-        IpAddr::V6(ip) => ip.segments().map(|part| format!("{part:x}")).join("-"),
-    }
-}
-
-/// The name under which an address is looked up backwards.
-fn reverse(ip: IpAddr) -> Name {
-    let (labels, suffix): (Vec<String>, _) = match ip {
-        IpAddr::V4(ip) => (ip.octets().iter().rev().map(u8::to_string).collect(), "in-addr"),
-        IpAddr::V6(ip) => {
-            let nibbles = ip.octets().into_iter().rev().flat_map(|byte| [byte & 0xf, byte >> 4]);
-            (nibbles.map(|nibble| format!("{nibble:x}")).collect(), "ip6")
-        }
-    };
-    let labels = labels.iter().map(String::as_str).chain([suffix, "arpa"]);
-    Name::from_labels(labels.map(str::as_bytes)).expect("an address spelled backwards is a short name")
-}
-
-fn is_reverse(name: &Name) -> bool {
-    parse_reverse(name).is_some()
-}
-
-fn parse_reverse(name: &Name) -> Option<IpAddr> {
-    let labels: Option<Vec<&str>> = name.labels().map(|label| std::str::from_utf8(label).ok()).collect();
-    let labels = labels?;
-    let (digits, suffix) = labels.split_at(labels.len().checked_sub(2)?);
-    let suffix_is =
-        |first: &str| suffix[0].eq_ignore_ascii_case(first) && suffix[1].eq_ignore_ascii_case("arpa");
-    if suffix_is("in-addr") && digits.len() == 4 {
-        let octets: Vec<u8> = digits.iter().rev().map_while(|digit| digit.parse().ok()).collect();
-        return octets.first_chunk::<4>().map(|octets| IpAddr::from(*octets));
-    }
-    if suffix_is("ip6") && digits.len() == 32 {
-        let nibbles = digits
-            .iter()
-            .rev()
-            .map_while(|digit| (digit.len() == 1).then(|| u128::from_str_radix(digit, 16).ok()).flatten());
-        let nibbles: Vec<u128> = nibbles.collect();
-        let address = nibbles.iter().fold(0_u128, |address, nibble| address << 4 | nibble);
-        return (nibbles.len() == 32).then(|| IpAddr::from(address.to_be_bytes()));
-    }
-    None
 }
 
 #[cfg(test)]
@@ -499,9 +452,6 @@ mod tests {
             "5.0.43.10.in-addr.arpa PTR",
             &["NoError", "5.0.43.10.in-addr.arpa. PTR web.default.svc.cluster.local."],
         );
-        let ip6 = "6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.4.0.0.0.0.d.f.ip6.arpa";
-        assert_eq!(reverse("fd00:43::6".parse().unwrap()), Name::parse(ip6).unwrap());
-        assert_eq!(parse_reverse(&Name::parse(ip6).unwrap()), Some("fd00:43::6".parse().unwrap()));
     }
 
     #[test]

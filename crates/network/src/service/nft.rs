@@ -81,17 +81,17 @@ impl Nft {
 
     /// Asks the kernel for each feature, changing nothing.
     pub async fn probe(&self) -> Result<Features, NftError> {
-        let accepts = async |body: &str| -> Result<bool, NftError> {
-            let script = format!("table ip xebec-probe {{ {body} }}\n");
+        let accepts = async |rest: &str| -> Result<bool, NftError> {
+            let script = format!("add table ip xebec-probe\nadd chain ip xebec-probe c\n{rest}\n");
             match self.run(&["--check", "-f", "-"], script).await {
                 Ok(_) => Ok(true),
                 Err(NftError::Refused { .. }) => Ok(false),
                 Err(error) => Err(error),
             }
         };
-        let random = "chain a { numgen random mod 2 vmap { 0 : accept, 1 : drop }; }";
-        let dynamic = "set s { type ipv4_addr; flags dynamic,timeout; size 16; }; \
-                       chain a { update @s { ip saddr timeout 1s }; }";
+        let random = "add rule ip xebec-probe c numgen random mod 2 vmap { 0 : accept, 1 : drop }";
+        let dynamic = "add set ip xebec-probe s { type ipv4_addr; flags dynamic,timeout; size 16; }\n\
+                       add rule ip xebec-probe c update @s { ip saddr timeout 1s }";
         Ok(Features { random: accepts(random).await?, dynamic_sets: accepts(dynamic).await? })
     }
 

@@ -4,7 +4,9 @@ use anyhow::{Result, bail, ensure};
 use xebec_network::ipam::PodId;
 use xebec_network::link::Links;
 
-use crate::cluster::{Cluster, ask, ask_udp, link_config};
+use xebec_network::netns::Netns;
+
+use crate::cluster::{Cluster, Pod, ask, ask_udp, link_config};
 use crate::support::sh;
 
 pub(crate) async fn pods_reach_each_other() -> Result<()> {
@@ -70,6 +72,29 @@ pub(crate) async fn a_restart_adopts() -> Result<()> {
     restarted.detach(&b.id).await?;
     ensure!(ask(&b.netns, (a.ip, 80)).await.is_err());
     Ok(())
+}
+
+pub(crate) async fn a_pod_gets_a_new_namespace() -> Result<()> {
+    let cluster = Cluster::new().await?;
+    let mut client = cluster.pod("client").await?;
+    let Pod { id, ip, path, netns, .. } = cluster.pod("a").await?;
+    drop(netns);
+    cluster.lab.unpin(&path)?;
+    // The kernel removes the old link some time later; the new one doesn't wait for that.
+    let path = cluster.lab.pod("a-again")?;
+    ensure!(cluster.links.attach(&id, &path).await?.ip == ip);
+    client.serve_tcp(80).await?;
+    ensure!(ask(&Netns::open(&path)?, (client.ip, 80)).await? == format!("client {ip}"));
+
+    // Once every pod's namespace is gone, so is every link.
+    cluster.lab.unpin(&path)?;
+    cluster.lab.unpin(&client.path)?;
+    drop(client);
+    let node = cluster.node.path().display();
+    let gone = format!(
+        "for i in $(seq 100); do nsenter --net={node} ip -o link | grep -q xp || exit 0; sleep 0.1; done; exit 1"
+    );
+    sh(&gone)
 }
 
 pub(crate) async fn pods_cannot_spoof() -> Result<()> {

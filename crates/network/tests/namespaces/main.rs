@@ -6,6 +6,7 @@ mod support;
 mod cluster;
 mod dns;
 mod links;
+mod node;
 mod ports;
 mod services;
 
@@ -30,10 +31,13 @@ macro_rules! scenarios {
 }
 
 const SCENARIOS: &[(&str, Scenario)] = scenarios! {
-    links: pods_reach_each_other, attach_is_idempotent, a_restart_adopts, pods_cannot_spoof;
-    services: tcp_and_udp, nobody_serves, clients_stay, udp_flows_follow, rules_survive_a_restart, a_thousand;
+    links: pods_reach_each_other, attach_is_idempotent, a_restart_adopts, a_pod_gets_a_new_namespace,
+        pods_cannot_spoof;
+    services: tcp_and_udp, nobody_serves, clients_stay, udp_flows_follow, rules_survive_a_restart, fallbacks_and_ipv6,
+        a_thousand;
     ports: tcp_from_the_host, udp_from_the_host, taken_ports_say_why, from_pods_and_the_node, the_way_to_the_api_server;
     dns: names_of_services, large_answers_over_tcp, other_names, the_c_library;
+    node: everything_together_and_again;
 };
 
 fn main() -> ExitCode {

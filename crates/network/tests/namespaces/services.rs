@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use xebec_network::service::Protocol::{Tcp, Udp};
+use xebec_network::service::nft::Nft;
+use xebec_network::service::ruleset::{Features, Ruleset, RulesetConfig};
+use xebec_network::service::transaction;
 
 use crate::cluster::{Cluster, ask, ask_udp, exchange, service};
 use crate::support::sh;
@@ -157,6 +160,57 @@ pub(crate) async fn rules_survive_a_restart() -> Result<()> {
     rules.apply(&[web, more]).await?;
     ensure!(ask(&a.netns, vip(5, 80)).await?.starts_with("a "));
     ensure!(ask(&a.netns, vip(7, 80)).await?.starts_with("a "));
+    Ok(())
+}
+
+/// What other kernels and address families get is accepted by this one, and works.
+pub(crate) async fn fallbacks_and_ipv6() -> Result<()> {
+    let cluster = Cluster::new().await?;
+    let mut a = cluster.pod("a").await?;
+    let mut b = cluster.pod("b").await?;
+    a.serve_tcp(80).await?;
+    b.serve_tcp(80).await?;
+    let nft = Nft::find(cluster.node.clone())?;
+    ensure!(nft.probe().await? == Features::default());
+    ensure!(nft.list_table("ip", "xebec-probe").await?.is_none(), "a probe leaves nothing behind");
+
+    let backends = [(a.ip, 80).into(), (b.ip, 80).into()];
+    let plain = service("plain", 5, (Tcp, 80), &backends)?;
+    let mut sticky = service("sticky", 6, (Tcp, 80), &backends)?;
+    sticky.affinity = Some(Duration::from_secs(60));
+    let config = |range: &str| -> Result<RulesetConfig> {
+        let blocked = Vec::new();
+        Ok(RulesetConfig { service_range: range.parse()?, local: [].into(), blocked })
+    };
+    let four = config("10.43.0.0/16")?;
+    let lesser = Features { random: false, dynamic_sets: false };
+    let ruleset = Ruleset::render(&four, lesser, &[plain, sticky]);
+    for script in transaction::recreate(&four, &ruleset) {
+        nft.apply(script).await?;
+    }
+    let mut answers = HashSet::new();
+    let first = ask(&a.netns, vip(6, 80)).await?;
+    for _ in 0..40 {
+        answers.insert(ask(&a.netns, vip(5, 80)).await?);
+        ensure!(ask(&a.netns, vip(6, 80)).await? == first);
+    }
+    ensure!(answers.len() == 2, "{answers:?}");
+
+    let six = config("fd00:43::/112")?;
+    let mut both = service("both", 7, (Tcp, 80), &["[fd00:42::2]:80".parse()?, "[fd00:42::3]:80".parse()?])?;
+    both.cluster_ips.push("fd00:43::7".parse()?);
+    both.external_ips.push("2001:db8::7".parse()?);
+    let unsticky = Ruleset::render(&six, Features::default(), slice::from_ref(&both));
+    both.affinity = Some(Duration::from_secs(60));
+    let sticky = Ruleset::render(&six, Features::default(), &[both]);
+    let scripts = [
+        transaction::recreate(&six, &unsticky),
+        transaction::difference(&six, &unsticky, &sticky),
+        transaction::difference(&six, &sticky, &Ruleset::default()),
+    ];
+    for script in scripts.concat() {
+        nft.apply(script).await?;
+    }
     Ok(())
 }
 

@@ -140,7 +140,7 @@ impl Lab {
         Ok(path)
     }
 
-    /// Ends a pod's namespace.
+    /// Ends a pod's namespace, once nothing else holds it.
     #[allow(dead_code, reason = "not every program that includes this module ends pods")]
     pub(crate) fn unpin(&self, path: &Path) -> Result<()> {
         sh(&format!("umount -l {}", path.display()))
