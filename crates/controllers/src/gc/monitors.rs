@@ -151,14 +151,15 @@ impl Monitors {
             .filter(|kind| kind.can(&["list", "watch", "delete"]) && kind.id.plural != "events")
             .map(|kind| (kind.id.clone(), Arc::new(kind)))
             .collect();
-        let unknown =
-            |id: &ResourceId| discovered.failed.iter().any(|version| version.starts_with(&id.group));
+        let group = |version: &String| version.split_once('/').map(|(group, _)| group.to_owned());
+        let failed: HashSet<_> = discovered.failed.iter().filter_map(group).collect();
         watches.running.retain(|id, (kind, task)| {
             // A group that cannot be asked about right now keeps its watches.
-            let keep = wanted.get(id).map_or_else(|| unknown(id), |wanted| wanted.version == kind.version);
+            let keep =
+                wanted.get(id).map_or(failed.contains(&id.group), |wanted| wanted.version == kind.version);
             if !keep {
                 task.abort();
-                self.shared.kinds().remove(&(kind.id.group.as_str().into(), kind.kind.as_str().into()));
+                self.retire(kind, wanted.contains_key(id));
             }
             keep
         });
@@ -180,9 +181,7 @@ impl Monitors {
             self.shared.queue.extend(std::mem::take(&mut *self.shared.parked()));
         }
     }
-}
 
-impl Monitors {
     /// Lets go of a resource that is no longer served; `moved` when it is in another version, where its objects are
     /// the same.
     fn retire(&self, kind: &ApiKind, moved: bool) {
