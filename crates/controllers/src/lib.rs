@@ -3,6 +3,7 @@
 pub mod context;
 pub mod deployment;
 pub mod endpoints;
+pub mod gc;
 pub mod kinds;
 pub mod namespace;
 pub mod ownership;

@@ -42,7 +42,8 @@ pub async fn delete_all(client: &Client, kind: &ApiKind, namespace: &str) -> Res
     send(client, "deletecollection", kind, &ObjectKey::new(namespace, "*"), request).await.map(drop)
 }
 
-/// The metadata of one object; `None` when there is none.
+/// The metadata of one object; `None` when there is none. That the server does not have the whole resource, or not in
+/// this version, is an error: it says nothing about the object.
 pub async fn get(client: &Client, kind: &ApiKind, key: &ObjectKey) -> Result<Option<ObjectMeta>, ApiError> {
     let request = path(kind, key).get_metadata(key.name(), &GetParams::default());
     match send(client, "get", kind, key, request).await {
@@ -52,9 +53,16 @@ pub async fn get(client: &Client, kind: &ApiKind, key: &ObjectKey) -> Result<Opt
             })?;
             Ok(Some(object.metadata))
         }
-        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_not_found_by_name(key.name()) => Ok(None),
+        Err(error) if error.is_not_found() && is_served(client, kind, key).await => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the server lists the resource.
+async fn is_served(client: &Client, kind: &ApiKind, key: &ObjectKey) -> bool {
+    let request = path(kind, key).list_metadata(&ListParams::default().limit(1));
+    send(client, "list", kind, key, request).await.is_ok()
 }
 
 /// Applies a JSON merge patch to one object.

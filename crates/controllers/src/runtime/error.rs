@@ -35,6 +35,12 @@ impl ApiError {
         self.status().is_some_and(Status::is_not_found)
     }
 
+    /// The object is not there, and the server names it: the path was right.
+    pub fn is_not_found_by_name(&self, name: &str) -> bool {
+        let details = self.status().and_then(|status| status.details.as_ref());
+        self.is_not_found() && details.is_some_and(|details| details.name == name)
+    }
+
     /// The object is not as the request assumed: another revision or another uid.
     pub fn is_conflict(&self) -> bool {
         self.status().is_some_and(Status::is_conflict)
