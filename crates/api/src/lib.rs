@@ -11,6 +11,7 @@ pub mod error;
 pub mod fields;
 pub mod json;
 pub mod map;
+pub mod patch;
 pub mod path;
 pub mod resource;
 pub mod schema;
