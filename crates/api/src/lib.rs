@@ -19,6 +19,7 @@ pub mod map;
 pub mod meta;
 pub mod names;
 pub mod openapi;
+pub mod patch;
 pub mod path;
 pub mod quantity;
 pub mod resource;
