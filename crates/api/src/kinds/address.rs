@@ -36,6 +36,27 @@ pub(super) fn canonical_ip(text: &str) -> Result<IpAddr, Fault> {
     Err(format!("must be in canonical form (\"{address}\")"))
 }
 
+/// An address that traffic can be sent to: not this host, not a link's own.
+pub(super) fn endpoint_address(text: &str) -> Result<(), Fault> {
+    let Ok(address) = text.parse::<IpAddr>() else { return Err("must be a valid IP address".into()) };
+    let (link, link_multicast) = match address {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] & 0xff0f == 0xff02),
+    };
+    let fault = if address.is_unspecified() {
+        return Err(format!("may not be unspecified ({text})"));
+    } else if address.is_loopback() {
+        "may not be in the loopback range (127.0.0.0/8, ::1/128)"
+    } else if link {
+        "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+    } else if link_multicast {
+        "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
+    } else {
+        return Ok(());
+    };
+    Err(fault.into())
+}
+
 /// A range, not necessarily in its canonical form.
 pub(super) fn cidr(text: &str) -> Result<Range, Fault> {
     let bad = || Fault::from("must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
@@ -123,6 +144,18 @@ mod tests {
         check("::ffff:1.2.3.4", "must not be an IPv4-mapped IPv6 address");
         for bad in ["", "1.2.3", "1.2.3.4.5", "256.1.1.1", "fe80::1%eth0", "a"] {
             check(bad, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+        }
+    }
+
+    #[test]
+    fn endpoints() {
+        for good in ["10.0.0.1", "2001:db8::1", "224.0.1.1"] {
+            assert_eq!(endpoint_address(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["0.0.0.0", "::", "127.0.0.1", "::1", "169.254.1.1", "fe80::1", "224.0.0.1", "ff02::1", "x"]
+        {
+            assert!(endpoint_address(bad).is_err(), "{bad}");
         }
     }
 
