@@ -147,7 +147,7 @@ fn stateful_set_defaults(object: &mut Value) {
         fill(object, &[absent("spec.updateStrategy.rollingUpdate.partition", Given::Int(0))]);
     }
     template(object, TEMPLATE);
-    super::fill::each(object, "spec.volumeClaimTemplates[*]", &mut super::volumes::claim_defaults);
+    super::fill::each(object, "spec.volumeClaimTemplates[*]", &mut super::claims::claim_defaults);
 }
 
 fn replication_controller_defaults(object: &mut Value) {

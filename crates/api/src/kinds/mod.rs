@@ -7,11 +7,15 @@
 //! Objects come here decoded ([`crate::structural::decode`]) in the version named by the caller; `validate` sees them with
 //! defaults, in the storage version.
 
+mod address;
 mod admission;
 mod apps;
 mod autoscaling;
 mod batch;
 mod certificates;
+mod changes;
+mod check;
+mod claims;
 mod cluster;
 mod config;
 mod coordination;
@@ -27,12 +31,14 @@ mod policy;
 mod rbac;
 mod service;
 mod storage;
+mod syntax;
 mod volumes;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
+pub use pod::validate_ephemeral_containers;
 
 use crate::error::Cause;
 use crate::meta::NameRule;
@@ -112,7 +118,7 @@ const KINDS: &[Kind] = &[
     limits::LIMIT_RANGE,
     cluster::NAMESPACE,
     cluster::NODE,
-    volumes::PERSISTENT_VOLUME_CLAIM,
+    claims::PERSISTENT_VOLUME_CLAIM,
     volumes::PERSISTENT_VOLUME,
     pod::POD,
     pod::POD_TEMPLATE,

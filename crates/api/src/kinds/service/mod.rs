@@ -1,6 +1,10 @@
 //! Services.
 
+pub(super) mod rules;
+mod update;
+
 use super::Kind;
+use super::check::run;
 use super::fill::{Given, Row, absent, each, fill, is_unset, text};
 use crate::{Value, names, object};
 
@@ -13,6 +17,15 @@ pub(super) const SERVICE: Kind = Kind {
     defaults: |service, _| defaults(service),
     prepare_create,
     prepare_update,
+    validate: |service| run(|c| rules::check(c, service, None)),
+    validate_update: |service, old| {
+        run(|c| {
+            update::check(c, service, old);
+            rules::check(c, service, Some(old));
+        })
+    },
+    validate_status: |service, old| run(|c| rules::status(c, service, old)),
+    warnings: |service, _| rules::warnings(service),
     ..Kind::DEFAULT
 };
 
