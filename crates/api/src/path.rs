@@ -89,6 +89,22 @@ impl PathStack {
         step
     }
 
+    /// Runs `inside` one step into the field `name`: for walks that may end early.
+    pub fn in_field<T>(&mut self, name: &str, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let step = self.field(name);
+        let result = inside(self);
+        self.back(step);
+        result
+    }
+
+    /// Runs `inside` one step into the list element `index`.
+    pub fn in_index<T>(&mut self, index: usize, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let step = self.index(index);
+        let result = inside(self);
+        self.back(step);
+        result
+    }
+
     /// Takes a step back.
     pub fn back(&mut self, step: Step) {
         self.text.truncate(step.0);

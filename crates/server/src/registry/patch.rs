@@ -1,7 +1,7 @@
 //! PATCH: the four ways to say what changes.
 
 use xebec_api::json::Parsed;
-use xebec_api::{Reason, Status, Value, fields, meta};
+use xebec_api::{Reason, Status, Value, fields, meta, patch};
 
 use super::decode::{self, Expected};
 use super::managed;
@@ -134,26 +134,19 @@ impl Change for Patch<'_> {
 }
 
 impl Patch<'_> {
-    fn difference(&self, old: &Value, _target: Option<Target<'_>>) -> Result<Value, Status> {
-        let mut new = old.clone();
-        match self.kind {
-            PatchKind::Merge => merge(&mut new, &self.document),
-            _ => return Err(Status::new(Reason::NotImplemented, "this patch type is not implemented")),
-        }
-        Ok(new)
-    }
-}
-
-fn merge(target: &mut Value, patch: &Value) {
-    let Some(members) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    for (name, value) in members.iter() {
-        if value.is_null() {
-            target.make_object().remove(name);
-        } else {
-            merge(target.entry(name), value);
+    fn difference(&self, old: &Value, target: Option<Target<'_>>) -> Result<Value, Status> {
+        let (old, document) = (old.clone(), self.document.clone());
+        match (self.kind, target) {
+            (PatchKind::Json, _) => Ok(patch::json_patch::apply(old, document)?),
+            (PatchKind::Strategic, Some(target)) => {
+                Ok(patch::strategic::apply(old, document, target.served.version().root())?)
+            }
+            // A `Scale` has no lists: a strategic merge is a merge.
+            (PatchKind::Merge | PatchKind::Strategic, _) => Ok(patch::merge::apply(old, document)?),
+            (PatchKind::Apply, _) => {
+                let text = "server-side apply to the scale subresource is not implemented";
+                Err(Status::new(Reason::NotImplemented, text))
+            }
         }
     }
 }
