@@ -33,6 +33,8 @@ pub(crate) struct Header {
     pub(crate) create_revision: Revision,
     pub(crate) mod_revision: Revision,
     pub(crate) text: Option<TextSpan>,
+    /// Whether what follows is the sealed value.
+    pub(crate) sealed: bool,
 }
 
 /// Why stored bytes are no record.
@@ -62,17 +64,17 @@ pub enum FrameError {
 
 impl Header {
     /// Writes the header to `out`.
-    pub(crate) fn encode(&self, sealed: bool, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let text = self.text.unwrap_or(TextSpan { offset: NO_TEXT, length: 0 });
-        out.push(if sealed { SEALED } else { 0 });
+        out.push(if self.sealed { SEALED } else { 0 });
         out.extend_from_slice(&self.create_revision.get().to_le_bytes());
         out.extend_from_slice(&self.mod_revision.get().to_le_bytes());
         out.extend_from_slice(&text.offset.to_le_bytes());
         out.push(text.length);
     }
 
-    /// Reads the header of `frame`, and whether the value is sealed.
-    pub(crate) fn decode(frame: &[u8]) -> Result<(Self, bool), FrameError> {
+    /// Reads the header of `frame`.
+    pub(crate) fn decode(frame: &[u8]) -> Result<Self, FrameError> {
         let short = FrameError::Short { bytes: frame.len() };
         let (flags, rest) = frame.split_first().ok_or(short.clone())?;
         let (create, rest) = rest.split_first_chunk().ok_or(short.clone())?;
@@ -83,12 +85,12 @@ impl Header {
             return Err(FrameError::Flags { flags: *flags });
         }
         let offset = u32::from_le_bytes(*offset);
-        let header = Self {
+        Ok(Self {
             create_revision: Revision::new(u64::from_le_bytes(*create)),
             mod_revision: Revision::new(u64::from_le_bytes(*modified)),
             text: (offset != NO_TEXT).then_some(TextSpan { offset, length: *length }),
-        };
-        Ok((header, flags & SEALED != 0))
+            sealed: flags & SEALED != 0,
+        })
     }
 
     /// Checks that `value` holds the revision's text where the header says.
@@ -110,17 +112,23 @@ mod tests {
     use crate::Revision;
 
     fn header(text: Option<TextSpan>) -> Header {
-        Header { create_revision: Revision::new(3), mod_revision: Revision::new(u64::MAX), text }
+        Header {
+            create_revision: Revision::new(3),
+            mod_revision: Revision::new(u64::MAX),
+            text,
+            sealed: false,
+        }
     }
 
     #[test]
     fn headers_survive_the_disk() {
         for text in [None, Some(TextSpan { offset: 7, length: 20 })] {
             for sealed in [false, true] {
+                let header = Header { sealed, ..header(text) };
                 let mut bytes = Vec::new();
-                header(text).encode(sealed, &mut bytes);
+                header.encode(&mut bytes);
                 assert_eq!(bytes.len(), HEADER_BYTES);
-                assert_eq!(Header::decode(&bytes), Ok((header(text), sealed)));
+                assert_eq!(Header::decode(&bytes), Ok(header));
                 for cut in 0..HEADER_BYTES {
                     assert_eq!(Header::decode(&bytes[..cut]), Err(FrameError::Short { bytes: cut }));
                 }

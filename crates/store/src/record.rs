@@ -68,7 +68,8 @@ impl Record {
 
     /// The record that `frame` from the disk holds; its value is not sealed.
     pub(crate) fn from_frame(key: Key, frame: Bytes) -> Result<Self, FrameError> {
-        let (header, _sealed) = Header::decode(&frame)?;
+        let header = Header::decode(&frame)?;
+        debug_assert!(!header.sealed, "the disk opens what is sealed");
         header.check_text(&frame[HEADER_BYTES..])?;
         Ok(Self { key, header, frame, memo: Memo::default() })
     }
@@ -87,9 +88,9 @@ impl Record {
             offset: u32::try_from(before.len()).expect("a value is smaller than MAX_VALUE_BYTES"),
             length: u8::try_from(digits.len()).expect("a u64 has at most 20 digits"),
         });
-        let header = Header { create_revision, mod_revision, text };
+        let header = Header { create_revision, mod_revision, text, sealed: false };
         let mut frame = Vec::with_capacity(HEADER_BYTES + before.len() + digits.len() + after.len());
-        header.encode(false, &mut frame);
+        header.encode(&mut frame);
         frame.extend_from_slice(before);
         frame.extend_from_slice(digits.as_bytes());
         frame.extend_from_slice(after);

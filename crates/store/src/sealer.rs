@@ -85,6 +85,8 @@ pub enum SealError {
 
 /// AES-256-GCM with a random nonce and the record's key as associated data.
 ///
+/// It hides values, not keys, sizes or times, and does not notice when an old value of the same key is put back.
+///
 /// A sealed value is the key id (4 bytes, big-endian), the nonce (12), the ciphertext and the tag (16). One
 /// encryption key is good for 2^32 writes; replace it before.
 pub struct AesGcmSealer {

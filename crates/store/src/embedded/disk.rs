@@ -203,13 +203,13 @@ impl Disk {
     fn record(&self, name: &[u8], value: &[u8]) -> Result<Record, LoadError> {
         let key = Key::new(String::from_utf8_lossy(name)).map_err(LoadError::Key)?;
         let damaged = |source| LoadError::Record { key: key.clone(), source };
-        let (header, sealed) = Header::decode(value).map_err(damaged)?;
+        let header = Header::decode(value).map_err(damaged)?;
         // A copy: the engine's buffer is a block that holds other records too.
-        let frame = if sealed {
+        let frame = if header.sealed {
             let Some(encryption) = &self.encryption else { return Err(LoadError::Sealed { key }) };
             let plaintext = encryption.sealer.open(&key, &value[HEADER_BYTES..]).map_err(LoadError::Seal)?;
             let mut frame = Vec::with_capacity(HEADER_BYTES + plaintext.len());
-            header.encode(false, &mut frame);
+            Header { sealed: false, ..header }.encode(&mut frame);
             frame.extend_from_slice(&plaintext);
             Bytes::from(frame)
         } else {
@@ -280,7 +280,7 @@ fn frame_for_disk(record: &Record, encryption: Option<&Encryption>) -> Result<By
     };
     let sealed = encryption.sealer.seal(record.key(), record.as_slice())?;
     let mut frame = Vec::with_capacity(HEADER_BYTES + sealed.len());
-    record.header().encode(true, &mut frame);
+    Header { sealed: true, ..*record.header() }.encode(&mut frame);
     frame.extend_from_slice(&sealed);
     Ok(frame.into())
 }

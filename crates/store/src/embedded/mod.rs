@@ -95,8 +95,10 @@ impl Embedded {
         }
         let live = Arc::new(Live::new(disk.load()?, &limits, Instant::now()));
         let health = SharedHealth::new();
-        let room = limits.queue.bytes.max(MAX_TXN_BYTES).div_ceil(ROOM_UNIT) + limits.queue.txns;
-        let (queue, requests) = mpsc::channel(limits.queue.txns.max(1));
+        let txns = limits.queue.txns.max(1);
+        // Each transaction takes its bytes, rounded down, and one unit more.
+        let room = limits.queue.bytes.max(MAX_TXN_BYTES).div_ceil(ROOM_UNIT) + txns;
+        let (queue, requests) = mpsc::channel(txns);
         let (end, ended) = watch::channel(());
         let writer = Writer::new(requests, disk, live.clone(), health.clone(), limits.queue);
         let run = move || {

@@ -23,6 +23,8 @@ mod slot;
 use std::future::poll_fn;
 use std::sync::Arc;
 
+use tokio::task::coop::consume_budget;
+
 use self::hub::Admission;
 use self::log::Position;
 use self::partition::{Partition, WatchId};
@@ -98,6 +100,8 @@ impl Watch {
     /// # Errors
     /// [`WatchError`]; every later call fails in the same way.
     pub async fn next(&mut self) -> Result<Batch, WatchError> {
+        // A watcher that always finds something lets other tasks run in between.
+        consume_budget().await;
         loop {
             if let Some(batch) = self.try_next()? {
                 return Ok(batch);
