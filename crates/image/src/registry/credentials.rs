@@ -316,7 +316,7 @@ mod tests {
         for text in [
             r#"{"auths":{"h.io":{"auth":"c2VjcmV0"}}}"#,
             r#"{"auths":{"h.io":{"auth":"***"}}}"#,
-            r#"{"a":["s3cr3t"]}"#,
+            r#"{"a":"s3cr3t"}"#,
         ] {
             let error = Keyring::parse(text.as_bytes()).expect_err("malformed").to_string();
             assert!(!error.contains("cr3t") && error.contains("malformed"), "{error}");

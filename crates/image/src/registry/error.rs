@@ -28,7 +28,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// Nothing happened for too long.
-    #[error("{host} did not answer within {} s", .limit.as_secs())]
+    #[error("{host} did not answer within {limit:?}")]
     Timeout {
         /// Host and port.
         host: String,
