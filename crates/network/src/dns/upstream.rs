@@ -141,6 +141,7 @@ impl Upstream {
     }
 }
 
+/// A file without a time counts as unchanged until it has one.
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
