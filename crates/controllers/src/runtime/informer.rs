@@ -29,7 +29,7 @@ use super::store::{Change, Store};
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const WATCH_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), limit: Duration::from_secs(30) };
 
-/// All caches of a process. Cheap to clone; the watches end when the last clone and the last informer are gone.
+/// All caches of a process. Cheap to clone; the watches end with [`Informers::stop`] or with the last clone.
 #[derive(Clone)]
 pub struct Informers {
     inner: Arc<Registry>,
@@ -47,6 +47,8 @@ struct RegistryState {
     sources: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     /// `Informer<K>` by the type of `K`.
     informers: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    /// Take the handlers off each cache: they hold on to each other's caches.
+    closers: Vec<Box<dyn Fn() + Send + Sync>>,
     tasks: JoinSet<()>,
 }
 
@@ -67,14 +69,21 @@ impl Informers {
         }
         let source = self.source::<K::Raw>(&mut state);
         let informer = Informer::attach(&source);
+        let cache = Arc::downgrade(&informer.cache);
+        state.closers.push(Box::new(move || {
+            if let Some(cache) = cache.upgrade() {
+                lock(&cache.dispatcher).handlers.clear();
+            }
+        }));
         state.informers.insert(TypeId::of::<K>(), Box::new(informer.clone()));
         informer
     }
 
-    /// Ends every watch and waits until they have ended.
+    /// Ends every watch, waits until they have ended, and takes the handlers off the caches.
     pub async fn stop(&self) {
         let mut tasks = std::mem::take(&mut lock(&self.inner.state).tasks);
         tasks.shutdown().await;
+        lock(&self.inner.state).closers.drain(..).for_each(|close| close());
     }
 
     fn source<R: Watched>(&self, state: &mut RegistryState) -> Arc<Source<R>> {
