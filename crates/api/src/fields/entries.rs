@@ -143,14 +143,18 @@ pub(super) fn is_reset(list: &Value) -> bool {
     }
 }
 
-/// Reads a list that a client sent: checks everything, and makes the fields canonical.
+/// Reads a list that a client sent: checks everything, and makes the fields canonical; `adjust` may change each set.
 ///
 /// # Errors
 /// Whatever does not belong into the list.
-pub(super) fn read(list: &Value) -> Result<Vec<Entry>, EntriesError> {
+pub(super) fn read(
+    list: &Value,
+    adjust: &dyn Fn(&ManagerId, &mut FieldSet),
+) -> Result<Vec<Entry>, EntriesError> {
     let mut entries = adopt(list.clone())?;
     for (index, entry) in entries.iter_mut().enumerate() {
-        let set = entry.set().map_err(|source| EntriesError::Fields { index, source })?;
+        let mut set = entry.set().map_err(|source| EntriesError::Fields { index, source })?;
+        adjust(&entry.id, &mut set);
         entry.fields = set.to_map();
         if let Some(time) = &mut entry.time {
             let seconds =

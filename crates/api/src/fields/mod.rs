@@ -120,5 +120,5 @@ pub enum TrackError {
 /// # Errors
 /// Whatever does not belong there.
 pub fn check_entries(object: &Value) -> Result<(), EntriesError> {
-    object.at(&["metadata", "managedFields"]).map_or(Ok(()), |list| entries::read(list).map(drop))
+    object.at(&["metadata", "managedFields"]).map_or(Ok(()), |list| entries::read(list, &|_, _| ()).map(drop))
 }

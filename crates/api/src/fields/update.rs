@@ -1,8 +1,10 @@
 //! Who owns what after a create, an update or a patch.
 
 use super::entries::{self, Entry, ManagerId, Operation};
+use super::reconcile::reconcile;
 use super::record::Comparison;
 use super::reset::strip_system_fields;
+use super::set::FieldSet;
 use super::stored;
 use super::versions::Versions;
 use super::{Target, TrackError};
@@ -59,7 +61,12 @@ fn choose(target: &Target<'_>, live: &Value, sent: Option<Value>) -> Vec<Entry> 
     if entries::is_reset(&sent) {
         return Vec::new();
     }
-    match entries::read(&sent) {
+    let adjust = |id: &ManagerId, set: &mut FieldSet| {
+        if id.api_version == target.api_version {
+            reconcile(set, target.schema);
+        }
+    };
+    match entries::read(&sent, &adjust) {
         Ok(entries) if !entries.is_empty() => entries,
         _ => adopt(stored.cloned()),
     }

@@ -1,7 +1,7 @@
 //! JSON merge patch, RFC 7386.
 //!
-//! A null takes a member away. Nulls inside what a patch adds are left out, also in the objects of lists, as the library
-//! does that Kubernetes uses.
+//! A null takes a member away. Nulls inside what a patch adds are left out, also in the objects of lists, but not in a list
+//! that takes the place of an object: as the library does that Kubernetes uses.
 
 use crate::error::Status;
 use crate::{Key, Map, Value};
@@ -36,6 +36,7 @@ fn merge(object: &mut Map, patch: Map) {
             (Some(_), Value::Null) => gone.push(key),
             (None, Value::Null) => {}
             (Some(Value::Object(old)), Value::Object(value)) => merge(old, value),
+            (Some(old @ Value::Object(_)), list @ Value::Array(_)) => *old = list,
             (Some(old), value) => *old = without_nulls(value),
             (None, value) => new.push((key, without_nulls(value))),
         }
@@ -90,7 +91,8 @@ mod tests {
         check(r#"{"a":[1,2]}"#, r#"{"a":[3]}"#, r#"{"a":[3]}"#);
         check(r#"{"a":1}"#, r#"{"a":{"b":{"c":null}}}"#, r#"{"a":{"b":{}}}"#);
         check(r#"{"a":{"b":1}}"#, r#"{"a":"x"}"#, r#"{"a":"x"}"#);
-        check(r#"{"a":{"b":1}}"#, r#"{"a":[{"c":null,"d":1},null]}"#, r#"{"a":[{"d":1},null]}"#);
+        check(r#"{"a":1}"#, r#"{"a":[{"c":null,"d":1},null]}"#, r#"{"a":[{"d":1},null]}"#);
+        check(r#"{"a":{"b":1}}"#, r#"{"a":[{"c":null,"d":1},null]}"#, r#"{"a":[{"c":null,"d":1},null]}"#);
         check(r#"{"a":null}"#, r#"{"b":1}"#, r#"{"a":null,"b":1}"#);
         check("{}", "{}", "{}");
     }

@@ -144,7 +144,7 @@ fn merge_objects(
 ) -> Result<(), StrategicError> {
     if let Some(directive) = patch.remove(DIRECTIVE) {
         *object = match directive.as_str() {
-            Some("replace") => patch.into_iter().filter_map(|(k, v)| Some((k, cleaned(v)?))).collect(),
+            Some("replace") => cleaned_members(patch),
             Some("delete") => Map::new(),
             _ => return Err(unknown_directive(&directive, patch).at(path)),
         };
@@ -235,14 +235,15 @@ impl<'a> Field<'a> {
 fn cleaned(value: Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains(DIRECTIVE) => None,
-        Value::Object(map) => {
-            let stays = |(key, value): &(Key, Value)| !value.is_null() && !is_directive(key);
-            let members = map.into_iter().filter(stays);
-            Some(Value::Object(members.filter_map(|(key, value)| Some((key, cleaned(value)?))).collect()))
-        }
+        Value::Object(map) => Some(Value::Object(cleaned_members(map))),
         Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(cleaned).collect())),
         scalar => Some(scalar),
     }
+}
+
+fn cleaned_members(map: Map) -> Map {
+    let stays = |(key, value): &(Key, Value)| !value.is_null() && !is_directive(key);
+    map.into_iter().filter(stays).filter_map(|(key, value)| Some((key, cleaned(value)?))).collect()
 }
 
 fn is_directive(key: &str) -> bool {

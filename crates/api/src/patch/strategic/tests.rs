@@ -135,6 +135,11 @@ fn directives_of_objects() {
     );
     check(r#"{"mode":{"kind":"a"}}"#, r#"{"mode":{"$patch":"delete"}}"#, r#"{"mode":{}}"#);
     check(r#"{"picker":{"by":"a"}}"#, r#"{"picker":{"$patch":"delete"}}"#, r#"{"picker":{}}"#);
+    check(
+        r#"{"replicas":1}"#,
+        r#"{"$patch":"replace","$deleteFromPrimitiveList/args":["a"],"args":["b"],"mode":null}"#,
+        r#"{"args":["b"]}"#,
+    );
     // Of an object that is not there nothing is made.
     check("{}", r#"{"mode":{"$patch":"replace","kind":"b"}}"#, "{}");
     check(r#"{"mode":3}"#, r#"{"mode":{"$patch":"delete"}}"#, "{}");
