@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 ///
 /// # Errors
 /// It cannot be started, or exits with another code than 0.
-pub fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}").replace('"', "");
     println!("$ {shown}");
     let status = command.status().with_context(|| format!("starting {shown}"))?;
@@ -20,7 +20,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Cargo, as it runs this task.
 #[must_use]
-pub fn cargo(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
     command

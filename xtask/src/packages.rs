@@ -33,7 +33,7 @@ const TEST: [Package; 5] = [
 ///
 /// # Errors
 /// Something is missing and cannot be installed: the message is the line to type.
-pub fn for_tests() -> Result<()> {
+pub(crate) fn for_tests() -> Result<()> {
     ensure(&RUN.iter().chain(&TEST).collect::<Vec<_>>())
 }
 

@@ -9,7 +9,7 @@ use crate::{packages, tidy};
 ///
 /// # Errors
 /// The first that fails.
-pub fn run_checks() -> Result<()> {
+pub(crate) fn run_checks() -> Result<()> {
     packages::for_tests()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;

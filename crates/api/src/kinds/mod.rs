@@ -37,8 +37,8 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 pub use pod::validate_ephemeral_containers;
+use std::fmt;
 
 use crate::error::Cause;
 use crate::meta::NameRule;
