@@ -114,7 +114,9 @@ impl Pull<'_> {
         let blobs: Vec<&Descriptor> =
             std::iter::once(config).chain(layers).filter(|blob| seen.insert(&blob.digest)).collect();
         leases.extend(blobs.iter().map(|blob| self.store.lease(&blob.digest)));
-        stream::iter(blobs.into_iter().map(|blob| self.fetch(blob)))
+        // Collected first: a closure over references inside the stream would keep the future from being `Send`.
+        let fetches: Vec<_> = blobs.into_iter().map(|blob| self.fetch(blob)).collect();
+        stream::iter(fetches)
             .buffer_unordered(self.session.client.parallel)
             .try_collect::<()>()
             .await?;

@@ -90,7 +90,9 @@ impl Push<'_> {
         manifest: &bytes::Bytes,
         blobs: impl Iterator<Item = &Descriptor>,
     ) -> Result<(), PushError> {
-        stream::iter(blobs.map(|blob| self.send(blob)))
+        // Collected first: a closure over references inside the stream would keep the future from being `Send`.
+        let sends: Vec<_> = blobs.map(|blob| self.send(blob)).collect();
+        stream::iter(sends)
             .buffer_unordered(self.session.client.parallel)
             .try_collect::<()>()
             .await?;
