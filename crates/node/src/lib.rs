@@ -15,3 +15,4 @@ pub mod manager;
 pub mod pod;
 mod quantity;
 pub mod registration;
+pub mod services;
