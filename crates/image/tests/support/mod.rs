@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub(crate) mod registry;
+#[path = "../../src/testing.rs"]
+pub(crate) mod testing;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
