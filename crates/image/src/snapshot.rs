@@ -14,7 +14,7 @@
 //! is complete. Two callers who need the same snapshot share the work.
 //!
 //! Unpacking needs a process that may set owners: root of a user namespace. Nothing in an archive can make it touch a
-//! file outside the directory it unpacks into; see [`path`] and [`extract`].
+//! file outside the directory it unpacks into; see the modules `path` and `extract`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::credentials::Keyring;
 use super::{Client, RegistryError, Session};
 use crate::acquired::Acquired;
+use crate::blocking::blocking;
 use crate::config::{ConfigError, ImageConfig, ImageId};
 use crate::digest::Digest;
 use crate::limits::Exceeded;
@@ -313,17 +314,6 @@ fn write(
                 return Ok(Some(digest));
             }
         }
-    }
-}
-
-/// Runs file-system work where it may block.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => unreachable!("blocking work is never aborted"),
-        },
     }
 }
 

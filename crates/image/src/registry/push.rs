@@ -6,9 +6,9 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::credentials::Keyring;
-use super::pull::blocking;
 use super::transport::Payload;
 use super::{Client, RegistryError, Session};
+use crate::blocking::blocking;
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Document, ManifestError};
 use crate::media;
