@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::{Connection, Role, SessionKind};
 use super::container::{Container, Pod};
+use super::group;
 use super::log::Stream;
 use super::process::{Owner, Process, ReadOutput};
 use super::refusal::{Refusal, cannot};
-use super::{group, members};
 use crate::config::{ContainerConfig, ContainerId, ExecConfig, Signal, Stdin};
 use crate::sandbox::{Change, ContainerInfo, ContainerState, ErrorKind, Event, ExitStatus, Outcome};
 use crate::sys::SignalFd;
@@ -239,6 +239,24 @@ impl Server {
                 Ok(Some((pid, status))) => self.note_end(pid, status),
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reaps children until a killed one is among them. Not that one alone: the
+    /// first process of a process namespace only ends when all others there
+    /// have been reaped, and some of them are this process's children.
+    fn reap_until(&mut self, wanted: Pid) -> io::Result<()> {
+        loop {
+            match rustix::process::wait(WaitOptions::empty()) {
+                Ok(Some((pid, status))) => {
+                    self.note_end(pid, status);
+                    if pid == wanted {
+                        return Ok(());
+                    }
+                }
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -642,10 +660,8 @@ impl Server {
             if process.end.is_none() {
                 rustix::process::kill_process(process.pid, RawSignal::KILL)
                     .map_err(cannot("kill a container's process"))?;
-                // The end of a process namespace's first process takes all others with it.
-                let status = wait_for(process.pid).map_err(cannot("wait for a killed process"))?;
                 let pid = process.pid;
-                self.note_end(pid, status);
+                self.reap_until(pid).map_err(cannot("wait for a killed process"))?;
             }
             // What a slow client of an `exec` has not read is lost with it.
             self.drain(*key);
@@ -660,9 +676,11 @@ impl Server {
             eprintln!("xebec: {refusal}");
         }
         self.containers.clear();
-        if let Some(shared) = &self.pod.namespaces.shared_pid {
-            let killed = members::kill(members::Kind::Process, shared.namespace.as_fd())
-                .and_then(|()| wait_for(shared.reaper));
+        if let Some(reaper) = self.pod.namespaces.shared_pid.as_ref().map(|shared| shared.reaper) {
+            // Its end takes whatever else is in the process namespace with it.
+            let killed = rustix::process::kill_process(reaper, RawSignal::KILL)
+                .map_err(io::Error::from)
+                .and_then(|()| self.reap_until(reaper));
             if let Err(error) = killed {
                 eprintln!("xebec: cannot end the reaper of pod {}: {error}", self.info.id);
             }
@@ -675,14 +693,4 @@ impl Server {
 
 const fn done((): ()) -> Option<Response> {
     Some(Response::Done)
-}
-
-fn wait_for(pid: Pid) -> io::Result<WaitStatus> {
-    loop {
-        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
-            Ok(Some((_, status))) => return Ok(status),
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
