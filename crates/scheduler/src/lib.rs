@@ -20,6 +20,8 @@
 //!
 //! Behaviour follows Kubernetes 1.36.
 
+#![cfg_attr(test, allow(clippy::needless_pass_by_value, reason = "cases read better as literals"))]
+
 mod affinity;
 mod controller;
 pub mod framework;

@@ -1,6 +1,7 @@
 //! Whether a node has room, and how evenly it is used.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::FilterFn;
 use crate::framework::{
@@ -24,14 +25,11 @@ fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
     let cpu = lacks(asked.milli_cpu, has.milli_cpu, used.milli_cpu);
     let memory = lacks(asked.memory, has.memory, used.memory);
     let storage = lacks(asked.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage);
-    let scalar_lacks = |(name, asked): &(&Box<str>, &i64)| {
-        lacks(
-            **asked,
-            has.scalar.get(*name).copied().unwrap_or(0),
-            used.scalar.get(*name).copied().unwrap_or(0),
-        )
-    };
-    let scalars = asked.scalar.iter().filter(scalar_lacks);
+    let amount = |of: &BTreeMap<Box<str>, i64>, name: &str| of.get(name).copied().unwrap_or(0);
+    let scalars = asked
+        .scalar
+        .iter()
+        .filter(|(name, asked)| lacks(**asked, amount(&has.scalar, name), amount(&used.scalar, name)));
     if !(full || cpu || memory || storage) && scalars.clone().next().is_none() {
         return Ok(());
     }
