@@ -3,7 +3,7 @@
 //! Rules take the object and a member's name, so that a line of code reads as a line of the rule book. Absent members read
 //! as what they mean: an empty text, no elements. What is wrong is reported where it stands, in the order of the walk.
 
-use crate::error::Cause;
+use crate::error::{Cause, CauseKind};
 use crate::names::Fault;
 use crate::path::{PathStack, Step};
 use crate::selector::Selector;
@@ -174,6 +174,15 @@ impl Spot<'_> {
 
     pub(super) fn invalid(self, value: impl Into<Value>, detail: &str) {
         self.report(|path| Cause::invalid(path, value, detail));
+    }
+
+    /// A value that is not shown.
+    pub(super) fn wrong(self, detail: &str) {
+        self.report(|field| Cause {
+            kind: CauseKind::Invalid,
+            field,
+            message: format!("Invalid value: {detail}"),
+        });
     }
 
     pub(super) fn forbidden(self, detail: &str) {
