@@ -79,7 +79,8 @@ pub(in crate::kinds) fn resource_name(c: &mut Check, name: &str) -> bool {
     c.count() == before
 }
 
-fn container_resource(c: &mut Check, name: &str) {
+/// Checks a name of what a container can ask for, where the walk stands.
+pub(in crate::kinds) fn container_resource(c: &mut Check, name: &str) {
     resource_name(c, name);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !name.starts_with(HUGE_PAGES) {
