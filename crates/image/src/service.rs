@@ -163,11 +163,6 @@ impl ImageService {
         &self.inner.store
     }
 
-    /// The registry client.
-    pub fn client(&self) -> &Client {
-        &self.inner.client
-    }
-
     /// How whiteouts are kept here.
     pub fn whiteout_style(&self) -> WhiteoutStyle {
         self.inner.snapshots.style()
