@@ -82,9 +82,6 @@ pub struct Down {
     /// Where the data is.
     #[command(flatten)]
     pub place: Place,
-    /// Remove all data too
-    #[arg(long)]
-    pub purge: bool,
 }
 
 /// Options of `status`.

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kube::Client;
@@ -23,7 +22,7 @@ use xebec_node::manager::{self, Pods};
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
 use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
-use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
+use xebec_sandbox::engines::{OciEngine, Runtime};
 use xebec_sandbox::sandbox::Engine;
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
@@ -33,7 +32,7 @@ use xebec_server::core::SystemClock;
 use xebec_server::discovery::KUBERNETES_VERSION;
 use xebec_server::nodes::NoNodes;
 use xebec_server::server::Parts;
-use xebec_store::{AesGcmSealer, Embedded, EmbeddedOptions, Encryption};
+use xebec_store::{AesGcmSealer, Embedded, EmbeddedOptions, Encryption, SealKeyId};
 
 use crate::args::Serve;
 use crate::control::{Pids, Status};
@@ -108,9 +107,10 @@ async fn serve(options: &Serve) -> Result<()> {
 }
 
 fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServer> {
-    let encryption = Encryption::new(Arc::new(AesGcmSealer::new(keys.encryption_key())), |key| {
-        key.as_str().starts_with("/registry/core/secrets/")
-    });
+    let encryption = Encryption {
+        sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
+        covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
+    };
     let store = Embedded::open(&layout.store(), EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() })?;
     let settings = Settings { url: url.to_owned(), component_roles: roles(), ..Settings::default() };
     let parts =
@@ -181,7 +181,7 @@ impl Cluster {
             limits: keeper.limits,
         };
         let engines: Vec<Arc<dyn Engine>> =
-            vec![Arc::new(OciEngine::new(runtime())), Arc::new(GvisorEngine::new(runtime()))];
+            vec![Arc::new(OciEngine::new(runtime()))];
         let (events, writing) = Recorder::new(client.clone(), name.clone());
         let gateway = links.gateway();
         let host = Arc::new(Host {
@@ -246,6 +246,10 @@ impl Cluster {
         let shutdown = self.shutdown.clone();
         let client = client(server, user);
         self.tasks.spawn(async move { xebec_controllers::run(client, config, shutdown.cancelled_owned()).await });
+        let user = User::component("system:kube-scheduler", &["system:masters"]);
+        let (client, shutdown) = (self::client(server, user), self.shutdown.clone());
+        let config = xebec_scheduler::Config::default();
+        self.tasks.spawn(async move { xebec_scheduler::run(client, config, shutdown.cancelled_owned()).await });
     }
 }
 
@@ -256,6 +260,3 @@ fn hostname() -> String {
     let trimmed = clean.trim_matches(['-', '.']);
     if trimmed.is_empty() { "node".into() } else { trimmed.to_owned() }
 }
-
-#[expect(dead_code, reason = "how long tasks may take to end is bounded by the keeper")]
-const STOP: Duration = Duration::from_secs(30);

@@ -133,11 +133,5 @@ pub fn down(options: &Down) -> Result<ExitCode> {
         Ok(false) => say("stopped", "no cluster was running"),
         Err(error) => return Err(error).context("the cluster could not be stopped"),
     }
-    if options.purge {
-        let preflight = preflight().map_err(explain)?;
-        xebec_sandbox::bootstrap::remove_tree(&preflight, layout.root())
-            .with_context(|| format!("removing {}", layout.root().display()))?;
-        say("removed", &layout.root().display().to_string());
-    }
     Ok(ExitCode::SUCCESS)
 }
