@@ -10,6 +10,9 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(name = "xebec", version, arg_required_else_help = true)]
 pub struct Arguments {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: Place,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -21,11 +24,11 @@ pub enum Command {
     /// Start the cluster
     Up(Up),
     /// Stop the cluster; its data stays
-    Down(Down),
+    Down,
     /// Show whether the cluster runs, and where
     Status(Status),
     /// Print the kubeconfig
-    Kubeconfig(Place),
+    Kubeconfig,
     /// Bring in, list and remove images
     Image(Image),
     /// Print the version
@@ -55,16 +58,13 @@ pub struct Rest {
 #[derive(Clone, Debug, Args)]
 pub struct Place {
     /// Where the cluster's data is [default: ~/.local/share/xebec]
-    #[arg(long, value_name = "DIR", env = "XEBEC_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "XEBEC_DATA_DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 }
 
 /// Options of `up`.
 #[derive(Clone, Debug, Args)]
 pub struct Up {
-    /// Where the data is.
-    #[command(flatten)]
-    pub place: Place,
     /// Where the API server listens
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
     pub bind: SocketAddr,
@@ -76,20 +76,9 @@ pub struct Up {
     pub user: Option<String>,
 }
 
-/// Options of `down`.
-#[derive(Clone, Debug, Args)]
-pub struct Down {
-    /// Where the data is.
-    #[command(flatten)]
-    pub place: Place,
-}
-
 /// Options of `status`.
 #[derive(Clone, Debug, Args)]
 pub struct Status {
-    /// Where the data is.
-    #[command(flatten)]
-    pub place: Place,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -107,9 +96,6 @@ pub enum Output {
 /// Options of `image`.
 #[derive(Clone, Debug, Args)]
 pub struct Image {
-    /// Where the data is.
-    #[command(flatten)]
-    pub place: Place,
     /// What to do with images.
     #[command(subcommand)]
     pub command: ImageCommand,
@@ -147,9 +133,6 @@ pub enum ImageCommand {
 /// Options of the server process.
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
-    /// Where the data is.
-    #[arg(long)]
-    pub data_dir: PathBuf,
     /// Where the API server listens.
     #[arg(long)]
     pub bind: SocketAddr,
