@@ -165,7 +165,7 @@ fn pod(pods: &TestSchema) {
         |live: &Value, config: &Value| apply(&applier, live, config, Force::Yes, &mut OneShape(&["v1"]));
     let applied = run(&live, &config).expect("applied");
     measure("pod: apply that changes nothing", &applied, |live| run(live, &config));
-    let mut next = config.clone();
+    let mut next = config;
     next.set(&["metadata", "labels"], tree(r#"{"app":"shop","shelf":"3"}"#));
     measure("pod: apply that drops a label and adds one", &applied, |live| run(live, &next));
 }
