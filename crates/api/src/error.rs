@@ -72,6 +72,7 @@ pub enum CauseKind {
     TooMany,
     TypeInvalid,
     Internal,
+    NamespaceTerminating,
     FieldManagerConflict,
 }
 
@@ -90,6 +91,7 @@ impl CauseKind {
             Self::TooMany => "FieldValueTooMany",
             Self::TypeInvalid => "FieldValueTypeInvalid",
             Self::Internal => "InternalError",
+            Self::NamespaceTerminating => "NamespaceTerminating",
             Self::FieldManagerConflict => "FieldManagerConflict",
         }
     }
@@ -105,6 +107,7 @@ impl CauseKind {
             Self::TooLong => "Too long",
             Self::TooMany => "Too many",
             Self::Internal => "Internal error",
+            Self::NamespaceTerminating => "Namespace terminating",
             Self::FieldManagerConflict => "Conflict",
         }
     }
@@ -181,6 +184,13 @@ impl Cause {
         Self::new(CauseKind::Forbidden, field, "", detail)
     }
 
+    /// A namespace that is going.
+    #[must_use]
+    pub fn terminating(field: FieldPath, namespace: &str) -> Self {
+        let message = format!("namespace {namespace} is being terminated");
+        Self { kind: CauseKind::NamespaceTerminating, field, message }
+    }
+
     /// A text longer than `max` bytes.
     #[must_use]
     pub fn too_long(field: FieldPath, max: usize) -> Self {
@@ -235,13 +245,15 @@ pub struct Status {
     pub message: Cow<'static, str>,
     /// What it is about.
     pub details: Option<Box<Details>>,
+    /// Where an expired list may go on, at the price of consistency; empty if it may not.
+    pub continue_token: String,
 }
 
 impl Status {
     /// A failure with a reason and a text.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, message: message.into(), details: None }
+        Self { reason, message: message.into(), details: None, continue_token: String::new() }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -383,6 +395,9 @@ impl Status {
         // A reason that the API has no name for is left out, as upstream does.
         if self.reason != Reason::NotImplemented {
             out.set(&["reason"], format!("{:?}", self.reason));
+        }
+        if !self.continue_token.is_empty() {
+            out.set(&["metadata", "continue"], self.continue_token.as_str());
         }
         if let Some(details) = &self.details {
             out.set(&["details"], details_value(details));

@@ -7,14 +7,27 @@
 //!
 //! This crate never does IO, never reads a clock and never panics on input: callers pass time and randomness in.
 
+pub mod builtin;
+pub mod convert;
+pub mod crd;
 pub mod error;
 pub mod fields;
+mod generated;
 pub mod json;
+pub mod kinds;
 pub mod map;
+pub mod meta;
+pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod path;
+pub mod quantity;
 pub mod resource;
 pub mod schema;
+pub mod selector;
+pub mod structural;
+pub mod table;
+pub mod time;
 pub mod value;
 
 pub use error::{Cause, Reason, Status};

@@ -3,6 +3,8 @@
 //! Objects of the API are small (a median of four members), so a sorted vector beats a tree in space and time, and
 //! serialising it is canonical.
 
+use std::fmt;
+
 use crate::{Key, Value};
 
 /// The members of an object, sorted by key, each key once.
@@ -116,6 +118,12 @@ impl Map {
     /// The values in the order of their keys.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &Value> {
         self.entries.iter().map(|(_, v)| v)
+    }
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 

@@ -57,35 +57,57 @@ pub struct PathStack {
     text: String,
 }
 
+/// How long the path was before a step: what [`PathStack::back`] goes back to.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a step that is not taken back stays in the path"]
+pub struct Step(usize);
+
 impl PathStack {
-    /// Runs `inside` with the path extended by the field `name`.
-    pub fn in_field<T>(&mut self, name: &str, inside: impl FnOnce(&mut Self) -> T) -> T {
-        let len = self.text.len();
-        if len > 0 {
+    /// Steps into the field `name`.
+    pub fn field(&mut self, name: &str) -> Step {
+        let step = Step(self.text.len());
+        if step.0 > 0 {
             self.text.push('.');
         }
         self.text.push_str(name);
+        step
+    }
+
+    /// Steps into the list element `index`.
+    pub fn index(&mut self, index: usize) -> Step {
+        self.bracketed(&index)
+    }
+
+    /// Steps into the map entry `key`.
+    pub fn key(&mut self, key: &str) -> Step {
+        self.bracketed(&key)
+    }
+
+    fn bracketed(&mut self, inside: &dyn fmt::Display) -> Step {
+        let step = Step(self.text.len());
+        write!(self.text, "[{inside}]").expect("a String takes all writes");
+        step
+    }
+
+    /// Runs `inside` one step into the field `name`: for walks that may end early.
+    pub fn in_field<T>(&mut self, name: &str, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let step = self.field(name);
         let result = inside(self);
-        self.text.truncate(len);
+        self.back(step);
         result
     }
 
-    /// Runs `inside` with the path extended by the list element `index`.
+    /// Runs `inside` one step into the list element `index`.
     pub fn in_index<T>(&mut self, index: usize, inside: impl FnOnce(&mut Self) -> T) -> T {
-        let len = self.text.len();
-        write!(self.text, "[{index}]").expect("a String takes all writes");
+        let step = self.index(index);
         let result = inside(self);
-        self.text.truncate(len);
+        self.back(step);
         result
     }
 
-    /// Runs `inside` with the path extended by the map entry `key`.
-    pub fn in_key<T>(&mut self, key: &str, inside: impl FnOnce(&mut Self) -> T) -> T {
-        let len = self.text.len();
-        write!(self.text, "[{key}]").expect("a String takes all writes");
-        let result = inside(self);
-        self.text.truncate(len);
-        result
+    /// Takes a step back.
+    pub fn back(&mut self, step: Step) {
+        self.text.truncate(step.0);
     }
 
     /// The path as it stands.
@@ -106,8 +128,9 @@ mod tests {
         assert_eq!(FieldPath::new("metadata").field("labels").key("a/b").to_string(), "metadata.labels[a/b]");
         assert_eq!(FieldPath::root().to_string(), "<root>");
         let mut stack = PathStack::default();
-        let seen = stack.in_field("a", |s| s.in_index(1, |s| s.in_field("b", |s| s.current())));
-        assert_eq!(seen.to_string(), "a[1].b");
+        let steps = [stack.field("a"), stack.index(1), stack.field("b")];
+        assert_eq!(stack.current().to_string(), "a[1].b");
+        steps.into_iter().rev().for_each(|step| stack.back(step));
         assert_eq!(stack.current(), FieldPath::root());
     }
 }

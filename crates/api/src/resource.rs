@@ -137,7 +137,7 @@ pub struct ScalePaths {
 }
 
 /// A column of `kubectl get`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Column {
     /// Its heading.
     pub name: Text,
@@ -154,12 +154,12 @@ pub struct Column {
 }
 
 /// Where a column's value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum ColumnSource {
     /// A JSON path (kubectl's dialect), as in a custom resource's `additionalPrinterColumns`.
     JsonPath(Text),
-    /// A named function of the table printer, for what a path cannot say (a pod's `STATUS`).
-    Function(Text),
+    /// What the table printer knows of a built-in resource: a field with a stand-in, a function (a pod's `STATUS`).
+    Printer(crate::table::Printer),
 }
 
 /// One served version of a resource.

@@ -160,7 +160,7 @@ pub const NO_CONSTRAINTS: u32 = u32::MAX;
 pub const NO_DOC: u32 = u32::MAX;
 
 /// What validation checks beyond the type (JSON schema's value validations and `x-kubernetes-validations`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Constraints {
     /// `enum`: the allowed values.
     pub allowed: Vec<Value>,

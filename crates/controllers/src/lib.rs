@@ -1,1 +1,173 @@
 //! Kubernetes' own controllers: pure plans, thin reconcilers.
+//!
+//! Owns: what `kube-controller-manager` does. Each controller is a module with a *plan*, a pure function from what is
+//! observed to what has to be done, and a controller that reads caches, asks the plan and writes. [`runtime`] is what
+//! they stand on; the scheduler stands on it too.
+//! Never: touches the store, holds state that a restart would miss, or knows which API server it talks to. Everything
+//! goes through a `kube::Client`, so this runs against any Kubernetes 1.35 or later.
+//!
+//! ```text
+//!  watch ─▶ cache ─▶ keyed queue ─▶ reconcile ─▶ plan (pure) ─▶ writes ─▶ API ─▶ watch ...
+//! ```
+//!
+//! Each controller's module says what it owns, what it guarantees and what its caveats are; what it may do is its
+//! `Role`, and [`ROLES`] has them all.
+
+pub mod context;
+pub mod deployment;
+pub mod endpoints;
+pub mod gc;
+pub mod kinds;
+pub mod namespace;
+pub mod node;
+pub mod ownership;
+pub mod per_namespace;
+pub mod permissions;
+pub mod pod;
+pub mod replicas;
+pub mod runtime;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use context::Context;
+use permissions::Role;
+use runtime::clock::{SharedClock, SystemClock};
+use runtime::events::Recorder;
+use runtime::informer::Informers;
+use runtime::rng::Rng;
+use runtime::runner::{Controller, Runner, Stop};
+use runtime::writer::Requests;
+
+/// What every controller of this crate may do.
+pub const ROLES: &[Role] = &[
+    deployment::DEPLOYMENT_ROLE,
+    replicas::REPLICASET_ROLE,
+    replicas::REPLICATION_ROLE,
+    endpoints::ENDPOINT_SLICE_ROLE,
+    endpoints::ENDPOINTS_ROLE,
+    namespace::NAMESPACE_ROLE,
+    gc::GC_ROLE,
+    per_namespace::SERVICE_ACCOUNT_ROLE,
+    per_namespace::ROOT_CA_ROLE,
+    node::NODE_LIFECYCLE_ROLE,
+    node::TAINT_EVICTION_ROLE,
+    node::POD_GC_ROLE,
+];
+
+/// How many keys of one controller are worked on at a time.
+const WORKERS: usize = 5;
+/// The garbage collector's keys are many and its work is small.
+const GC_WORKERS: usize = 20;
+
+/// What the controllers need from outside.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The certificate of the authority that signed the API server's, as PEM; published in every namespace.
+    pub root_ca_pem: String,
+    /// The time of day.
+    pub clock: SharedClock,
+    /// The seed of all jitter and lots.
+    pub seed: u64,
+    /// The name of this process in events.
+    pub instance: String,
+    /// Caches to share with others of this process; own ones when absent.
+    pub informers: Option<Informers>,
+}
+
+impl Config {
+    /// The machine's clock, caches of its own, and a seed from the clock.
+    pub fn new(root_ca_pem: String) -> Self {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let seed = clock.now().as_nanosecond().unsigned_abs();
+        Self {
+            root_ca_pem,
+            seed: u64::try_from(seed).unwrap_or(u64::MAX),
+            clock,
+            instance: "xebec".to_owned(),
+            informers: None,
+        }
+    }
+}
+
+/// Runs every controller until `shutdown` ends, and then until their last reconciles have.
+pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()> + Send) {
+    let rng = Arc::new(Rng::seeded(config.seed));
+    let shared = config.informers.is_some();
+    let informers = config.informers.unwrap_or_else(|| Informers::new(client.clone(), Arc::clone(&rng)));
+    let requests = Requests::new(client.clone(), "xebec-events");
+    let (recorder, events) = Recorder::new(requests, Arc::clone(&config.clock), config.instance);
+    let context = Context { client, informers: informers.clone(), clock: config.clock, rng, recorder };
+    let (stop, stopping) = watch::channel(false);
+    let (stop_events, events_stopping) = watch::channel(false);
+    let mut writing = JoinSet::new();
+    writing.spawn(events.run(events_stopping));
+    let mut tasks = Tasks { set: JoinSet::new(), context, stop: stopping };
+    tasks.start_all(config.root_ca_pem);
+    info!(controllers = ROLES.len(), "controllers started");
+    shutdown.await;
+    stop.send_replace(true);
+    tasks.ended().await;
+    // What the last reconciles had to say is written after them.
+    stop_events.send_replace(true);
+    while let Some(ended) = writing.join_next().await {
+        if let Err(error) = ended {
+            error!(%error, "the event writer has failed");
+        }
+    }
+    if !shared {
+        informers.stop().await;
+    }
+    info!("controllers stopped");
+}
+
+struct Tasks {
+    set: JoinSet<()>,
+    context: Context,
+    stop: Stop,
+}
+
+impl Tasks {
+    fn start_all(&mut self, root_ca_pem: String) {
+        let context = self.context.clone();
+        self.start(deployment::DeploymentController::new(&context), WORKERS);
+        self.start(replicas::ReplicaController::<ReplicaSet>::new(&context), WORKERS);
+        self.start(replicas::ReplicaController::<ReplicationController>::new(&context), WORKERS);
+        self.start(endpoints::EndpointSliceController::new(&context), WORKERS);
+        self.start(endpoints::EndpointsController::new(&context), WORKERS);
+        self.start(namespace::NamespaceController::new(&context), WORKERS);
+        self.start(
+            per_namespace::StandardController::new(&context, per_namespace::DefaultServiceAccount),
+            WORKERS,
+        );
+        let root_ca = per_namespace::RootCa { certificate: root_ca_pem };
+        self.start(per_namespace::StandardController::new(&context, root_ca), WORKERS);
+        self.start(node::lifecycle::NodeLifecycle::new(&context), WORKERS);
+        self.start(node::eviction::TaintEviction::new(&context), WORKERS);
+        self.start(node::pod_gc::PodGc::new(&context), 1);
+        let monitors = gc::Monitors::new(context.client.clone(), Arc::clone(&context.rng));
+        self.start(gc::GarbageCollector::new(&context, &monitors), GC_WORKERS);
+        self.set.spawn(monitors.run(self.stop.clone()));
+    }
+
+    fn start<C: Controller>(&mut self, controller: Arc<C>, workers: usize) {
+        let Context { client, rng, .. } = &self.context;
+        let runner = Runner::new(controller, client.clone(), Arc::clone(rng), workers);
+        self.set.spawn(runner.run(self.stop.clone()));
+    }
+
+    async fn ended(mut self) {
+        while let Some(ended) = self.set.join_next().await {
+            if let Err(error) = ended {
+                error!(%error, "a controller has failed");
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The thin parts: what wakes the two controllers, and their writes.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::{Endpoints, Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use serde_json::json;
+
+use super::backends::{Backend, backends, matters, selector};
+use super::{ENDPOINT_SLICE_ROLE, ENDPOINTS_ROLE, legacy, slices};
+use crate::context::Context;
+use crate::kinds::SERVICE_NAME_LABEL;
+use crate::pod::PodRecord;
+use crate::runtime::error::{ApiError, ReconcileError};
+use crate::runtime::informer::Informer;
+use crate::runtime::kind::Index;
+use crate::runtime::object::{ObjectKey, Uid, is_deleting};
+use crate::runtime::queue::WorkQueue;
+use crate::runtime::runner::{Controller, Next};
+use crate::runtime::store::Change;
+use crate::runtime::writer::{Deletion, Part, Writes, gone_is_fine, to_value};
+
+/// The label of nodes that says where they stand.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+/// Keeps the EndpointSlices of every Service.
+pub struct EndpointSliceController {
+    sources: Sources,
+    nodes: Informer<Node>,
+    slices: Informer<EndpointSlice>,
+    queue: Arc<WorkQueue<ObjectKey>>,
+}
+
+/// Keeps the Endpoints object of every Service.
+pub struct EndpointsController {
+    sources: Sources,
+    endpoints: Informer<Endpoints>,
+    queue: Arc<WorkQueue<ObjectKey>>,
+}
+
+/// What both are made from.
+#[derive(Clone)]
+struct Sources {
+    services: Informer<Service>,
+    pods: Informer<PodRecord>,
+}
+
+impl Sources {
+    /// Wakes the Services that a change of a Service or a pod concerns.
+    fn watch(context: &Context, queue: &Arc<WorkQueue<ObjectKey>>) -> Self {
+        let sources = Self { services: context.informers.get(), pods: context.informers.get() };
+        let to = Arc::clone(queue);
+        sources.services.on_change(move |change| to.add(change.key.clone()));
+        let (to, services) = (Arc::clone(queue), sources.services.clone());
+        sources.pods.on_change(move |change| wake_by_pod(change, &services, &to));
+        sources
+    }
+
+    fn backends(&self, service: &Service) -> Option<Vec<Backend>> {
+        let selector = selector(service)?;
+        let namespace = service.metadata.namespace.as_deref().unwrap_or("");
+        let pods = self.pods.read();
+        let selected = pods.in_namespace(namespace).filter(|pod| selector.matches(&pod.labels));
+        let selected: Vec<_> = selected.cloned().collect();
+        drop(pods);
+        Some(backends(service, &selected))
+    }
+}
+
+fn wake_by_pod(change: &Change<PodRecord>, services: &Informer<Service>, queue: &WorkQueue<ObjectKey>) {
+    if let (Some(old), Some(new)) = (&change.old, &change.new)
+        && !matters(old, new)
+    {
+        return;
+    }
+    for service in services.read().in_namespace(change.key.namespace()) {
+        if let Some(selector) = selector(service)
+            && change.both().any(|pod| selector.matches(&pod.labels))
+        {
+            queue.add(ObjectKey::of(&service.metadata));
+        }
+    }
+}
+
+impl EndpointSliceController {
+    /// Wires the watches to the queue.
+    pub fn new(context: &Context) -> Arc<Self> {
+        let queue = Arc::default();
+        let controller = Arc::new(Self {
+            sources: Sources::watch(context, &queue),
+            nodes: context.informers.get(),
+            slices: context.informers.get(),
+            queue,
+        });
+        let queue = Arc::clone(&controller.queue);
+        controller.slices.on_change(move |change| {
+            for slice in change.both().filter(|slice| is_own(slice)) {
+                queue.extend(service_of(slice));
+            }
+        });
+        let (queue, sources) = (Arc::clone(&controller.queue), controller.sources.clone());
+        controller.nodes.on_change(move |change| wake_by_node(change, &sources, &queue));
+        controller
+    }
+
+    /// The zone of a node that exists.
+    fn zone(&self, node: &str) -> Option<Option<String>> {
+        self.nodes.get(&ObjectKey::new("", node)).map(|node| zone(&node))
+    }
+}
+
+/// A node that comes, goes or moves concerns the Services of its pods.
+fn wake_by_node(change: &Change<Node>, sources: &Sources, queue: &WorkQueue<ObjectKey>) {
+    if let (Some(old), Some(new)) = (&change.old, &change.new)
+        && zone(old) == zone(new)
+    {
+        return;
+    }
+    let pods: Vec<_> = sources.pods.indexed(Index::Node, change.key.name());
+    for pod in pods {
+        let services = sources.services.read();
+        let concerned = services.in_namespace(pod.key.namespace());
+        let concerned = concerned
+            .filter(|service| selector(service).is_some_and(|selector| selector.matches(&pod.labels)));
+        queue.extend(concerned.map(|service| ObjectKey::of(&service.metadata)));
+    }
+}
+
+fn zone(node: &Node) -> Option<String> {
+    node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE_LABEL)).cloned()
+}
+
+fn is_own(slice: &EndpointSlice) -> bool {
+    let labels = slice.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(slices::MANAGED_BY_LABEL)).is_some_and(|by| by == slices::MANAGED_BY)
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
+    Some(ObjectKey::new(slice.metadata.namespace.as_deref()?, name))
+}
+
+impl Controller for EndpointSliceController {
+    type Key = ObjectKey;
+
+    fn name(&self) -> &'static str {
+        ENDPOINT_SLICE_ROLE.controller
+    }
+
+    fn queue(&self) -> Arc<WorkQueue<ObjectKey>> {
+        Arc::clone(&self.queue)
+    }
+
+    async fn synced(&self) {
+        self.sources.services.synced().await;
+        self.sources.pods.synced().await;
+        self.nodes.synced().await;
+        self.slices.synced().await;
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, writes: &Writes) -> Result<Next, ReconcileError> {
+        // The slices of a Service that is gone have it as owner: the garbage collector takes them.
+        let Some(service) = self.sources.services.get(key).filter(|service| !is_deleting(&service.metadata))
+        else {
+            return Ok(Next::Wake);
+        };
+        let Some(backends) = self.sources.backends(&service) else { return Ok(Next::Wake) };
+        let mut existing = self.slices.indexed(Index::Service, &key.to_string());
+        existing.retain(|slice| is_own(slice));
+        let plan = slices::plan(&service, &backends, &|node| self.zone(node), &existing);
+        let create = async |slice: EndpointSlice| -> Result<(), ApiError> {
+            match writes.create(&self.slices, &slice).await {
+                Err(error) if !error.is_namespace_terminating() => Err(error),
+                Ok(_) | Err(_) => Ok(()),
+            }
+        };
+        try_join_all(plan.create.into_iter().map(create)).await?;
+        for (key, patch) in &plan.patch {
+            gone_is_fine(writes.merge(&self.slices, key, Part::Main, patch).await)?;
+        }
+        for (key, uid) in &plan.delete {
+            writes.delete(&self.slices, key, uid, Deletion::default()).await?;
+        }
+        Ok(Next::Wake)
+    }
+}
+
+impl EndpointsController {
+    /// Wires the watches to the queue.
+    pub fn new(context: &Context) -> Arc<Self> {
+        let queue = Arc::default();
+        let sources = Sources::watch(context, &queue);
+        let controller = Arc::new(Self { sources, endpoints: context.informers.get(), queue });
+        let queue = Arc::clone(&controller.queue);
+        controller.endpoints.on_change(move |change| queue.add(change.key.clone()));
+        controller
+    }
+
+    async fn remove(&self, key: &ObjectKey, writes: &Writes) -> Result<(), ApiError> {
+        let Some(left) = self.endpoints.get(key) else { return Ok(()) };
+        let labels = left.metadata.labels.as_ref();
+        let is_own = labels.and_then(|labels| labels.get(legacy::MANAGED_BY_LABEL));
+        if is_own.is_none_or(|by| by != legacy::MANAGED_BY) {
+            return Ok(());
+        }
+        writes.delete(&self.endpoints, key, &Uid::of(&left.metadata), Deletion::default()).await
+    }
+}
+
+impl Controller for EndpointsController {
+    type Key = ObjectKey;
+
+    fn name(&self) -> &'static str {
+        ENDPOINTS_ROLE.controller
+    }
+
+    fn queue(&self) -> Arc<WorkQueue<ObjectKey>> {
+        Arc::clone(&self.queue)
+    }
+
+    async fn synced(&self) {
+        self.sources.services.synced().await;
+        self.sources.pods.synced().await;
+        self.endpoints.synced().await;
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, writes: &Writes) -> Result<Next, ReconcileError> {
+        let Some(service) = self.sources.services.get(key) else {
+            self.remove(key, writes).await?;
+            return Ok(Next::Wake);
+        };
+        let Some(backends) = self.sources.backends(&service) else { return Ok(Next::Wake) };
+        let desired = legacy::desired(&service, &backends);
+        match self.endpoints.get(key) {
+            None => match writes.create(&self.endpoints, &desired).await {
+                Err(error) if !error.is_namespace_terminating() => return Err(error.into()),
+                Ok(_) | Err(_) => {}
+            },
+            Some(existing) if legacy::is_current(&existing, &desired) => {}
+            Some(existing) => {
+                let over = desired.metadata.annotations.is_some().then_some("truncated");
+                let patch = json!({
+                    "metadata": {
+                        "uid": existing.metadata.uid, "resourceVersion": existing.metadata.resource_version,
+                        "labels": desired.metadata.labels, "annotations": { legacy::OVER_CAPACITY: over },
+                    },
+                    "subsets": to_value(&desired.subsets),
+                });
+                gone_is_fine(writes.merge(&self.endpoints, key, Part::Main, &patch).await)?;
+            }
+        }
+        Ok(Next::Wake)
+    }
+}

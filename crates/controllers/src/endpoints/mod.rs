@@ -1,0 +1,46 @@
+//! EndpointSlices and Endpoints: which pods stand behind a Service.
+//!
+//! Owns: the EndpointSlices labelled as this controller's, and the Endpoints object of each Service with a selector.
+//! Guarantees: an endpoint stands in one slice only; at most [`slices::CAPACITY`] endpoints in a slice; a change of
+//! one pod changes one slice.
+//! Caveats: no topology hints; Endpoints hold at most [`legacy::CAPACITY`] addresses of the Service's first address
+//! family; Endpoints that a user keeps for a Service without a selector are not mirrored.
+//!
+//! Behaviour follows Kubernetes 1.36, `discovery.k8s.io/v1`.
+
+pub mod backends;
+mod controller;
+pub mod legacy;
+pub mod slices;
+#[cfg(test)]
+mod tests;
+
+pub use controller::{EndpointSliceController, EndpointsController};
+
+use crate::permissions::{READ, Role, allow};
+
+/// What the EndpointSlice controller may do.
+pub const ENDPOINT_SLICE_ROLE: Role = Role {
+    controller: "endpointslice-controller",
+    permissions: &[
+        allow("", &["services", "pods", "nodes"], READ),
+        // Owner references with blockOwnerDeletion need this.
+        allow("", &["services/finalizers"], &["update"]),
+        allow(
+            "discovery.k8s.io",
+            &["endpointslices"],
+            &["get", "list", "watch", "create", "patch", "update", "delete"],
+        ),
+    ],
+};
+
+/// What the Endpoints controller may do.
+pub const ENDPOINTS_ROLE: Role = Role {
+    controller: "endpoint-controller",
+    permissions: &[
+        allow("", &["services", "pods"], READ),
+        allow("", &["endpoints"], &["get", "list", "watch", "create", "patch", "update", "delete"]),
+        // Addresses may only be written by who may restrict them.
+        allow("", &["endpoints/restricted"], &["create"]),
+    ],
+};

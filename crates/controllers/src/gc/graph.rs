@@ -1,0 +1,372 @@
+//! Who owns whom, as the watches show it. Pure.
+//!
+//! A node is *observed* when a watch has shown it, and *virtual* when it is only known from somebody's owner
+//! reference. Virtual nodes are looked up on the server.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::runtime::discovery::{ApiKind, ResourceId};
+use crate::runtime::object::{ObjectKey, Uid, is_deleting};
+
+/// Dependents that block go before the object does.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// Dependents lose the object as owner before it goes.
+pub const ORPHAN: &str = "orphan";
+
+/// Something to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Work {
+    /// Whether this object should go.
+    Item(Uid),
+    /// This object wants its dependents orphaned.
+    Orphan(Uid),
+}
+
+impl std::fmt::Display for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Item(uid) => write!(f, "{uid}"),
+            Self::Orphan(uid) => write!(f, "{uid} (orphan)"),
+        }
+    }
+}
+
+/// An object.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What and where it is.
+    pub place: Place,
+    /// Its owners.
+    pub owners: Box<[Link]>,
+    /// The objects that name it as owner.
+    pub dependents: BTreeSet<Uid>,
+    /// Whether its deletion has begun.
+    pub deleting: bool,
+    /// Whether it waits for dependents to go first.
+    pub foreground: bool,
+}
+
+/// Where to find an object.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Shown by a watch.
+    Observed(Arc<ApiKind>, ObjectKey),
+    /// As a dependent in the given namespace says.
+    Virtual(Link, Box<str>),
+}
+
+/// An owner reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The owner's uid.
+    pub uid: Uid,
+    /// The owner's group.
+    pub group: Box<str>,
+    /// The owner's kind.
+    pub kind: Box<str>,
+    /// The owner's name.
+    pub name: Box<str>,
+    /// Whether the owner's foreground deletion waits for this dependent.
+    pub blocks: bool,
+}
+
+impl Link {
+    /// Reads an owner reference.
+    pub fn of(reference: &OwnerReference) -> Self {
+        let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+        Self {
+            uid: Uid::new(&reference.uid),
+            group: group.into(),
+            kind: reference.kind.as_str().into(),
+            name: reference.name.as_str().into(),
+            blocks: reference.block_owner_deletion.unwrap_or(false),
+        }
+    }
+
+    /// Whether it means the object at `key` of `kind`, as seen from `namespace`.
+    fn means(&self, kind: &ApiKind, key: &ObjectKey, namespace: &str) -> bool {
+        let in_reach = !kind.namespaced || key.namespace() == namespace;
+        *self.kind == *kind.kind && *self.group == *kind.id.group && *self.name == *key.name() && in_reach
+    }
+}
+
+impl Node {
+    fn namespace(&self) -> &str {
+        match &self.place {
+            Place::Observed(_, key) => key.namespace(),
+            Place::Virtual(_, namespace) => namespace,
+        }
+    }
+
+    fn is_observed(&self) -> bool {
+        matches!(self.place, Place::Observed(..))
+    }
+}
+
+/// All objects and what binds them.
+#[derive(Debug, Default)]
+pub struct Graph {
+    nodes: HashMap<Uid, Node>,
+}
+
+impl Graph {
+    /// The node of `uid`.
+    pub fn get(&self, uid: &Uid) -> Option<&Node> {
+        self.nodes.get(uid)
+    }
+
+    /// How many objects are known.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Whether a watch shows the owner that `link` means, as seen from `namespace`, and whether it waits for its
+    /// dependents.
+    pub fn shows(&self, link: &Link, namespace: &str) -> Option<&Node> {
+        let node = self.nodes.get(&link.uid)?;
+        match &node.place {
+            Place::Observed(kind, key) if link.means(kind, key, namespace) => Some(node),
+            Place::Observed(..) | Place::Virtual(..) => None,
+        }
+    }
+
+    /// The observed dependents of `uid`, with their nodes.
+    pub fn dependents(&self, uid: &Uid) -> impl Iterator<Item = (&Uid, &Node)> {
+        let uids = self.nodes.get(uid).into_iter().flat_map(|node| &node.dependents);
+        uids.filter_map(|uid| Some((uid, self.nodes.get(uid)?))).filter(|(_, node)| node.is_observed())
+    }
+
+    /// Takes in an object as a watch shows it; adds what has to be looked at because of it.
+    pub fn observe(&mut self, kind: &Arc<ApiKind>, meta: &ObjectMeta, work: &mut BTreeSet<Work>) {
+        let (uid, key) = (Uid::of(meta), ObjectKey::of(meta));
+        let owners: Box<[Link]> = meta.owner_references.iter().flatten().map(Link::of).collect();
+        let has = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
+        let deleting = is_deleting(meta);
+        let (foreground, orphan) = (deleting && has(FOREGROUND), deleting && has(ORPHAN));
+        let before = self.nodes.remove(&uid);
+        let was =
+            before.as_ref().map_or((false, Box::default()), |node| (node.foreground, node.owners.clone()));
+        let (was_foreground, old_owners) = was;
+        let dependents = before.map(|node| node.dependents).unwrap_or_default();
+        let place = Place::Observed(Arc::clone(kind), key.clone());
+        let node = Node { place, owners: owners.clone(), dependents, deleting, foreground };
+        self.nodes.insert(uid.clone(), node);
+        self.relink(&uid, key.namespace(), &old_owners, &owners, work);
+        self.check_expectations(&uid, work);
+        if orphan {
+            work.insert(Work::Orphan(uid.clone()));
+        }
+        if foreground {
+            work.insert(Work::Item(uid.clone()));
+            if !was_foreground {
+                work.extend(self.nodes[&uid].dependents.iter().cloned().map(Work::Item));
+            }
+        }
+    }
+
+    /// Takes out an object that is gone; everything that names it as owner has to be looked at.
+    pub fn forget(&mut self, uid: &Uid, work: &mut BTreeSet<Work>) {
+        let Some(node) = self.nodes.remove(uid) else { return };
+        for link in &node.owners {
+            self.unlink(uid, link, work);
+        }
+        work.extend(node.dependents.into_iter().map(Work::Item));
+    }
+
+    /// Takes out a node that the server does not know, unless a watch has shown it since.
+    pub fn forget_virtual(&mut self, uid: &Uid, work: &mut BTreeSet<Work>) {
+        if self.nodes.get(uid).is_some_and(|node| !node.is_observed()) {
+            self.forget(uid, work);
+        }
+    }
+
+    /// The uids of the observed objects of one resource.
+    pub fn of_resource(&self, id: &ResourceId) -> Vec<Uid> {
+        let is_of = |node: &Node| matches!(&node.place, Place::Observed(kind, _) if kind.id == *id);
+        self.nodes.iter().filter(|(_, node)| is_of(node)).map(|(uid, _)| uid.clone()).collect()
+    }
+
+    fn relink(&mut self, uid: &Uid, namespace: &str, old: &[Link], new: &[Link], work: &mut BTreeSet<Work>) {
+        for link in old.iter().filter(|link| !new.iter().any(|other| other.uid == link.uid)) {
+            self.unlink(uid, link, work);
+        }
+        for link in new {
+            match self.nodes.get_mut(&link.uid) {
+                Some(owner) => {
+                    owner.dependents.insert(uid.clone());
+                    let means = match &owner.place {
+                        Place::Observed(kind, key) => link.means(kind, key, namespace),
+                        Place::Virtual(..) => true,
+                    };
+                    // A reference that means another object than the one with this uid is dangling. Of an owner that
+                    // goes in the foreground, this dependent has to go too, or no longer blocks it.
+                    if !means || owner.foreground {
+                        work.insert(Work::Item(uid.clone()));
+                    }
+                    if owner.foreground {
+                        work.insert(Work::Item(link.uid.clone()));
+                    }
+                }
+                None => {
+                    let owner = Node {
+                        place: Place::Virtual(link.clone(), namespace.into()),
+                        owners: Box::default(),
+                        dependents: BTreeSet::from([uid.clone()]),
+                        deleting: false,
+                        foreground: false,
+                    };
+                    self.nodes.insert(link.uid.clone(), owner);
+                    work.insert(Work::Item(link.uid.clone()));
+                }
+            }
+        }
+    }
+
+    fn unlink(&mut self, uid: &Uid, link: &Link, work: &mut BTreeSet<Work>) {
+        let Some(owner) = self.nodes.get_mut(&link.uid) else { return };
+        owner.dependents.remove(uid);
+        if owner.foreground {
+            work.insert(Work::Item(link.uid.clone()));
+        }
+        if owner.dependents.is_empty() && !owner.is_observed() {
+            self.nodes.remove(&link.uid);
+        }
+    }
+
+    /// Dependents that were seen before their owner may have meant something else by its uid.
+    fn check_expectations(&self, uid: &Uid, work: &mut BTreeSet<Work>) {
+        let Some(node) = self.nodes.get(uid) else { return };
+        let Place::Observed(kind, key) = &node.place else { return };
+        for (dependent, at) in node.dependents.iter().filter_map(|uid| Some((uid, self.nodes.get(uid)?))) {
+            let mut links = at.owners.iter().filter(|link| link.uid == *uid);
+            if links.any(|link| !link.means(kind, key, at.namespace())) {
+                work.insert(Work::Item(dependent.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn kind(name: &str, namespaced: bool) -> Arc<ApiKind> {
+        Arc::new(ApiKind {
+            id: ResourceId { group: "apps".to_owned(), plural: format!("{}s", name.to_lowercase()) },
+            version: "v1".to_owned(),
+            kind: name.to_owned(),
+            namespaced,
+            verbs: BTreeSet::new(),
+        })
+    }
+
+    /// Feeds a script of objects to a graph.
+    #[derive(Default)]
+    struct Script(Graph);
+
+    impl Script {
+        /// `name` of kind `Set` in namespace `ns`, owned by others of the same kind.
+        fn see(&mut self, name: &str, owners: &[&str], more: impl Into<Value>) -> Vec<String> {
+            let reference = |owner: &&str| {
+                json!({"apiVersion": "apps/v1", "kind": "Set", "name": owner, "uid": owner,
+                       "blockOwnerDeletion": true})
+            };
+            let references: Vec<_> = owners.iter().map(reference).collect();
+            let mut meta =
+                json!({"name": name, "namespace": "ns", "uid": name, "ownerReferences": references});
+            for (key, value) in more.into().as_object().unwrap() {
+                meta[key] = value.clone();
+            }
+            let mut work = BTreeSet::new();
+            self.0.observe(&kind("Set", true), &serde_json::from_value(meta).unwrap(), &mut work);
+            describe(&work)
+        }
+
+        fn lose(&mut self, name: &str) -> Vec<String> {
+            let mut work = BTreeSet::new();
+            self.0.forget(&Uid::new(name), &mut work);
+            describe(&work)
+        }
+    }
+
+    fn describe(work: &BTreeSet<Work>) -> Vec<String> {
+        work.iter().map(ToString::to_string).collect()
+    }
+
+    fn going(finalizer: &str) -> Value {
+        json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [finalizer]})
+    }
+
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn a_lost_owner_wakes_its_dependents() {
+        let mut script = Script::default();
+        assert_eq!(script.see("owner", &[], json!({})), NONE);
+        assert_eq!(script.see("a", &["owner"], json!({})), NONE);
+        assert_eq!(script.see("b", &["owner"], json!({})), NONE);
+        assert_eq!(script.lose("owner"), ["a", "b"]);
+        assert_eq!(script.lose("owner"), NONE);
+    }
+
+    #[test]
+    fn an_unknown_owner_is_looked_up_and_forgotten_with_its_last_dependent() {
+        let mut script = Script::default();
+        assert_eq!(script.see("a", &["owner"], json!({})), ["owner"]);
+        assert_eq!(script.see("b", &["owner"], json!({})), NONE, "it is looked up once");
+        let mut work = BTreeSet::new();
+        script.0.forget_virtual(&Uid::new("owner"), &mut work);
+        assert_eq!(describe(&work), ["a", "b"]);
+        assert_eq!(script.see("c", &["other"], json!({})), ["other"]);
+        assert_eq!(script.lose("c"), NONE);
+        assert_eq!(script.0.len(), 2, "a and b");
+    }
+
+    #[test]
+    fn a_virtual_owner_that_turns_up_is_no_longer_virtual() {
+        let mut script = Script::default();
+        script.see("a", &["owner"], json!({}));
+        assert_eq!(script.see("owner", &[], json!({})), NONE);
+        let mut work = BTreeSet::new();
+        script.0.forget_virtual(&Uid::new("owner"), &mut work);
+        assert_eq!(describe(&work), NONE);
+        assert_eq!(script.lose("owner"), ["a"]);
+    }
+
+    #[test]
+    fn a_reference_to_the_wrong_object_is_noticed_in_either_order() {
+        let elsewhere = json!({"namespace": "other"});
+        let mut script = Script::default();
+        script.see("owner", &[], elsewhere.clone());
+        assert_eq!(script.see("a", &["owner"], json!({})), ["a"]);
+        let mut script = Script::default();
+        script.see("a", &["owner"], json!({}));
+        assert_eq!(script.see("owner", &[], elsewhere), ["a"]);
+    }
+
+    #[test]
+    fn foreground_and_orphan_begin_with_the_finalizer() {
+        let mut script = Script::default();
+        script.see("owner", &[], json!({}));
+        script.see("a", &["owner"], json!({}));
+        assert_eq!(script.see("owner", &[], json!({"finalizers": [FOREGROUND]})), NONE, "not deleted yet");
+        assert_eq!(script.see("owner", &[], going(FOREGROUND)), ["a", "owner"]);
+        assert_eq!(script.see("late", &["owner"], json!({})), ["late", "owner"]);
+        assert_eq!(script.lose("late"), ["owner"]);
+        assert_eq!(script.see("a", &[], json!({})), ["owner"], "a dependent that lets go no longer blocks");
+
+        let mut script = Script::default();
+        script.see("owner", &[], json!({}));
+        script.see("a", &["owner"], json!({}));
+        assert_eq!(script.see("owner", &[], going(ORPHAN)), ["owner (orphan)"]);
+    }
+}

@@ -1,0 +1,161 @@
+//! The thin part: discovers, deletes, counts, reports.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
+
+use super::NAMESPACE_ROLE;
+use super::plan::{Remains, conditions, is_waiting, let_go, look_again_after};
+use crate::context::Context;
+use crate::pod::PodRecord;
+use crate::runtime::clock::SharedClock;
+use crate::runtime::discovery::{ApiKind, discover};
+use crate::runtime::dynamic;
+use crate::runtime::error::{ApiError, ReconcileError};
+use crate::runtime::informer::Informer;
+use crate::runtime::object::ObjectKey;
+use crate::runtime::queue::WorkQueue;
+use crate::runtime::runner::{Controller, Next};
+use crate::runtime::writer::{Part, Writes, gone_is_fine, merge_diff, to_value};
+
+/// How many resources of one namespace are worked on at a time.
+const PARALLEL: usize = 8;
+
+/// Empties namespaces that are being deleted.
+pub struct NamespaceController {
+    namespaces: Informer<Namespace>,
+    pods: Informer<PodRecord>,
+    queue: Arc<WorkQueue<ObjectKey>>,
+    clock: SharedClock,
+}
+
+impl NamespaceController {
+    /// Wires the watches to the queue.
+    pub fn new(context: &Context) -> Arc<Self> {
+        let controller = Arc::new(Self {
+            namespaces: context.informers.get(),
+            pods: context.informers.get(),
+            queue: Arc::default(),
+            clock: Arc::clone(&context.clock),
+        });
+        let queue = Arc::clone(&controller.queue);
+        controller.namespaces.on_change(move |change| {
+            if change.new.as_ref().is_some_and(|namespace| is_waiting(namespace)) {
+                queue.add(change.key.clone());
+            }
+        });
+        // The last pod makes way for everything else.
+        let (queue, namespaces) = (Arc::clone(&controller.queue), controller.namespaces.clone());
+        controller.pods.on_change(move |change| {
+            let key = ObjectKey::new("", change.key.namespace());
+            if change.new.is_none() && namespaces.get(&key).is_some_and(|namespace| is_waiting(&namespace)) {
+                queue.add(key);
+            }
+        });
+        controller
+    }
+
+    /// Deletes what there is of everything; pods alone as long as there are any.
+    async fn empty(&self, namespace: &str, writes: &Writes) -> Result<Remains, ApiError> {
+        let discovered = discover(writes.untracked().client()).await?;
+        let mut remains = Remains { undiscovered: discovered.failed, ..Remains::default() };
+        let kinds =
+            discovered.kinds.into_iter().filter(|kind| kind.namespaced && kind.can(&["list", "delete"]));
+        let (pods, others): (Vec<_>, Vec<_>) =
+            kinds.partition(|kind| kind.id.group.is_empty() && kind.id.plural == "pods");
+        for kinds in [pods, others] {
+            let clear = |kind: ApiKind| async move {
+                let left = clear(&kind, namespace, writes).await;
+                (kind.id.to_string(), left)
+            };
+            let mut cleared = futures::stream::iter(kinds.into_iter().map(clear)).buffer_unordered(PARALLEL);
+            while let Some((resource, left)) = cleared.next().await {
+                match left {
+                    Ok(left) => remains.count(&resource, &left),
+                    Err(error) => remains.failures.push(error.to_string()),
+                }
+            }
+            if !remains.objects.is_empty() {
+                break;
+            }
+        }
+        remains.failures.sort();
+        Ok(remains)
+    }
+
+    async fn report(
+        &self,
+        namespace: &Namespace,
+        remains: &Remains,
+        writes: &Writes,
+    ) -> Result<(), ApiError> {
+        let before = namespace.status.clone().unwrap_or_default();
+        let mut after = before.clone();
+        after.phase = Some("Terminating".to_owned());
+        after.conditions =
+            Some(conditions(before.conditions.as_deref().unwrap_or_default(), remains, self.clock.now()));
+        let Some(status) = merge_diff(&to_value(&before), &to_value(&after)) else { return Ok(()) };
+        let patch = json!({ "metadata": { "uid": namespace.metadata.uid }, "status": status });
+        let key = ObjectKey::of(&namespace.metadata);
+        gone_is_fine(writes.merge(&self.namespaces, &key, Part::Status, &patch).await)
+    }
+}
+
+/// Deletes every object of one resource; gives what is still there afterwards.
+async fn clear(kind: &ApiKind, namespace: &str, writes: &Writes) -> Result<Vec<ObjectMeta>, ApiError> {
+    let client = writes.untracked().client();
+    let there = dynamic::list(client, kind, namespace).await?;
+    let untouched = there.iter().any(|meta| meta.deletion_timestamp.is_none());
+    if !untouched {
+        return Ok(there);
+    }
+    if kind.can(&["deletecollection"]) {
+        dynamic::delete_all(client, kind, namespace).await?;
+    } else {
+        for meta in &there {
+            let deleted =
+                dynamic::delete(client, kind, &ObjectKey::of(meta), &kube::api::DeleteParams::background())
+                    .await;
+            gone_is_fine(deleted)?;
+        }
+    }
+    dynamic::list(client, kind, namespace).await
+}
+
+impl Controller for NamespaceController {
+    type Key = ObjectKey;
+
+    fn name(&self) -> &'static str {
+        NAMESPACE_ROLE.controller
+    }
+
+    fn queue(&self) -> Arc<WorkQueue<ObjectKey>> {
+        Arc::clone(&self.queue)
+    }
+
+    async fn synced(&self) {
+        self.namespaces.synced().await;
+        self.pods.synced().await;
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, writes: &Writes) -> Result<Next, ReconcileError> {
+        let Some(namespace) = self.namespaces.get(key).filter(|namespace| is_waiting(namespace)) else {
+            return Ok(Next::Wake);
+        };
+        let remains = self.empty(key.name(), writes).await?;
+        if !remains.is_nothing() {
+            self.report(&namespace, &remains, writes).await?;
+            return Ok(Next::After(look_again_after(&namespace, self.clock.now())));
+        }
+        let requests = writes.untracked();
+        let Some(mut live) = requests.get::<Namespace>(key).await? else { return Ok(Next::Wake) };
+        if live.metadata.uid == namespace.metadata.uid && is_waiting(&live) {
+            let_go(&mut live);
+            gone_is_fine(requests.replace_subresource(key, "finalize", &live).await)?;
+        }
+        Ok(Next::Wake)
+    }
+}

@@ -1,0 +1,101 @@
+//! Requests about resources that are only known at run time, by metadata alone.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::api::{DeleteParams, DynamicObject, GetParams, ListParams, Patch, PatchParams};
+use kube::core::{ObjectList, PartialObjectMeta, Request, request};
+use serde_json::Value;
+
+use super::discovery::ApiKind;
+use super::error::ApiError;
+use super::object::ObjectKey;
+use super::writer::api_error;
+
+/// How many objects one page of a list has.
+const PAGE: u32 = 500;
+
+type Meta = PartialObjectMeta<DynamicObject>;
+type Built = Result<http::Request<Vec<u8>>, request::Error>;
+
+/// The metadata of every object of `kind` in `namespace`.
+pub async fn list(client: &Client, kind: &ApiKind, namespace: &str) -> Result<Vec<ObjectMeta>, ApiError> {
+    let failed = |source| api_error("list", kind.id.to_string().into(), &namespace, source);
+    let path = Request::new(kind.path(Some(namespace)));
+    let mut params = ListParams::default().limit(PAGE);
+    let mut objects = Vec::new();
+    loop {
+        let request =
+            path.list_metadata(&params).map_err(|error| failed(kube::Error::BuildRequest(error)))?;
+        let page: ObjectList<Meta> = client.request(request).await.map_err(failed)?;
+        objects.extend(page.items.into_iter().map(|object| object.metadata));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(objects),
+        }
+    }
+}
+
+/// Deletes every object of `kind` in `namespace`; dependents follow in the background.
+pub async fn delete_all(client: &Client, kind: &ApiKind, namespace: &str) -> Result<(), ApiError> {
+    let path = Request::new(kind.path(Some(namespace)));
+    let request = path.delete_collection(&DeleteParams::background(), &ListParams::default());
+    send(client, "deletecollection", kind, &ObjectKey::new(namespace, "*"), request).await.map(drop)
+}
+
+/// The metadata of one object; `None` when there is none. That the server does not have the whole resource, or not in
+/// this version, is an error: it says nothing about the object.
+pub async fn get(client: &Client, kind: &ApiKind, key: &ObjectKey) -> Result<Option<ObjectMeta>, ApiError> {
+    let request = path(kind, key).get_metadata(key.name(), &GetParams::default());
+    match send(client, "get", kind, key, request).await {
+        Ok(text) => {
+            let object: Meta = serde_json::from_str(&text).map_err(|error| {
+                api_error("get", kind.id.to_string().into(), key, kube::Error::SerdeError(error))
+            })?;
+            Ok(Some(object.metadata))
+        }
+        Err(error) if error.is_not_found_by_name(key.name()) => Ok(None),
+        Err(error) if error.is_not_found() && is_served(client, kind, key).await => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the server lists the resource.
+async fn is_served(client: &Client, kind: &ApiKind, key: &ObjectKey) -> bool {
+    let request = path(kind, key).list_metadata(&ListParams::default().limit(1));
+    send(client, "list", kind, key, request).await.is_ok()
+}
+
+/// Applies a JSON merge patch to one object.
+pub async fn merge(client: &Client, kind: &ApiKind, key: &ObjectKey, patch: &Value) -> Result<(), ApiError> {
+    let request = path(kind, key).patch(key.name(), &PatchParams::default(), &Patch::Merge(patch));
+    send(client, "patch", kind, key, request).await.map(drop)
+}
+
+/// Deletes one object.
+pub async fn delete(
+    client: &Client,
+    kind: &ApiKind,
+    key: &ObjectKey,
+    how: &DeleteParams,
+) -> Result<(), ApiError> {
+    let request = path(kind, key).delete(key.name(), how);
+    send(client, "delete", kind, key, request).await.map(drop)
+}
+
+fn path(kind: &ApiKind, key: &ObjectKey) -> Request {
+    Request::new(kind.path(Some(key.namespace()).filter(|namespace| !namespace.is_empty())))
+}
+
+async fn send(
+    client: &Client,
+    verb: &'static str,
+    kind: &ApiKind,
+    key: &ObjectKey,
+    request: Built,
+) -> Result<String, ApiError> {
+    let sent = match request {
+        Ok(request) => client.request_text(request).await,
+        Err(error) => Err(kube::Error::BuildRequest(error)),
+    };
+    sent.map_err(|source| api_error(verb, kind.id.to_string().into(), key, source))
+}
