@@ -1,6 +1,5 @@
 //! Names of field managers: where they come from, and what they may be.
 
-use super::entries::Operation;
 use crate::error::Cause;
 use crate::{FieldPath, Key};
 
@@ -40,8 +39,7 @@ pub fn validate_manager(name: &str, field: &FieldPath) -> Vec<Cause> {
 
 /// What is wrong with the parameters of a patch: an apply needs a manager, and only an apply can be forced.
 #[must_use]
-pub fn validate_patch_options(operation: Operation, manager: &str, force: Option<bool>) -> Vec<Cause> {
-    let is_apply = operation == Operation::Apply;
+pub fn validate_patch_options(is_apply: bool, manager: &str, force: Option<bool>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let field = FieldPath::new("fieldManager");
     if is_apply && manager.is_empty() {
@@ -78,27 +76,17 @@ mod tests {
 
     #[test]
     fn parameters_are_checked() {
-        let check = |operation, manager: &str, force, want: &[&str]| {
-            let causes = validate_patch_options(operation, manager, force);
+        let check = |is_apply, manager: &str, force, want: &[&str]| {
+            let causes = validate_patch_options(is_apply, manager, force);
             assert_eq!(causes.iter().map(ToString::to_string).collect::<Vec<_>>(), want);
         };
-        check(Operation::Apply, "a", Some(true), &[]);
-        check(Operation::Update, "", None, &[]);
-        check(Operation::Apply, "", None, &["fieldManager: Required value: is required for apply patch"]);
+        check(true, "a", Some(true), &[]);
+        check(false, "", None, &[]);
+        check(true, "", None, &["fieldManager: Required value: is required for apply patch"]);
+        check(false, "a", Some(false), &["force: Forbidden: may not be specified for non-apply patch"]);
+        check(false, &"x".repeat(129), None, &["fieldManager: Too long: may not be more than 128 bytes"]);
         check(
-            Operation::Update,
-            "a",
-            Some(false),
-            &["force: Forbidden: may not be specified for non-apply patch"],
-        );
-        check(
-            Operation::Update,
-            &"x".repeat(129),
-            None,
-            &["fieldManager: Too long: may not be more than 128 bytes"],
-        );
-        check(
-            Operation::Update,
+            false,
             "a\n",
             None,
             &[r#"fieldManager: Invalid value: "a\n": invalid character U+000A (at position 1)"#],

@@ -26,7 +26,6 @@ mod apply;
 mod conflict;
 mod element;
 mod entries;
-mod instant;
 mod last_applied;
 mod manager;
 mod merge;
