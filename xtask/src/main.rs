@@ -1,2 +1,26 @@
 //! The project's only task runner: `cargo xtask <task>`.
-fn main() {}
+
+mod codegen;
+mod command;
+mod packages;
+mod test;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask <task>
+
+tasks:
+  test               everything: formatting, lints, tidy, unit and integration tests
+  tidy               the rules of the code base that no compiler knows
+  codegen [--check]  make (or compare) the generated tables of crates/api";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["test"] => test::run_checks(),
+        ["tidy"] => tidy::run(),
+        ["codegen", options @ ..] => codegen::run(options),
+        _ => bail!(USAGE),
+    }
+}

@@ -1,2 +1,47 @@
 //! The `xebec` command: arguments, configuration, wiring and the rendering of errors.
-fn main() {}
+//!
+//! ```text
+//!   xebec up ──▶ keeper ──▶ serve        (each this same program again, see `up`, `xebec_sandbox::bootstrap`, `serve`)
+//!                  └──▶ shim …           (one per pod, see `xebec_sandbox::shim`)
+//!   xebec status, image … ──▶ serve      (over the control socket, see `control`)
+//! ```
+
+mod args;
+mod control;
+mod image;
+mod kubeconfig;
+mod layout;
+mod serve;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use args::{Arguments, Command};
+use clap::{CommandFactory as _, Parser as _};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Up(options) => up::up(&options),
+        Command::Down(options) => up::down(&options),
+        Command::Status(options) => status::run(&options),
+        Command::Kubeconfig(options) => kubeconfig::print(&options),
+        Command::Image(options) => image::run(&options),
+        Command::Version => {
+            println!("xebec {} (Kubernetes {})", env!("CARGO_PKG_VERSION"), xebec_server::discovery::KUBERNETES_VERSION);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "xebec", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Keeper => xebec_sandbox::bootstrap::keeper_main(),
+        Command::Shim(_) => xebec_sandbox::shim::main(),
+        Command::Serve(options) => serve::run(&options),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,1 +1,30 @@
-//! The API server: request pipeline, discovery, admission.
+//! The API server.
+//!
+//! A request goes through one pipeline, whatever resource it is about:
+//!
+//! ```text
+//! authenticate → authorize → bound → route → decode → default → mutate → validate → commit → answer
+//!     auth         authz      serve   resources    registry    admission    registry   store    http
+//! ```
+//!
+//! Only this crate opens the store. It runs no controller: other components meet it as clients, in the same process
+//! through [`server::LocalService`].
+
+pub mod admission;
+pub mod auth;
+pub mod authz;
+mod bootstrap;
+pub mod config;
+pub mod core;
+pub mod discovery;
+pub mod http;
+pub mod nodes;
+pub mod openapi;
+pub mod registry;
+mod resources;
+pub mod serve;
+pub mod server;
+mod streams;
+mod subresources;
+
+pub use server::ApiServer;

@@ -1,0 +1,15 @@
+//! What a schema alone does to an object: decoding it, pruning it, giving it declared defaults, checking its values.
+//!
+//! The order on every write is [`decode`] (types, unknown fields, `null`), then [`default`], then the kind's own
+//! defaults and validation, then [`validate`] for value constraints.
+
+mod decode;
+mod default;
+mod validate;
+
+pub use decode::{Decoded, Strictness, decode};
+pub use default::default;
+pub use validate::validate;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Kubernetes in one program, without root.
+#[derive(Debug, Parser)]
+#[command(name = "xebec", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the cluster
+    Up(Up),
+    /// Stop the cluster; its data stays
+    Down(Down),
+    /// Show whether the cluster runs, and where
+    Status(Status),
+    /// Print the kubeconfig
+    Kubeconfig(Place),
+    /// Bring in, list and remove images
+    Image(Image),
+    /// Print the version
+    Version,
+    /// Print a completion script
+    Completion {
+        /// For which shell
+        shell: Shell,
+    },
+    #[command(hide = true)]
+    Keeper,
+    #[command(hide = true)]
+    Shim(Rest),
+    #[command(hide = true)]
+    Serve(Serve),
+}
+
+/// Arguments that somebody else reads.
+#[derive(Debug, Args)]
+pub struct Rest {
+    /// All of them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<String>,
+}
+
+/// Where the cluster's data is.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// Where the cluster's data is [default: ~/.local/share/xebec]
+    #[arg(long, value_name = "DIR", env = "XEBEC_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Options of `up`.
+#[derive(Clone, Debug, Args)]
+pub struct Up {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: Place,
+    /// Where the API server listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
+    pub bind: SocketAddr,
+    /// Return as soon as the cluster is ready, and leave it running
+    #[arg(long)]
+    pub detach: bool,
+    /// Started as root: become this user
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
+/// Options of `down`.
+#[derive(Clone, Debug, Args)]
+pub struct Down {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: Place,
+    /// Remove all data too
+    #[arg(long)]
+    pub purge: bool,
+}
+
+/// Options of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: Place,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How to print something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Options of `image`.
+#[derive(Clone, Debug, Args)]
+pub struct Image {
+    /// Where the data is.
+    #[command(flatten)]
+    pub place: Place,
+    /// What to do with images.
+    #[command(subcommand)]
+    pub command: ImageCommand,
+}
+
+/// What to do with images.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Bring in the images of an OCI or docker archive
+    Import {
+        /// The archive: tar, gzip, zstd, or an OCI layout directory
+        archive: PathBuf,
+        /// Name the image so, whatever the archive says
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Fetch an image from its registry
+    Pull {
+        /// The image, `docker.io/library/nginx:1.27`
+        image: String,
+    },
+    /// List images
+    Ls {
+        /// How to print them
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Remove an image
+    Rm {
+        /// The image's name or digest
+        image: String,
+    },
+}
+
+/// Options of the server process.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// Where the data is.
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// Where the API server listens.
+    #[arg(long)]
+    pub bind: SocketAddr,
+}

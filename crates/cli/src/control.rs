@@ -1,0 +1,145 @@
+//! The control socket: how the command talks to the server process of its cluster.
+//!
+//! One request per connection: a line of JSON. The answer is lines of JSON: any number of [`Reply::Progress`], then one
+//! other. The socket is readable by the cluster's user alone, which is all the authentication there is.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// The longest line, in bytes.
+pub const MAX_LINE: usize = 1024 * 1024;
+
+/// What is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// How the cluster is.
+    Status,
+    /// Bring in the images of an archive.
+    ImportImage {
+        /// Absolute.
+        archive: PathBuf,
+        /// A name for the image.
+        name: Option<String>,
+    },
+    /// Fetch an image.
+    PullImage {
+        /// Its name.
+        image: String,
+    },
+    /// List images.
+    ListImages,
+    /// Remove an image.
+    RemoveImage {
+        /// Its name or digest.
+        image: String,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Something to show while it goes on.
+    Progress(String),
+    /// The state of the cluster.
+    Status(Status),
+    /// Images.
+    Images(Vec<Image>),
+    /// It did not work.
+    Error(String),
+}
+
+/// The state of a cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether the API answers and the node takes pods.
+    pub ready: bool,
+    /// Where the API is.
+    pub server: String,
+    /// Which file holds the administrator's credentials.
+    pub kubeconfig: PathBuf,
+    /// The processes, as the host numbers them.
+    pub pids: Pids,
+    /// The version of Xebec.
+    pub version: String,
+    /// What is not as it could be on this machine, and why.
+    pub notes: Vec<String>,
+}
+
+/// Process ids on the host.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Pids {
+    /// The process that holds the namespaces.
+    pub keeper: u32,
+    /// The server.
+    pub server: u32,
+}
+
+/// An image in the cluster's store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Image {
+    /// Its name.
+    pub name: String,
+    /// The digest of its manifest.
+    pub digest: String,
+    /// The bytes of its layers as stored.
+    pub size: u64,
+}
+
+/// Asks, and hands every progress line to `progress`.
+///
+/// # Errors
+/// No server listens; it answers with an error.
+pub fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
+    let mut stream = UnixStream::connect(socket)
+        .with_context(|| format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display()))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    for line in BufReader::new(stream).lines() {
+        match serde_json::from_str(&line?)? {
+            Reply::Progress(text) => progress(&text),
+            Reply::Error(text) => bail!(text),
+            reply => return Ok(reply),
+        }
+    }
+    bail!("the cluster's server ended before it answered")
+}
+
+/// The state of the cluster, if one runs.
+#[must_use]
+pub fn status(socket: &Path) -> Option<Status> {
+    match ask(socket, &Request::Status, |_| ()) {
+        Ok(Reply::Status(status)) => Some(status),
+        _ => None,
+    }
+}
+
+/// Waits until the cluster is ready, or `gone` says why it never will be.
+///
+/// # Errors
+/// What `gone` says; it takes longer than `limit`.
+pub fn wait_ready(socket: &Path, limit: Duration, mut gone: impl FnMut() -> Option<anyhow::Error>) -> Result<Status> {
+    let deadline = Instant::now() + limit;
+    // The server makes the socket when it is ready to answer; nothing else announces it to a process outside.
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = status(socket).filter(|s| s.ready) {
+            return Ok(status);
+        }
+        if let Some(error) = gone() {
+            return Err(error);
+        }
+        if Instant::now() >= deadline {
+            bail!("the cluster is not ready after {} seconds", limit.as_secs());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,146 @@
+//! Where things stand in the data directory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::args::Place;
+
+/// The layout that this program writes; a directory of a newer one is refused.
+const VERSION: u32 = 1;
+
+/// A data directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The directory that the arguments name, or the user's default; always absolute.
+    ///
+    /// # Errors
+    /// Nothing says where it is.
+    pub fn find(place: &Place) -> Result<Self> {
+        let root = match &place.data_dir {
+            Some(dir) => dir.clone(),
+            None => default_root().context("neither XDG_DATA_HOME nor HOME is set: name a directory with --data-dir")?,
+        };
+        Ok(Self { root: std::path::absolute(&root).with_context(|| format!("finding {}", root.display()))? })
+    }
+
+    /// The layout at an absolute path.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Makes the directory if it is not there, and checks that this program may use it.
+    ///
+    /// # Errors
+    /// It cannot be made, or is of a newer version.
+    pub fn prepare(&self) -> Result<()> {
+        let shown = self.root.display();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.root)
+            .with_context(|| format!("making the data directory {shown}"))?;
+        let file = self.root.join("version");
+        match fs::read_to_string(&file) {
+            Ok(text) => match text.trim().parse::<u32>() {
+                Ok(version) if version <= VERSION => Ok(()),
+                Ok(version) => bail!(
+                    "{shown} was written by a newer Xebec (layout {version}, this one knows {VERSION}): \
+                     update Xebec, or use another --data-dir"
+                ),
+                Err(_) => bail!("{} holds no version number: is {shown} a data directory of Xebec?", file.display()),
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                fs::write(&file, format!("{VERSION}\n")).with_context(|| format!("writing {}", file.display()))
+            }
+            Err(e) => Err(e).with_context(|| format!("reading {}", file.display())),
+        }
+    }
+
+    /// Takes the directory for this process; released when the file is dropped. `None`: another process has it.
+    ///
+    /// # Errors
+    /// The lock file cannot be made.
+    pub fn try_lock(&self) -> Result<Option<File>> {
+        let path = self.root.join("lock");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("locking {}", path.display())),
+        }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Keys and certificates.
+    #[must_use]
+    pub fn pki(&self) -> PathBuf {
+        self.root.join("pki")
+    }
+
+    /// The store of the API.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    /// Images.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// Volumes and logs of pods.
+    #[must_use]
+    pub fn pods(&self) -> PathBuf {
+        self.root.join("pods")
+    }
+
+    /// Sockets and pinned namespaces.
+    #[must_use]
+    pub fn run(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// The socket on which the server takes commands.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.run().join("control.sock")
+    }
+
+    /// What a detached cluster says.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.root.join("xebec.log")
+    }
+
+    /// The administrator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join("kubeconfig")
+    }
+}
+
+fn default_root() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))?;
+    Some(base.join("xebec"))
+}

@@ -1,0 +1,143 @@
+//! `xebec up` and `xebec down`: the life of the keeper.
+
+use std::io::IsTerminal as _;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use xebec_sandbox::bootstrap::{
+    Identity, Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
+};
+
+use crate::args::{Down, Up};
+use crate::control::{self, Status};
+use crate::layout::Layout;
+
+/// How long a cluster may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long the server may take to stop.
+const STOP_GRACE: Duration = Duration::from_secs(40);
+
+/// Starts a cluster.
+pub fn up(options: &Up) -> Result<ExitCode> {
+    let begun = Instant::now();
+    become_user(options.user.as_deref())?;
+    let preflight = preflight().map_err(explain)?;
+    let layout = Layout::find(&options.place)?;
+    layout.prepare()?;
+    check_free(&layout, options)?;
+    say("starting", &format!("data in {}", layout.root().display()));
+    let keeper = spawn(&preflight, &layout, options)?;
+    let socket = layout.control_socket();
+    let mut keeper = Some(keeper);
+    let status = control::wait_ready(&socket, READY_WITHIN, || ended(&mut keeper, &layout))?;
+    announce(&status, begun.elapsed(), options.detach);
+    let Some(keeper) = keeper else { bail!("the cluster ended as soon as it was ready") };
+    if options.detach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let end = keeper.supervise()?;
+    Ok(u8::try_from(end.code).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Started as root, everything runs as an ordinary user.
+fn become_user(name: Option<&str>) -> Result<()> {
+    if let Some(name) = name {
+        Identity::lookup(name)?.assume()?;
+    }
+    Ok(())
+}
+
+fn explain(failure: PreflightFailure) -> anyhow::Error {
+    anyhow!(failure).context("this machine cannot run a cluster yet")
+}
+
+/// One cluster per data directory, one program per port: said before anything is started.
+fn check_free(layout: &Layout, options: &Up) -> Result<()> {
+    if let Some(status) = control::status(&layout.control_socket()) {
+        bail!(
+            "a cluster runs in {} already, at {} (process {}); stop it with: xebec down",
+            layout.root().display(),
+            status.server,
+            status.pids.keeper
+        );
+    }
+    if layout.try_lock()?.is_none() {
+        bail!("another xebec is using {}; wait for it to end, or use another --data-dir", layout.root().display());
+    }
+    TcpListener::bind(options.bind).map(drop).with_context(|| {
+        format!("the address {} cannot be used; choose another with --bind", options.bind)
+    })
+}
+
+fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper> {
+    let text = |t: &str| std::ffi::OsString::from(t);
+    let server = ServerCommand {
+        args: vec![
+            text("serve"),
+            text("--data-dir"),
+            layout.root().as_os_str().to_owned(),
+            text("--bind"),
+            text(&options.bind.to_string()),
+        ],
+        env: std::env::var_os("XEBEC_LOG").map(|level| (text("XEBEC_LOG"), level)).into_iter().collect(),
+    };
+    let lifetime = if options.detach { Lifetime::Detached { log: layout.log() } } else { Lifetime::Foreground };
+    let config = KeeperConfig {
+        run_dir: layout.run(),
+        keeper_args: vec![text("keeper")],
+        server,
+        lifetime,
+        stop_grace: STOP_GRACE,
+    };
+    Keeper::spawn(preflight, &config).context("the cluster's namespaces cannot be made")
+}
+
+/// Whether the keeper has ended, and what that means.
+fn ended(keeper: &mut Option<Keeper>, layout: &Layout) -> Option<anyhow::Error> {
+    let running = keeper.take()?;
+    match running.try_wait() {
+        Ok(Err(running)) => {
+            *keeper = Some(running);
+            None
+        }
+        Ok(Ok(end)) => {
+            Some(anyhow!("the cluster could not start (exit code {}); {} says more", end.code, layout.log().display()))
+        }
+        Err(error) => Some(error.into()),
+    }
+}
+
+fn say(what: &str, detail: &str) {
+    let (bold, plain) = if std::io::stderr().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    eprintln!("{bold}{what:>10}{plain}  {detail}");
+}
+
+fn announce(status: &Status, took: Duration, detached: bool) {
+    say("ready", &format!("{} after {} ms", status.server, took.as_millis()));
+    for note in &status.notes {
+        say("note", note);
+    }
+    let stop = if detached { "stop it with: xebec down" } else { "stop it with: Ctrl-C" };
+    say("next", &format!("export KUBECONFIG={}", status.kubeconfig.display()));
+    say("", &format!("kubectl get pods --all-namespaces    ({stop})"));
+}
+
+/// Stops a cluster.
+pub fn down(options: &Down) -> Result<ExitCode> {
+    let layout = Layout::find(&options.place)?;
+    let run = layout.run();
+    match xebec_sandbox::bootstrap::stop(&run, STOP_GRACE + Duration::from_secs(10)) {
+        Ok(true) => say("stopped", &format!("data stays in {}", layout.root().display())),
+        Ok(false) => say("stopped", "no cluster was running"),
+        Err(error) => return Err(error).context("the cluster could not be stopped"),
+    }
+    if options.purge {
+        let preflight = preflight().map_err(explain)?;
+        xebec_sandbox::bootstrap::remove_tree(&preflight, layout.root())
+            .with_context(|| format!("removing {}", layout.root().display()))?;
+        say("removed", &layout.root().display().to_string());
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,26 @@
+//! One pod: what is to be done for it, by whom, and what is told about it.
+//!
+//! ```text
+//!   spec (watch) ─┐
+//!   shim events ──┼──▶ worker (owns State) ──plan──▶ actions ──▶ outcomes ─┐
+//!   probe results ┘         ▲   └──status──▶ API                           │
+//!                           └──────────────────────────────────────────────┘
+//! ```
+//!
+//! [`plan`] and [`status`] are pure functions of the specification, the [`State`] and the time. The worker is the only
+//! one who changes the state; actions report their outcome to it and to nobody else.
+
+pub mod backoff;
+pub mod env;
+mod etc;
+pub mod plan;
+pub mod probe;
+pub mod run;
+pub mod spec;
+pub mod state;
+pub mod status;
+mod volumes;
+pub mod worker;
+
+pub use plan::{Action, Plan, plan};
+pub use state::State;

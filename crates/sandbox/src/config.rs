@@ -1,0 +1,691 @@
+//! What a caller asks of a sandbox: the pod, its containers, the processes
+//! run inside them.
+//!
+//! Owns the vocabulary and the checks on it (names, capability spellings); it
+//! never touches the system. Every type here travels unchanged between the
+//! server and the shim, so each is serialisable.
+//!
+//! Sizes are bytes, ids are the container's own (0 is root inside the pod);
+//! `host_id` says which id owns a file that the container must own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Number of user and of group ids that exist inside a pod: 0..=65534.
+pub const POD_IDS: u32 = 65_535;
+
+/// How far pod ids are shifted in the server's view: pod id `n` is `n + 1` there.
+pub const POD_ID_SHIFT: u32 = 1;
+
+/// Most bytes of a pod or container id.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// The id, in the server's user namespace, of a pod's user or group `id`.
+///
+/// Files that a container must own (volumes, snapshots) are given this owner.
+/// Returns `None` for an id that does not exist inside a pod.
+#[must_use]
+pub const fn host_id(id: u32) -> Option<u32> {
+    if id < POD_IDS { Some(id + POD_ID_SHIFT) } else { None }
+}
+
+/// An id that is no usable name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{value}` is not a valid id: 1 to {MAX_ID_BYTES} characters of [A-Za-z0-9_.-], starting with a letter or digit"
+)]
+pub struct InvalidId {
+    /// What was offered.
+    pub value: String,
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id as text, safe as a file name.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+
+            fn try_from(value: String) -> Result<Self, InvalidId> {
+                if is_valid_id(&value) { Ok(Self(value)) } else { Err(InvalidId { value }) }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(value: &str) -> Result<Self, InvalidId> {
+                Self::try_from(value.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id_type! {
+    /// Names one pod sandbox within a run directory; a pod's UID serves well.
+    SandboxId
+}
+id_type! {
+    /// Names one container within its sandbox. A restarted container needs a new id.
+    ContainerId
+}
+
+fn is_valid_id(value: &str) -> bool {
+    value.len() <= MAX_ID_BYTES
+        && value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// One pod: what its containers share.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PodSandboxConfig {
+    /// The sandbox's name.
+    pub id: SandboxId,
+    /// Host name inside the pod, at most 64 bytes; ignored with `Network::Host`.
+    pub hostname: String,
+    /// Where the pod's network stack is.
+    pub network: Network,
+    /// Namespaced kernel parameters (`net.*`, `kernel.shm*`, `kernel.msg*`, `kernel.sem`, `fs.mqueue.*`).
+    pub sysctls: BTreeMap<String, String>,
+    /// Limits over all containers of the pod together.
+    pub limits: ResourceLimits,
+    /// Size of the `/dev/shm` that the pod's containers share.
+    pub shm_bytes: u64,
+    /// One process namespace for all containers, with a reaper as process 1.
+    pub share_process_namespace: bool,
+    /// Kept with the sandbox and given back by `recover`; not interpreted.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl PodSandboxConfig {
+    /// A pod with its own network, the default shared memory and no limits.
+    #[must_use]
+    pub fn new(id: SandboxId, hostname: impl Into<String>) -> Self {
+        Self {
+            id,
+            hostname: hostname.into(),
+            network: Network::Isolated,
+            sysctls: BTreeMap::new(),
+            limits: ResourceLimits::default(),
+            shm_bytes: 64 << 20,
+            share_process_namespace: false,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where a pod's network stack is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Network {
+    /// A fresh network namespace, loopback up, pinned at `<run>/netns/<id>`;
+    /// it is owned by the pod's user namespace and the server may configure it.
+    Isolated,
+    /// The host's network, without any capability over it.
+    Host,
+}
+
+/// One container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ContainerConfig {
+    /// The container's name within the pod.
+    pub id: ContainerId,
+    /// The file system that the container starts from.
+    pub rootfs: Rootfs,
+    /// Program and arguments; a program without `/` is looked up in `PATH` of `env`.
+    pub args: Vec<String>,
+    /// The whole environment, in order; a later variable wins. `PATH` and `HOME` get defaults.
+    pub env: Vec<EnvVar>,
+    /// Working directory, absolute; created when it is missing.
+    pub cwd: PathBuf,
+    /// Who the first process runs as.
+    pub user: ContainerUser,
+    /// Mounts over the root file system, in order.
+    pub mounts: Vec<Mount>,
+    /// Changes to the default capabilities.
+    pub capabilities: CapabilityChange,
+    /// The root file system cannot be written; mounts can.
+    pub read_only_rootfs: bool,
+    /// No program gains privileges by being started (setuid, file capabilities).
+    pub no_new_privileges: bool,
+    /// The system call filter.
+    pub seccomp: SeccompProfile,
+    /// Which kernel files are hidden or read-only.
+    pub kernel_files: KernelFiles,
+    /// Give the container a terminal.
+    pub tty: bool,
+    /// Whether there is standard input, and how it ends.
+    pub stdin: Stdin,
+    /// Limits of this container.
+    pub limits: ResourceLimits,
+    /// Where output is written; without it, only attached clients see it.
+    pub log: Option<LogConfig>,
+    /// The signal that asks the container to end; reported back by `list`.
+    pub stop_signal: Signal,
+    /// Kept with the container and given back by `list`; not interpreted.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ContainerConfig {
+    /// A container with the secure defaults: default capabilities and filter,
+    /// no new privileges, root inside the pod, no mounts, no input, no log.
+    #[must_use]
+    pub fn new(id: ContainerId, rootfs: Rootfs, args: Vec<String>) -> Self {
+        Self {
+            id,
+            rootfs,
+            args,
+            env: Vec::new(),
+            cwd: PathBuf::from("/"),
+            user: ContainerUser::default(),
+            mounts: Vec::new(),
+            capabilities: CapabilityChange::default(),
+            read_only_rootfs: false,
+            no_new_privileges: true,
+            seccomp: SeccompProfile::RuntimeDefault,
+            kernel_files: KernelFiles::Protected,
+            tty: false,
+            stdin: Stdin::None,
+            limits: ResourceLimits::default(),
+            log: None,
+            stop_signal: Signal::TERM,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// The layers of a container's root file system. Owners in the layers are
+/// already shifted (`host_id`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rootfs {
+    /// Unpacked layers, the topmost first; 1 to 128.
+    pub lower: Vec<PathBuf>,
+    /// A directory of this container's own, on a local file system; `upper`
+    /// and `work` are made inside. It holds what the container writes.
+    pub writable: PathBuf,
+}
+
+/// Most layers in a root file system.
+pub const MAX_LAYERS: usize = 128;
+
+/// An environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// Non-empty, without `=` or NUL.
+    pub name: String,
+    /// Without NUL.
+    pub value: String,
+}
+
+/// Whom a container's process runs as. Names are looked up in the container's
+/// own `/etc/passwd` and `/etc/group`, and so are the user's further groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerUser {
+    /// The user.
+    pub user: Principal,
+    /// The group; without it the user's group in `/etc/passwd`, else 0.
+    pub group: Option<Principal>,
+    /// Supplementary groups, in addition to those that `/etc/group` names.
+    pub supplementary_groups: Vec<u32>,
+}
+
+impl ContainerUser {
+    /// A user and group by number.
+    #[must_use]
+    pub fn ids(uid: u32, gid: u32) -> Self {
+        Self { user: Principal::Id(uid), group: Some(Principal::Id(gid)), supplementary_groups: Vec::new() }
+    }
+}
+
+/// A user or a group, by number or by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Principal {
+    /// By number.
+    Id(u32),
+    /// By name, as the image's files have it.
+    Name(String),
+}
+
+impl Default for Principal {
+    fn default() -> Self {
+        Self::Id(0)
+    }
+}
+
+/// A mount inside a container. Propagation is always private.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path inside the container. Symlinks in it are resolved inside
+    /// the container's root and cannot lead out of it.
+    pub destination: PathBuf,
+    /// What is mounted there.
+    pub source: MountSource,
+    /// The mount, and with `Bind` every mount below it, cannot be written.
+    pub read_only: bool,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MountSource {
+    /// A file or directory of the server's view.
+    Bind {
+        /// The volume, absolute. It must exist; its last component may be a symlink.
+        path: PathBuf,
+        /// A path below `path`, resolved so that symlinks cannot lead out of
+        /// `path`; missing directories are made with the volume's owner.
+        sub_path: Option<PathBuf>,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Most bytes it holds.
+        size_bytes: u64,
+        /// Mode of its root, such as `0o1777`.
+        mode: u32,
+    },
+}
+
+/// A Linux capability, spelled with or without `CAP_`, or `ALL`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CapabilityName(String);
+
+/// A name that is no capability.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{value}` is not a Linux capability; write a name such as NET_BIND_SERVICE, or ALL")]
+pub struct UnknownCapability {
+    /// What was offered.
+    pub value: String,
+}
+
+/// Every capability, in the order of its number.
+pub(crate) const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+impl CapabilityName {
+    /// The name without `CAP_`, in upper case; `ALL` for every capability.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CapabilityName {
+    type Err = UnknownCapability;
+
+    fn from_str(value: &str) -> Result<Self, UnknownCapability> {
+        let upper = value.to_ascii_uppercase();
+        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        if name == "ALL" || CAPABILITIES.contains(&name) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(UnknownCapability { value: value.to_owned() })
+        }
+    }
+}
+
+/// Changes to the default capabilities: first `drop`, then `add`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilityChange {
+    /// Given in addition. They hold inside the pod's user namespace only.
+    pub add: Vec<CapabilityName>,
+    /// Taken away.
+    pub drop: Vec<CapabilityName>,
+}
+
+/// The system call filter of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SeccompProfile {
+    /// The sandbox's own allow-list.
+    RuntimeDefault,
+    /// A profile in the format of the OCI runtime specification's `linux.seccomp`, as JSON.
+    Localhost(String),
+    /// No filter: the whole kernel interface is open to the container.
+    DangerUnconfined,
+}
+
+/// Which kernel files are hidden or read-only in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum KernelFiles {
+    /// The usual masked and read-only paths below `/proc` and `/sys`.
+    Protected,
+    /// None of them.
+    DangerUnmasked,
+}
+
+/// A container's standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stdin {
+    /// `/dev/null`.
+    None,
+    /// Open as long as the container lives; attached clients come and go.
+    Open,
+    /// Ends when the first attached client ends its input or leaves.
+    Once,
+}
+
+/// Limits on what may be used. A limit that the host cannot enforce is not an
+/// error; `Limits` of the sandbox says which are in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimits {
+    /// Most memory.
+    pub memory_bytes: Option<u64>,
+    /// Most processor time, in thousandths of a processor.
+    pub cpu_millis: Option<u64>,
+    /// Weight among neighbours when the processor is short, in thousandths of a processor.
+    pub cpu_request_millis: Option<u64>,
+    /// Most processes and threads.
+    pub pids: Option<u64>,
+    /// -1000..=1000: how readily the kernel ends the process when memory is
+    /// short. Values below the server's own are raised to it. Containers only.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// Where a container's output goes, in the CRI log format:
+/// `<RFC 3339 time> stdout|stderr F|P <text>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The current file, absolute, in an existing directory. Older files are
+    /// `<path>.1` (the newest) to `<path>.<max_files - 1>`.
+    pub path: PathBuf,
+    /// A file that reached this size is rotated.
+    pub max_bytes: u64,
+    /// Most files, the current one included; at least 1.
+    pub max_files: u32,
+}
+
+impl LogConfig {
+    /// A log of at most 5 files of 10 MiB.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, max_bytes: 10 << 20, max_files: 5 }
+    }
+}
+
+/// A process started inside a running container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExecConfig {
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Variables over those of the container.
+    pub env: Vec<EnvVar>,
+    /// Working directory; the container's without it.
+    pub cwd: Option<PathBuf>,
+    /// User; the container's without it.
+    pub user: Option<ContainerUser>,
+    /// Give the process a terminal; its output is then all `stdout`.
+    pub tty: bool,
+    /// Whether the caller will send standard input.
+    pub stdin: bool,
+    /// The terminal's first size.
+    pub size: Option<TerminalSize>,
+}
+
+impl ExecConfig {
+    /// Runs `args` without input and terminal, as the container's user.
+    #[must_use]
+    pub fn new(args: Vec<String>) -> Self {
+        Self { args, env: Vec::new(), cwd: None, user: None, tty: false, stdin: false, size: None }
+    }
+}
+
+/// A terminal's size in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Columns.
+    pub columns: u16,
+    /// Rows.
+    pub rows: u16,
+}
+
+/// A signal by number, 1..=64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i32", into = "i32")]
+pub struct Signal(i32);
+
+/// A word that is no signal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{value}` is not a signal; write a name such as SIGTERM or a number from 1 to 64")]
+pub struct UnknownSignal {
+    /// What was offered.
+    pub value: String,
+}
+
+const SIGNALS: [(&str, i32); 31] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+impl Signal {
+    /// Asks a process to end.
+    pub const TERM: Self = Self(15);
+    /// Ends a process.
+    pub const KILL: Self = Self(9);
+    /// What Ctrl-C sends.
+    pub const INT: Self = Self(2);
+
+    /// The signal's number.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+}
+
+impl TryFrom<i32> for Signal {
+    type Error = UnknownSignal;
+
+    fn try_from(number: i32) -> Result<Self, UnknownSignal> {
+        if (1..=RTMAX).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(UnknownSignal { value: number.to_string() })
+        }
+    }
+}
+
+impl From<Signal> for i32 {
+    fn from(signal: Signal) -> i32 {
+        signal.0
+    }
+}
+
+impl FromStr for Signal {
+    type Err = UnknownSignal;
+
+    /// Accepts `TERM`, `SIGTERM`, `15`, `RTMIN+3`, `SIGRTMAX-2`.
+    fn from_str(value: &str) -> Result<Self, UnknownSignal> {
+        let unknown = || UnknownSignal { value: value.to_owned() };
+        if let Ok(number) = value.parse::<i32>() {
+            return Self::try_from(number).map_err(|_| unknown());
+        }
+        let upper = value.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Some((_, number)) = SIGNALS.iter().find(|(known, _)| *known == name) {
+            return Ok(Self(*number));
+        }
+        let number = if let Some(offset) = name.strip_prefix("RTMIN") {
+            RTMIN + real_time_offset(offset, '+').ok_or_else(unknown)?
+        } else if let Some(offset) = name.strip_prefix("RTMAX") {
+            RTMAX - real_time_offset(offset, '-').ok_or_else(unknown)?
+        } else {
+            return Err(unknown());
+        };
+        if (RTMIN..=RTMAX).contains(&number) { Ok(Self(number)) } else { Err(unknown()) }
+    }
+}
+
+fn real_time_offset(text: &str, sign: char) -> Option<i32> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    text.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from)
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match SIGNALS.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => write!(f, "SIG{name}"),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        for good in ["a", "0", "app.1", "a_b-c", &"x".repeat(MAX_ID_BYTES)] {
+            assert_eq!(good.parse::<ContainerId>().unwrap().as_str(), good);
+        }
+        for bad in ["", ".", "..", "-a", "a/b", "a b", "é", "a\0", &"x".repeat(MAX_ID_BYTES + 1)] {
+            assert!(bad.parse::<SandboxId>().is_err(), "{bad:?}");
+        }
+        assert!(serde_json::from_str::<SandboxId>("\"../x\"").is_err());
+    }
+
+    #[test]
+    fn signals() {
+        let check = |text: &str, number: Option<i32>| {
+            assert_eq!(text.parse::<Signal>().ok().map(Signal::number), number, "{text:?}");
+        };
+        check("SIGTERM", Some(15));
+        check("term", Some(15));
+        check("9", Some(9));
+        check("RTMIN", Some(34));
+        check("SIGRTMIN+3", Some(37));
+        check("SIGRTMAX-64", None);
+        check("SIGRTMAX", Some(64));
+        check("0", None);
+        check("65", None);
+        check("SIG", None);
+        check("", None);
+        check("RTMIN-1", None);
+        assert_eq!(Signal::TERM.to_string(), "SIGTERM");
+        assert!(serde_json::from_str::<Signal>("0").is_err());
+    }
+
+    #[test]
+    fn capabilities() {
+        let check = |text: &str, name: Option<&str>| {
+            let parsed = text.parse::<CapabilityName>().ok();
+            assert_eq!(parsed.as_ref().map(CapabilityName::as_str), name, "{text:?}");
+        };
+        check("NET_ADMIN", Some("NET_ADMIN"));
+        check("cap_net_admin", Some("NET_ADMIN"));
+        check("all", Some("ALL"));
+        check("NET", None);
+        check("", None);
+    }
+
+    #[test]
+    fn ids_are_shifted_within_the_pod() {
+        assert_eq!(host_id(0), Some(1));
+        assert_eq!(host_id(65_534), Some(65_535));
+        assert_eq!(host_id(65_535), None);
+    }
+}

@@ -1,0 +1,37 @@
+//! The process that owns one pod.
+//!
+//! ```text
+//!  server ──order──▶ shim ──report──▶ server        (start, see `start`)
+//!     │                │
+//!     └── requests ───▶│ loop: signals, clients, input and output of processes
+//!                      ├─ container processes
+//!                      └─ `exec` processes
+//! ```
+//!
+//! It has one thread and one loop. The server that starts it may die: the
+//! keeper adopts the shim, its containers run on, and the next server finds
+//! its socket. It knows nothing of Kubernetes and nothing of networks beyond
+//! making and pinning a namespace for one.
+
+mod connection;
+mod container;
+mod diagnosis;
+mod finish;
+mod group;
+mod join;
+mod launch;
+mod log;
+mod members;
+mod pod;
+mod process;
+mod reaper;
+mod refusal;
+mod root;
+mod server;
+mod spec;
+mod start;
+mod user;
+
+pub(crate) use server::{Record, STATE};
+pub use start::main;
+pub(crate) use start::{SOCKET, netns_pin, pod_dir};

@@ -1,0 +1,79 @@
+//! Admission: what the cluster's rules add to a write, or forbid.
+//!
+//! Mutating plugins run first, in order, then validating ones after the object's own validation. A plugin reads the
+//! store, never writes it.
+
+mod defaults;
+mod lifecycle;
+mod service_account;
+
+use xebec_api::{Status, Value};
+
+use crate::core::{Context, Core};
+use crate::registry::write::Target;
+
+/// What happens to the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is made.
+    Create,
+    /// It changes.
+    Update,
+    /// It goes.
+    Delete,
+}
+
+/// What a plugin is told of a write.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes<'a> {
+    /// The request.
+    pub context: &'a Context,
+    /// The resource, namespace and subresource.
+    pub target: Target<'a>,
+    /// What happens.
+    pub operation: Operation,
+}
+
+impl<'a> Attributes<'a> {
+    /// Describes a write.
+    #[must_use]
+    pub fn new(context: &'a Context, target: Target<'a>, operation: Operation) -> Self {
+        Self { context, target, operation }
+    }
+
+    /// Whether the write is about the main resource `resource` of `group`.
+    #[must_use]
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        let row = &self.target.served.row;
+        self.target.part.name().is_empty() && row.group() == group && row.resource() == resource
+    }
+}
+
+/// Runs the mutating plugins.
+///
+/// # Errors
+/// A plugin forbids the write.
+pub async fn mutate(
+    core: &Core,
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    lifecycle::check(core, attributes)?;
+    service_account::mutate(core, attributes, object, old)?;
+    defaults::mutate(core, attributes, object, old)
+}
+
+/// Runs the validating plugins; of a deletion the object is `null`.
+///
+/// # Errors
+/// A plugin forbids the write.
+pub async fn validate(
+    core: &Core,
+    attributes: &Attributes<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    lifecycle::protect(attributes)?;
+    service_account::validate(core, attributes, object, old)
+}

@@ -1,0 +1,279 @@
+//! The cluster's keys and certificates: made once, kept in files that only the owner can read.
+//!
+//! All keys are ECDSA P-256: making one takes well under a millisecond. The serving certificate is made anew at every
+//! start, so that it always names the addresses in use.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+
+const CA_VALIDITY: Duration = Duration::from_hours(24 * 3650);
+const LEAF_VALIDITY: Duration = Duration::from_hours(24 * 365);
+/// Clocks differ a little: certificates are valid from before they were made.
+const BACKDATE: Duration = Duration::from_mins(5);
+
+/// What went wrong with keys and certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file could not be read or written.
+    #[error("{action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file does not hold what its name says.
+    #[error(
+        "{path} holds no usable key or certificate; restore it from a backup, or remove the directory to get new ones"
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rcgen::Error,
+    },
+    /// A certificate could not be made.
+    #[error("making a certificate for {subject}")]
+    Certificate {
+        /// For whom.
+        subject: String,
+        /// Why it failed.
+        source: rcgen::Error,
+    },
+}
+
+/// A certificate and its private key, both PEM.
+#[derive(Clone)]
+pub struct Credential {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// PKCS #8.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential(..)")
+    }
+}
+
+/// The cluster's certificate authority and signing keys.
+pub struct ClusterKeys {
+    issuer: Issuer<'static, KeyPair>,
+    ca_pem: String,
+    service_account: KeyPair,
+    encryption: [u8; 32],
+}
+
+impl std::fmt::Debug for ClusterKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterKeys(..)")
+    }
+}
+
+impl ClusterKeys {
+    /// Reads the keys in `dir`, making those that are not there.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, or holds something else.
+    pub fn open(dir: &Path, random: &dyn ring::rand::SecureRandom) -> Result<Self, KeyError> {
+        fs::create_dir_all(dir).map_err(|source| file_error("creating", dir, source))?;
+        let (ca_key, ca_new) = open_key(&dir.join("ca.key"))?;
+        let certificate = dir.join("ca.crt");
+        if ca_new || !certificate.exists() {
+            let made = ca_params().self_signed(&ca_key).map_err(|source| KeyError::Certificate {
+                subject: "the certificate authority".into(),
+                source,
+            })?;
+            write_file(&certificate, made.pem().as_bytes())?;
+        }
+        let ca_pem =
+            fs::read_to_string(&certificate).map_err(|source| file_error("reading", &certificate, source))?;
+        let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)
+            .map_err(|source| KeyError::Unusable { path: certificate, source })?;
+        let (service_account, _) = open_key(&dir.join("service-account.key"))?;
+        let encryption = open_encryption_key(&dir.join("encryption.key"), random)?;
+        Ok(Self { issuer, ca_pem, service_account, encryption })
+    }
+
+    /// The authority's certificate, PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The key that signs service-account tokens, PKCS #8 DER.
+    #[must_use]
+    pub fn service_account_key(&self) -> &[u8] {
+        self.service_account.serialized_der()
+    }
+
+    /// The key that Secrets are sealed with at rest.
+    #[must_use]
+    pub fn encryption_key(&self) -> &[u8; 32] {
+        &self.encryption
+    }
+
+    /// A serving certificate for these names and addresses.
+    ///
+    /// # Errors
+    /// A name that no certificate can hold.
+    pub fn serving(&self, names: &[&str], addresses: &[IpAddr]) -> Result<Credential, KeyError> {
+        let subject = "kube-apiserver";
+        let fail = |source| KeyError::Certificate { subject: subject.into(), source };
+        let mut params = leaf_params(subject, None, ExtendedKeyUsagePurpose::ServerAuth);
+        for name in names {
+            params.subject_alt_names.push(SanType::DnsName((*name).try_into().map_err(fail)?));
+        }
+        params.subject_alt_names.extend(addresses.iter().map(|ip| SanType::IpAddress(*ip)));
+        self.sign(subject, &params)
+    }
+
+    /// A client certificate for a user, and for one group at most: the certificate maker keeps one organisation.
+    ///
+    /// # Errors
+    /// A name that no certificate can hold.
+    pub fn client(&self, user: &str, group: Option<&str>) -> Result<Credential, KeyError> {
+        self.sign(user, &leaf_params(user, group, ExtendedKeyUsagePurpose::ClientAuth))
+    }
+
+    fn sign(&self, subject: &str, params: &CertificateParams) -> Result<Credential, KeyError> {
+        let fail = |source| KeyError::Certificate { subject: subject.into(), source };
+        let key = KeyPair::generate().map_err(fail)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(fail)?;
+        Ok(Credential { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+}
+
+fn ca_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, "xebec-ca");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    set_validity(&mut params, CA_VALIDITY);
+    params
+}
+
+fn leaf_params(
+    common_name: &str,
+    organisation: Option<&str>,
+    usage: ExtendedKeyUsagePurpose,
+) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    if let Some(organisation) = organisation {
+        params.distinguished_name.push(DnType::OrganizationName, organisation);
+    }
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params.use_authority_key_identifier_extension = true;
+    set_validity(&mut params, LEAF_VALIDITY);
+    params
+}
+
+fn set_validity(params: &mut CertificateParams, validity: Duration) {
+    let now = SystemTime::now();
+    params.not_before = (now - BACKDATE).into();
+    params.not_after = (now + validity).into();
+}
+
+/// Reads a key, or makes it; says whether it is new.
+fn open_key(path: &Path) -> Result<(KeyPair, bool), KeyError> {
+    match fs::read_to_string(path) {
+        Ok(pem) => {
+            let key =
+                KeyPair::from_pem(&pem).map_err(|source| KeyError::Unusable { path: path.into(), source })?;
+            Ok((key, false))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let key = KeyPair::generate()
+                .map_err(|source| KeyError::Certificate { subject: path.display().to_string(), source })?;
+            write_file(path, key.serialize_pem().as_bytes())?;
+            Ok((key, true))
+        }
+        Err(source) => Err(file_error("reading", path, source)),
+    }
+}
+
+fn open_encryption_key(path: &Path, random: &dyn ring::rand::SecureRandom) -> Result<[u8; 32], KeyError> {
+    let wrong =
+        |text: &'static str| file_error("reading", path, io::Error::new(io::ErrorKind::InvalidData, text));
+    match fs::read(path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| wrong("an encryption key has 32 bytes")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let mut key = [0; 32];
+            random.fill(&mut key).map_err(|_| wrong("the system gives no random bytes"))?;
+            write_file(path, &key)?;
+            Ok(key)
+        }
+        Err(source) => Err(file_error("reading", path, source)),
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let partial = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)?;
+        fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    write().map_err(|source| file_error("writing", path, source))
+}
+
+fn file_error(action: &'static str, path: &Path, source: io::Error) -> KeyError {
+    KeyError::File { action, path: path.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn keys_are_made_once_and_are_private() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let random = ring::rand::SystemRandom::new();
+        let first = ClusterKeys::open(dir.path(), &random).expect("made");
+        let second = ClusterKeys::open(dir.path(), &random).expect("read");
+        assert_eq!(first.ca_pem(), second.ca_pem());
+        assert_eq!(first.service_account_key(), second.service_account_key());
+        assert_eq!(first.encryption_key(), second.encryption_key());
+        for entry in fs::read_dir(dir.path()).expect("a directory") {
+            let mode = entry.and_then(|e| e.metadata()).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_damaged_key_is_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let random = ring::rand::SystemRandom::new();
+        fs::write(dir.path().join("ca.key"), "nonsense").expect("written");
+        let error = ClusterKeys::open(dir.path(), &random).expect_err("damaged").to_string();
+        assert!(error.contains("ca.key") && error.contains("restore"), "{error}");
+        fs::remove_file(dir.path().join("ca.key")).expect("removed");
+        fs::write(dir.path().join("encryption.key"), "short").expect("written");
+        assert!(matches!(ClusterKeys::open(dir.path(), &random), Err(KeyError::File { .. })));
+    }
+}

@@ -1,0 +1,137 @@
+//! The objects that every cluster has: namespaces, roles, priority classes, the service of the API itself.
+//!
+//! They are written at every start where they are missing; of a role, rules that it lost are put back.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use xebec_api::{Reason, Status, Value, meta, object};
+
+use crate::auth::User;
+use crate::authz;
+use crate::core::{Context, Core};
+use crate::http::query::Query;
+use crate::registry::write::{self, Change, Part};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// A role that says `false` here is left as it is.
+const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
+/// Writes what is missing.
+///
+/// # Errors
+/// The store takes no writes.
+pub(crate) async fn run(core: &Core) -> Result<(), Status> {
+    let user = Arc::new(User::component("system:apiserver", &["system:masters"]));
+    let context = Context::new(user, core.clock.now(), Query::default(), "xebec".into());
+    // Namespaces come first: what lives in them needs them. All else is written at once, in one group commit.
+    ensure_all(core, &context, NAMESPACES.map(namespace).to_vec()).await?;
+    let mut objects = authz::bootstrap_objects(&core.settings.component_roles);
+    objects.extend(priority_classes());
+    objects.push(service_cidr(core));
+    objects.push(api_service(core)?);
+    ensure_all(core, &context, objects).await
+}
+
+async fn ensure_all(core: &Core, context: &Context, objects: Vec<Value>) -> Result<(), Status> {
+    try_join_all(objects.into_iter().map(|object| ensure(core, context, object))).await.map(|_| ())
+}
+
+async fn ensure(core: &Core, context: &Context, object: Value) -> Result<(), Status> {
+    let api_version = object.str_at(&["apiVersion"]).unwrap_or_default().to_owned();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let kind = object.str_at(&["kind"]).unwrap_or_default();
+    let table = core.table.get();
+    let row = table.rows().find(|row| row.group() == group && row.kind_name() == kind);
+    let row = row.ok_or_else(|| Status::internal(format_args!("no resource for {api_version} {kind}")))?;
+    let served = table.served(group, version, row.resource())?;
+    let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
+    let key = row.key(&namespace, &name)?;
+    if core.store.snapshot().get(&key).is_none() {
+        let target = write::Target { served: &served, namespace: &namespace, name: "", part: Part::Main };
+        return match write::create(core, context, target, object).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.reason == Reason::AlreadyExists => Ok(()),
+            Err(status) => Err(status),
+        };
+    }
+    if group == "rbac.authorization.k8s.io" {
+        let target = write::Target { served: &served, namespace: &namespace, name: &name, part: Part::Main };
+        write::change(core, context, target, &mut Restore { wanted: object }).await?;
+    }
+    Ok(())
+}
+
+/// Puts back the rules and subjects that a role or binding lost.
+struct Restore {
+    wanted: Value,
+}
+
+impl Change for Restore {
+    fn apply(&mut self, old: &Value) -> Result<Value, Status> {
+        let mut new = old.clone();
+        if meta::annotation(old, AUTO_UPDATE) == Some("false") {
+            return Ok(new);
+        }
+        for list in ["rules", "subjects"] {
+            // Aggregated roles get their rules from others.
+            if old.get("aggregationRule").is_some() {
+                continue;
+            }
+            let mut items = old.array_at(&[list]).to_vec();
+            let lost: Vec<Value> =
+                self.wanted.array_at(&[list]).iter().filter(|i| !items.contains(i)).cloned().collect();
+            if !lost.is_empty() {
+                items.extend(lost);
+                new.set(&[list], items);
+            }
+        }
+        Ok(new)
+    }
+
+    fn may_retry(&self) -> bool {
+        true
+    }
+}
+
+fn namespace(name: &str) -> Value {
+    object!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+fn priority_classes() -> [Value; 2] {
+    let class = |name: &str, value: i64, description: &str| {
+        object!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+            "metadata": {"name": name}, "value": value, "description": description
+        })
+    };
+    [
+        class("system-node-critical", 2_000_001_000, "For pods that a node cannot do without"),
+        class("system-cluster-critical", 2_000_000_000, "For pods that the cluster cannot do without"),
+    ]
+}
+
+fn service_cidr(core: &Core) -> Value {
+    let network = core.settings.service_network;
+    object!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [(format!("{}/{}", network.base, network.length))]}
+    })
+}
+
+/// The service through which pods reach the API: always the first address of the network.
+fn api_service(core: &Core) -> Result<Value, Status> {
+    let ip = core.settings.service_network.address(1);
+    let ip = ip.ok_or_else(|| Status::internal("the service network is too small"))?.to_string();
+    Ok(object!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"}
+        },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": (ip.as_str()), "clusterIPs": [(ip.as_str())],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]
+        }
+    }))
+}

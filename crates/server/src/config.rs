@@ -1,0 +1,88 @@
+//! What the operator chose.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::authz::Role;
+
+/// A server's settings. [`Settings::default`] is what a cluster on one machine uses.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Issuer of service-account tokens, and the audience of the API.
+    pub issuer: String,
+    /// Where the API is reached, `https://127.0.0.1:6443`: what kubeconfigs and discovery say.
+    pub url: String,
+    /// First three octets and length of the network that service addresses come from.
+    pub service_network: ServiceNetwork,
+    /// Ports that NodePorts come from.
+    pub node_ports: std::ops::RangeInclusive<u16>,
+    /// Roles of Xebec's own components.
+    pub component_roles: Vec<Role>,
+    /// How many requests that change data run at once.
+    pub max_mutating: usize,
+    /// How many requests that read data run at once; watches do not count.
+    pub max_reading: usize,
+    /// How many watches are open at once.
+    pub max_watches: usize,
+    /// How long a watch lasts when the client does not say, at least; up to twice as long, so that not all end at once.
+    pub watch_timeout: Duration,
+    /// How often a watch that wants bookmarks gets one.
+    pub bookmark_interval: Duration,
+    /// How long a request may take, watches and streams apart.
+    pub request_timeout: Duration,
+    /// How long a token of a service account lasts when the client does not say.
+    pub token_lifetime: Duration,
+}
+
+/// The IPv4 network of service addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceNetwork {
+    /// Its first address.
+    pub base: std::net::Ipv4Addr,
+    /// Its prefix length.
+    pub length: u8,
+}
+
+impl ServiceNetwork {
+    /// The address number `n` of the network; `None` beyond its end.
+    #[must_use]
+    pub fn address(self, n: u32) -> Option<std::net::Ipv4Addr> {
+        (n < self.size()).then(|| std::net::Ipv4Addr::from(u32::from(self.base) + n))
+    }
+
+    /// How many addresses it has.
+    #[must_use]
+    pub fn size(self) -> u32 {
+        1_u32.checked_shl(32 - u32::from(self.length)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether it holds `ip`.
+    #[must_use]
+    pub fn contains(self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => {
+                u32::from(ip).checked_sub(u32::from(self.base)).is_some_and(|n| n < self.size())
+            }
+            IpAddr::V6(_) => false,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            issuer: "https://kubernetes.default.svc.cluster.local".into(),
+            url: "https://127.0.0.1:6443".into(),
+            service_network: ServiceNetwork { base: std::net::Ipv4Addr::new(10, 43, 0, 0), length: 16 },
+            node_ports: 30000..=32767,
+            component_roles: Vec::new(),
+            max_mutating: 200,
+            max_reading: 400,
+            max_watches: 20_000,
+            watch_timeout: Duration::from_mins(30),
+            bookmark_interval: Duration::from_mins(1),
+            request_timeout: Duration::from_mins(1),
+            token_lifetime: Duration::from_hours(1),
+        }
+    }
+}

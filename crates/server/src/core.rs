@@ -1,0 +1,138 @@
+//! What every part of the pipeline shares: the server's state, and the request under way.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use ring::rand::SecureRandom;
+use xebec_api::Status;
+use xebec_api::time::Timestamp;
+use xebec_store::Store;
+
+use crate::auth::token::TokenSigner;
+use crate::auth::{CertificateVerifier, User};
+use crate::authz::Authorizer;
+use crate::config::Settings;
+use crate::http::query::Query;
+use crate::nodes::NodeConnector;
+use crate::registry::table::CurrentTable;
+
+/// Where time comes from.
+pub trait Clock: Send + Sync {
+    /// The time.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_system(SystemTime::now())
+    }
+}
+
+/// The state of one API server.
+pub struct Core {
+    /// All data.
+    pub store: Arc<dyn Store>,
+    /// All resources.
+    pub table: CurrentTable,
+    /// Who may do what.
+    pub authorizer: Authorizer,
+    /// Signs and verifies service-account tokens.
+    pub tokens: TokenSigner,
+    /// Verifies client certificates.
+    pub certificates: Arc<CertificateVerifier>,
+    /// The way to the nodes' agents.
+    pub nodes: Arc<dyn NodeConnector>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for UIDs and names.
+    pub random: Arc<dyn SecureRandom + Send + Sync>,
+    /// What the operator chose.
+    pub settings: Settings,
+    /// What the OpenAPI documents hash to.
+    pub openapi: crate::openapi::Hashes,
+    /// Connections and streams that outlive their request.
+    pub tasks: tokio_util::task::TaskTracker,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Random bytes.
+    ///
+    /// # Errors
+    /// 500: the system gives none.
+    pub fn random<const N: usize>(&self) -> Result<[u8; N], Status> {
+        let mut bytes = [0; N];
+        self.random.fill(&mut bytes).map_err(|_| Status::internal("the system gives no random bytes"))?;
+        Ok(bytes)
+    }
+
+    /// A random UUID (RFC 9562, version 4).
+    ///
+    /// # Errors
+    /// 500: the system gives no random bytes.
+    pub fn new_uid(&self) -> Result<String, Status> {
+        let mut bytes: [u8; 16] = self.random()?;
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let n = u128::from_be_bytes(bytes);
+        let part = |shift: u32, digits: u32| n >> shift & ((1 << (digits * 4)) - 1);
+        Ok(format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            part(96, 8),
+            part(80, 4),
+            part(64, 4),
+            part(48, 4),
+            part(0, 12)
+        ))
+    }
+}
+
+/// How many bytes of warnings one answer carries at most.
+const MAX_WARNINGS: usize = 4096;
+
+/// One request under way.
+#[derive(Debug)]
+pub struct Context {
+    /// Who asks.
+    pub user: Arc<User>,
+    /// When the request came.
+    pub now: Timestamp,
+    /// Its options.
+    pub query: Query,
+    /// Its `User-Agent` header.
+    pub agent: String,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Context {
+    /// A request by `user`.
+    #[must_use]
+    pub fn new(user: Arc<User>, now: Timestamp, query: Query, agent: String) -> Self {
+        Self { user, now, query, agent, warnings: Mutex::default() }
+    }
+
+    /// Adds a `Warning` header to the answer; what exceeds 4,096 bytes in all is dropped.
+    pub fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = warnings.iter().map(String::len).sum();
+        if total + text.len() <= MAX_WARNINGS && !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// The warnings so far.
+    #[must_use]
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,128 @@
+//! Reading request bodies: bounded, and decoded by content type.
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use xebec_api::json::Parsed;
+use xebec_api::{Status, json};
+
+/// The largest body of a request, in bytes.
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// Whatever goes wrong with a stream of bytes.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A request's body, from a socket or from memory.
+pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// What a body is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// YAML 1.1 as Go reads it.
+    Yaml,
+}
+
+/// The content types of objects that are understood.
+pub const OBJECT_TYPES: [&str; 2] = ["application/json", "application/yaml"];
+
+impl Format {
+    /// The format that a `Content-Type` header names; a body without one is JSON.
+    ///
+    /// # Errors
+    /// 415 with the types that are understood.
+    pub fn from_content_type(value: Option<&str>) -> Result<Self, Status> {
+        let media = value.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        match media {
+            "" | "application/json" => Ok(Self::Json),
+            "application/yaml" | "text/yaml" => Ok(Self::Yaml),
+            _ => Err(Status::unsupported_media_type(&OBJECT_TYPES)),
+        }
+    }
+
+    /// Reads one document.
+    ///
+    /// # Errors
+    /// 400 with the place of the fault.
+    pub fn parse(self, bytes: &[u8]) -> Result<Parsed, Status> {
+        let bad = |e: &dyn std::fmt::Display| {
+            Status::bad_request(format!("the object provided is unrecognized: {e}"))
+        };
+        match self {
+            Self::Json => json::parse(bytes).map_err(|e| bad(&e)),
+            Self::Yaml => {
+                let text = std::str::from_utf8(bytes).map_err(|e| bad(&e))?;
+                let value = serde_saphyr::from_str(text).map_err(|e| bad(&e))?;
+                Ok(Parsed { value, duplicates: Vec::new() })
+            }
+        }
+    }
+}
+
+/// Reads a whole body.
+///
+/// # Errors
+/// 413 over [`MAX_BODY`]; 400 if the connection breaks.
+pub async fn read(mut body: RequestBody) -> Result<Bytes, Status> {
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(Status::too_large(MAX_BODY));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| Status::bad_request(format!("the request's body ended early: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let so_far = first.as_ref().map_or(all.len(), Bytes::len);
+        if so_far + data.len() > MAX_BODY {
+            return Err(Status::too_large(MAX_BODY));
+        }
+        // Most bodies come in one frame, which then need not be copied.
+        match first.take() {
+            None if all.is_empty() => first = Some(data),
+            None => all.extend_from_slice(&data),
+            Some(head) => {
+                all.extend_from_slice(&head);
+                all.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+
+    fn boxed(chunks: Vec<&'static [u8]>) -> RequestBody {
+        let frames = chunks.into_iter().map(|c| Ok::<_, BoxError>(Frame::data(Bytes::from_static(c))));
+        StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded() {
+        assert_eq!(read(boxed(vec![b"ab"])).await.expect("short"), "ab");
+        assert_eq!(read(boxed(vec![b"ab", b"", b"c", b"d"])).await.expect("short"), "abcd");
+        assert_eq!(read(boxed(vec![])).await.expect("empty"), "");
+        static BIG: [u8; MAX_BODY] = [0; MAX_BODY];
+        assert_eq!(read(boxed(vec![&BIG, b"x"])).await.expect_err("too large").code(), 413);
+        let whole = Full::new(Bytes::from(vec![0; MAX_BODY + 1])).map_err(|e| match e {}).boxed_unsync();
+        assert_eq!(read(whole).await.expect_err("too large").code(), 413);
+    }
+
+    #[test]
+    fn formats() {
+        let check = |ty: Option<&str>, want: Result<Format, u16>| {
+            assert_eq!(Format::from_content_type(ty).map_err(|e| e.code()), want, "{ty:?}");
+        };
+        check(None, Ok(Format::Json));
+        check(Some("application/json; charset=utf-8"), Ok(Format::Json));
+        check(Some("application/yaml"), Ok(Format::Yaml));
+        check(Some("text/plain"), Err(415));
+        let yaml = Format::Yaml.parse(b"a: 1\nb: [x, true]\n").expect("valid");
+        assert_eq!(json::to_vec(&yaml.value), br#"{"a":1,"b":["x",true]}"#);
+        assert_eq!(Format::Json.parse(b"{").expect_err("cut").code(), 400);
+    }
+}

@@ -1,0 +1,9 @@
+//! HTTP: listening, what a request asks for, reading bodies, writing answers.
+
+pub mod accept;
+pub mod body;
+pub mod listen;
+pub mod query;
+pub mod render;
+pub mod reply;
+pub mod route;

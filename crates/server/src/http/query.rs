@@ -1,0 +1,286 @@
+//! The options in a request's query, one struct per kind of request (meta/v1 `ListOptions`, `PatchOptions`, …).
+//!
+//! Unknown parameters are ignored, as upstream does; known ones with a value that cannot be read are a 400.
+
+use std::str::FromStr;
+
+use xebec_api::Status;
+use xebec_api::selector::{FieldSelector, Selector};
+
+/// A query string, decoded; parameters in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    pairs: Vec<(String, String)>,
+}
+
+impl Query {
+    /// Decodes a query string (`application/x-www-form-urlencoded`).
+    #[must_use]
+    pub fn parse(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        Self { pairs: pairs.map(|(k, v)| (k.into_owned(), v.into_owned())).collect() }
+    }
+
+    /// The first value of `name`; an empty value counts as absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// All values of `name`.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(k, _)| k == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The value of `name` read as a number or the like.
+    ///
+    /// # Errors
+    /// 400 naming the parameter.
+    pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Status> {
+        let bad =
+            |text: &str| Status::bad_request(format!("invalid value {text:?} for query parameter {name:?}"));
+        self.get(name).map(|text| text.parse().map_err(|_| bad(text))).transpose()
+    }
+
+    /// A boolean as Go reads it; `None` if absent.
+    ///
+    /// # Errors
+    /// 400 naming the parameter.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, Status> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
+            Some(text) => {
+                Err(Status::bad_request(format!("invalid value {text:?} for query parameter {name:?}")))
+            }
+        }
+    }
+
+    /// Whether the write is only tried.
+    ///
+    /// # Errors
+    /// 400: `dryRun` knows only `All`.
+    pub fn dry_run(&self) -> Result<bool, Status> {
+        let mut values = self.all("dryRun").filter(|v| !v.is_empty()).peekable();
+        let any = values.peek().is_some();
+        match values.find(|v| *v != "All") {
+            None => Ok(any),
+            Some(other) => Err(Status::bad_request(format!(
+                "dryRun: Unsupported value: {other:?}: supported values: \"All\""
+            ))),
+        }
+    }
+}
+
+/// What becomes of unknown and duplicate fields (`fieldValidation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// They are dropped in silence.
+    Ignore,
+    /// They are dropped, and a `Warning` header names them.
+    #[default]
+    Warn,
+    /// The request is refused.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the parameter.
+    ///
+    /// # Errors
+    /// 400 for any other word.
+    pub fn from_query(query: &Query) -> Result<Self, Status> {
+        match query.get("fieldValidation") {
+            None | Some("Warn") => Ok(Self::Warn),
+            Some("Ignore") => Ok(Self::Ignore),
+            Some("Strict") => Ok(Self::Strict),
+            Some(other) => Err(Status::bad_request(format!(
+                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+            ))),
+        }
+    }
+}
+
+/// Which state of the data a read wants (`resourceVersion` and `resourceVersionMatch`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum At {
+    /// The newest state.
+    #[default]
+    Newest,
+    /// Any state (`resourceVersion=0`); for a watch, everything from now on after the present objects.
+    Any,
+    /// A state not older than this.
+    NotOlderThan(u64),
+    /// Exactly this state.
+    Exact(u64),
+}
+
+/// What a list or watch asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    /// Which labels objects must have.
+    pub labels: Selector,
+    /// Which fields objects must have.
+    pub fields: FieldSelector,
+    /// Which state is wanted; of a watch, the state it starts after.
+    pub at: At,
+    /// Whether `resourceVersionMatch` was given.
+    pub matched: bool,
+    /// At most this many objects in one answer; 0 for all.
+    pub limit: usize,
+    /// Where an earlier answer ended.
+    pub continue_token: Option<String>,
+    /// Whether a watch wants bookmarks.
+    pub bookmarks: bool,
+    /// Whether a watch begins with the present objects, then a bookmark that says so.
+    pub initial_events: Option<bool>,
+    /// How long a watch lasts.
+    pub timeout_seconds: Option<u64>,
+    /// Whether changes are wanted.
+    pub watch: bool,
+}
+
+impl ListOptions {
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// 400 for values that cannot be read; 422 for combinations that the API forbids.
+    pub fn from_query(query: &Query) -> Result<Self, Status> {
+        let selector = |name: &str| query.get(name).unwrap_or_default();
+        let bad = |e: xebec_api::selector::ParseError| Status::bad_request(e.to_string());
+        let watch = query.flag("watch")?.unwrap_or_default();
+        let options = Self {
+            labels: Selector::parse(selector("labelSelector")).map_err(bad)?,
+            fields: FieldSelector::parse(selector("fieldSelector")).map_err(bad)?,
+            at: At::Newest,
+            matched: query.get("resourceVersionMatch").is_some(),
+            limit: query.number("limit")?.unwrap_or_default(),
+            continue_token: query.get("continue").map(str::to_owned),
+            bookmarks: query.flag("allowWatchBookmarks")?.unwrap_or_default(),
+            initial_events: query.flag("sendInitialEvents")?,
+            timeout_seconds: query.number("timeoutSeconds")?,
+            watch,
+        };
+        let at = options.read_at(query)?;
+        Ok(Self { at, ..options })
+    }
+
+    fn read_at(&self, query: &Query) -> Result<At, Status> {
+        let text = query.get("resourceVersion").unwrap_or_default();
+        let forbidden = |field: &str, why: &str| {
+            let cause = xebec_api::Cause::forbidden(xebec_api::FieldPath::new(field), why);
+            Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause])
+        };
+        let rule = query.get("resourceVersionMatch");
+        if self.watch {
+            self.check_watch(rule, &forbidden)?;
+        } else if self.initial_events.is_some() {
+            return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        } else if rule.is_some() && self.continue_token.is_some() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            return Err(forbidden("resourceVersionMatch", why));
+        } else if rule.is_some() && text.is_empty() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            return Err(forbidden("resourceVersionMatch", why));
+        }
+        let version = || parse_version(text);
+        match (rule, text) {
+            (_, "") => Ok(At::Newest),
+            (Some("Exact"), "0") => {
+                let why = "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
+                Err(forbidden("resourceVersionMatch", why))
+            }
+            (_, "0") => Ok(At::Any),
+            (Some("Exact"), _) => version().map(At::Exact),
+            // Before `resourceVersionMatch` existed, a limited list at a version meant exactly that version.
+            (None, _) if self.limit > 0 && !self.watch => version().map(At::Exact),
+            (None | Some("NotOlderThan"), _) => version().map(At::NotOlderThan),
+            (Some(other), _) => Err(Status::bad_request(format!(
+                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
+            ))),
+        }
+    }
+
+    fn check_watch(
+        &self,
+        rule: Option<&str>,
+        forbidden: &dyn Fn(&str, &str) -> Status,
+    ) -> Result<(), Status> {
+        match (self.initial_events, rule) {
+            (Some(true), Some("NotOlderThan")) if self.bookmarks => Ok(()),
+            (Some(true), Some("NotOlderThan")) => {
+                Err(forbidden("sendInitialEvents", "sendInitialEvents requires allowWatchBookmarks"))
+            }
+            (Some(_), None) => Err(forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )),
+            (Some(_), Some("NotOlderThan")) | (None, None) => Ok(()),
+            (Some(_), Some(_)) => Err(forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )),
+            (None, Some(_)) => Err(forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )),
+        }
+    }
+}
+
+/// Reads a resource version: the decimal text of a revision.
+///
+/// # Errors
+/// 400 for anything else.
+pub fn parse_version(text: &str) -> Result<u64, Status> {
+    text.parse().map_err(|_| {
+        Status::bad_request(format!("invalid resource version {text:?}: must be a decimal number"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_their_match() {
+        let check = |query: &str, want: Result<At, u16>| {
+            let got = ListOptions::from_query(&Query::parse(query)).map(|o| o.at).map_err(|e| e.code());
+            assert_eq!(got, want, "{query}");
+        };
+        check("", Ok(At::Newest));
+        check("resourceVersion=0", Ok(At::Any));
+        check("resourceVersion=5", Ok(At::NotOlderThan(5)));
+        check("resourceVersion=5&limit=2", Ok(At::Exact(5)));
+        check("resourceVersion=5&resourceVersionMatch=Exact", Ok(At::Exact(5)));
+        check("resourceVersion=5&limit=2&resourceVersionMatch=NotOlderThan", Ok(At::NotOlderThan(5)));
+        check("resourceVersion=0&resourceVersionMatch=Exact", Err(422));
+        check("resourceVersionMatch=Exact", Err(422));
+        check("resourceVersionMatch=Exact&resourceVersion=1&continue=x", Err(422));
+        check("resourceVersion=x", Err(400));
+        check("watch=1&resourceVersion=7", Ok(At::NotOlderThan(7)));
+        check("watch=1&resourceVersionMatch=NotOlderThan", Err(422));
+        check(
+            "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=1",
+            Ok(At::Newest),
+        );
+        check("watch=1&sendInitialEvents=true", Err(422));
+        check("sendInitialEvents=true", Err(422));
+        check("limit=-1", Err(400));
+        check("labelSelector=a=b=c", Err(400));
+    }
+
+    #[test]
+    fn flags() {
+        let dry = |q: &str| Query::parse(q).dry_run().map_err(|e| e.code());
+        assert_eq!(dry("dryRun=All"), Ok(true));
+        assert_eq!(dry(""), Ok(false));
+        assert_eq!(dry("dryRun=None"), Err(400));
+        assert_eq!(Query::parse("a=%2Fx+y").get("a"), Some("/x y"));
+        let mode = |q: &str| FieldValidation::from_query(&Query::parse(q)).map_err(|e| e.code());
+        assert_eq!(mode(""), Ok(FieldValidation::Warn));
+        assert_eq!(mode("fieldValidation=Strict"), Ok(FieldValidation::Strict));
+        assert_eq!(mode("fieldValidation=x"), Err(400));
+    }
+}

@@ -1,0 +1,152 @@
+//! PATCH: the four ways to say what changes.
+
+use xebec_api::json::Parsed;
+use xebec_api::{Reason, Status, Value, fields, meta, patch};
+
+use super::decode::{self, Expected};
+use super::managed;
+use super::table::Served;
+use super::write::{Change, Target, Tracking};
+use crate::core::Context;
+use crate::http::body::Format;
+
+/// The kind of a patch, by its content type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    /// RFC 6902.
+    Json,
+    /// RFC 7386.
+    Merge,
+    /// Strategic merge: lists merge by keys.
+    Strategic,
+    /// Server-side apply.
+    Apply,
+}
+
+const BUILT_IN_TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+const CUSTOM_TYPES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
+impl PatchKind {
+    /// The kind that a `Content-Type` header names.
+    ///
+    /// # Errors
+    /// 415 with the types that the resource takes.
+    pub fn from_content_type(value: Option<&str>, served: &Served) -> Result<Self, Status> {
+        match value.unwrap_or_default().split(';').next().unwrap_or_default().trim() {
+            "application/json-patch+json" => Ok(Self::Json),
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" if !served.row.custom => Ok(Self::Strategic),
+            "application/apply-patch+yaml" => Ok(Self::Apply),
+            _ if served.row.custom => Err(Status::unsupported_media_type(&CUSTOM_TYPES)),
+            _ => Err(Status::unsupported_media_type(&BUILT_IN_TYPES)),
+        }
+    }
+}
+
+/// A patch, ready to be applied to an object.
+#[derive(Debug)]
+pub struct Patch<'a> {
+    kind: PatchKind,
+    document: Value,
+    duplicates: Vec<String>,
+    target: Option<Target<'a>>,
+    context: &'a Context,
+}
+
+impl<'a> Patch<'a> {
+    /// Reads a patch of a resource.
+    ///
+    /// # Errors
+    /// 400 for a body that is no such patch; 422 for options that do not go with its kind.
+    pub fn read(
+        kind: PatchKind,
+        bytes: &[u8],
+        target: Target<'a>,
+        context: &'a Context,
+    ) -> Result<Self, Status> {
+        let mut patch = Self { target: Some(target), ..Self::read_scale(kind, bytes, context)? };
+        if kind == PatchKind::Apply {
+            // An applied configuration is an object of the kind, not a difference.
+            let api_version = target.served.api_version();
+            let expected = Expected::of(target.served, &api_version);
+            patch.document = decode::tree(patch.document, patch.duplicates.clone(), &expected, context)?;
+        }
+        Ok(patch)
+    }
+
+    /// Reads a patch of a `Scale`.
+    ///
+    /// # Errors
+    /// As [`Patch::read`].
+    pub fn read_scale(kind: PatchKind, bytes: &[u8], context: &'a Context) -> Result<Self, Status> {
+        let manager = context.query.get("fieldManager").unwrap_or_default();
+        let causes =
+            fields::validate_patch_options(kind == PatchKind::Apply, manager, context.query.flag("force")?);
+        if !causes.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", causes));
+        }
+        let format = if kind == PatchKind::Apply { Format::Yaml } else { Format::Json };
+        let Parsed { value, duplicates } = format.parse(bytes)?;
+        let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+        Ok(Self { kind, document: value, duplicates, target: None, context })
+    }
+
+    /// The object that an apply makes where there is none.
+    ///
+    /// # Errors
+    /// 400 and 422 for a configuration that cannot be applied.
+    pub fn new_object(&self, target: Target<'_>) -> Result<Value, Status> {
+        let mut config = self.document.clone();
+        config.set(&["metadata", "name"], target.name);
+        managed::apply(self.context, target, &managed::blank(&config), &config)
+    }
+}
+
+impl Change for Patch<'_> {
+    fn apply(&mut self, old: &Value) -> Result<Value, Status> {
+        let Some(target) = self.target else { return self.difference(old, None) };
+        if self.kind == PatchKind::Apply {
+            return managed::apply(self.context, target, old, &self.document);
+        }
+        let new = self.difference(old, Some(target))?;
+        let api_version = target.served.api_version();
+        let expected = Expected::of(target.served, &api_version);
+        decode::tree(new, self.duplicates.clone(), &expected, self.context)
+    }
+
+    fn expects(&self, _: &Value) -> String {
+        meta::resource_version(&self.document).to_owned()
+    }
+
+    fn tracking(&self) -> Tracking {
+        if self.kind == PatchKind::Apply { Tracking::Applied } else { Tracking::ByChange }
+    }
+
+    fn may_retry(&self) -> bool {
+        meta::resource_version(&self.document).is_empty()
+    }
+}
+
+impl Patch<'_> {
+    fn difference(&self, old: &Value, target: Option<Target<'_>>) -> Result<Value, Status> {
+        let (old, document) = (old.clone(), self.document.clone());
+        match (self.kind, target) {
+            (PatchKind::Json, _) => Ok(patch::json_patch::apply(old, document)?),
+            (PatchKind::Strategic, Some(target)) => {
+                Ok(patch::strategic::apply(old, document, target.served.version().root())?)
+            }
+            // A `Scale` has no lists: a strategic merge is a merge.
+            (PatchKind::Merge | PatchKind::Strategic, _) => Ok(patch::merge::apply(old, document)?),
+            (PatchKind::Apply, _) => {
+                let text = "server-side apply to the scale subresource is not implemented";
+                Err(Status::new(Reason::NotImplemented, text))
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Kinds that do more with other objects than a custom resource does: one file each.
+
+mod definition;
+mod namespace;
+mod pod;
+pub mod reviews;
+mod service;
+
+use xebec_api::Status;
+
+use super::strategy::Strategy;
+use super::table::Served;
+use crate::core::Core;
+use crate::http::reply::Reply;
+use crate::http::route::{Target, Verb};
+use crate::serve::Incoming;
+
+pub use definition::refresh_table;
+
+/// The strategy of a kind that has one of its own.
+#[must_use]
+pub fn strategy(group: &str, resource: &str) -> Option<&'static dyn Strategy> {
+    Some(match (group, resource) {
+        ("", "namespaces") => &namespace::Namespaces,
+        ("", "pods") => &pod::Pods,
+        ("", "services") => &service::Services,
+        ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definitions,
+        _ => return None,
+    })
+}
+
+/// Answers requests on resources that are not stored: reviews, bindings, component statuses. `None`: it is stored.
+pub async fn instead(
+    core: &Core,
+    incoming: &mut Incoming,
+    verb: Verb,
+    target: &Target,
+    served: &Served,
+) -> Option<Result<Reply, Status>> {
+    match (target.group.as_str(), target.resource.as_str()) {
+        ("authentication.k8s.io" | "authorization.k8s.io", _) => {
+            Some(reviews::create(core, incoming, target, served).await)
+        }
+        ("", "bindings") => Some(pod::bind_by_name(core, incoming, target).await),
+        ("", "componentstatuses") => Some(reviews::component_status(core, verb, target, served)),
+        _ => None,
+    }
+}
+
+pub(crate) use pod::{bind, evict, read_kind};

@@ -1,0 +1,210 @@
+//! The resource table: built-in rows from generated data, rows of custom resources from the definitions in the store.
+//!
+//! The table is immutable; a change makes a new one and swaps it, so that a request sees one table from start to end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use xebec_api::kinds::{self, Kind};
+use xebec_api::resource::{GroupResource, ResourceDef, Version};
+use xebec_api::{FieldPath, Status, Value};
+use xebec_store::{Key, Prefix, Revision};
+
+use super::strategy::{self, Strategy};
+
+/// Where all objects of the API stand in the store.
+const ROOT: &str = "/registry";
+
+/// A resource with everything that serves it.
+#[derive(Debug)]
+pub struct Row {
+    /// Names, scope, versions, schemas.
+    pub def: ResourceDef,
+    /// Of a custom resource: its definition.
+    pub definition: Option<Value>,
+    /// What the kind does by itself.
+    pub kind: &'static Kind,
+    /// What the kind does with other objects.
+    pub strategy: &'static dyn Strategy,
+    /// Whether a `CustomResourceDefinition` made the row.
+    pub custom: bool,
+    /// The definition that made the row: its key and revision.
+    pub origin: Option<(Key, Revision)>,
+    path: String,
+}
+
+impl Row {
+    /// A built-in row.
+    #[must_use]
+    pub fn built_in(def: ResourceDef) -> Self {
+        Self::new(def, None, None)
+    }
+
+    /// The row that a definition, at a key and revision, makes.
+    #[must_use]
+    pub fn custom(def: ResourceDef, definition: Value, origin: (Key, Revision)) -> Self {
+        Self::new(def, Some(definition), Some(origin))
+    }
+
+    fn new(def: ResourceDef, definition: Option<Value>, origin: Option<(Key, Revision)>) -> Self {
+        let stored = def.storage_resource();
+        let group = if stored.group.is_empty() { "core" } else { &stored.group };
+        let path = format!("{ROOT}/{group}/{}", stored.resource);
+        let kind = kinds::of(&def.group, &def.names.plural);
+        let strategy = strategy::of(&def.group, &def.names.plural);
+        Self { def, kind, strategy, custom: definition.is_some(), definition, origin, path }
+    }
+
+    /// The group, as in error messages.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.def.group
+    }
+
+    /// The plural name.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.def.names.plural
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind_name(&self) -> &str {
+        &self.def.names.kind
+    }
+
+    /// Where an object stands in the store.
+    ///
+    /// # Errors
+    /// A name or namespace that no key can hold: 404 on reads; writes have checked the name before.
+    pub fn key(&self, namespace: &str, name: &str) -> Result<Key, Status> {
+        let path = if self.def.is_namespaced() {
+            format!("{}/{namespace}/{name}", self.path)
+        } else {
+            format!("{}/{name}", self.path)
+        };
+        Key::new(path).map_err(|_| Status::not_found(self.group(), self.resource(), name))
+    }
+
+    /// Where the objects of a namespace stand, or with an empty namespace all objects.
+    ///
+    /// # Errors
+    /// A namespace that no key can hold.
+    pub fn prefix(&self, namespace: &str) -> Result<Prefix, Status> {
+        let path = if namespace.is_empty() || !self.def.is_namespaced() {
+            format!("{}/", self.path)
+        } else {
+            format!("{}/{namespace}/", self.path)
+        };
+        Prefix::new(path).map_err(|_| {
+            let cause =
+                xebec_api::Cause::invalid(FieldPath::new("metadata.namespace"), namespace, "not a namespace");
+            Status::invalid(self.group(), self.kind_name(), "", vec![cause])
+        })
+    }
+}
+
+/// A row and one of its served versions: what a path names.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The row.
+    pub row: Arc<Row>,
+    /// Index of the version in the row's definition.
+    pub version: usize,
+}
+
+impl Served {
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.row.def.versions[self.version]
+    }
+
+    /// `apps/v1`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        self.row.def.api_version(&self.version().name)
+    }
+
+    /// Whether objects are stored in this version, and so need no conversion.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.version == self.row.def.storage_version && self.row.def.stored_as.is_none()
+    }
+}
+
+/// All resources at one time.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<Arc<Row>>,
+    index: HashMap<GroupResource, usize>,
+}
+
+impl Table {
+    fn of(rows: Vec<Arc<Row>>) -> Self {
+        let index = rows.iter().enumerate().map(|(at, row)| (row.def.group_resource(), at)).collect();
+        Self { rows, index }
+    }
+
+    /// The table of the built-in resources.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self::of(
+            xebec_api::builtin::resources().into_iter().map(|def| Arc::new(Row::built_in(def))).collect(),
+        )
+    }
+
+    /// This table's built-in rows, followed by these custom ones.
+    #[must_use]
+    pub fn with_custom(&self, custom: impl IntoIterator<Item = Arc<Row>>) -> Self {
+        let built_in = self.rows.iter().filter(|row| !row.custom).cloned();
+        let mut custom: Vec<_> = custom.into_iter().collect();
+        custom.sort_by_key(|row| row.def.group_resource());
+        Self::of(built_in.chain(custom).collect())
+    }
+
+    /// All rows: built-in groups in the order of discovery, then custom ones by group and name.
+    pub fn rows(&self) -> impl Iterator<Item = &Arc<Row>> {
+        self.rows.iter()
+    }
+
+    /// The row of a resource.
+    #[must_use]
+    pub fn row(&self, group: &str, resource: &str) -> Option<&Arc<Row>> {
+        let key = GroupResource { group: group.to_owned().into(), resource: resource.to_owned().into() };
+        self.index.get(&key).map(|at| &self.rows[*at])
+    }
+
+    /// What a path names.
+    ///
+    /// # Errors
+    /// 404 if no such resource is served in that version.
+    pub fn served(&self, group: &str, version: &str, resource: &str) -> Result<Served, Status> {
+        let row = self.row(group, resource).ok_or_else(Status::no_such_path)?;
+        let index = row.def.versions.iter().position(|v| v.name == version && v.served);
+        Ok(Served { row: row.clone(), version: index.ok_or_else(Status::no_such_path)? })
+    }
+}
+
+/// The table in force.
+#[derive(Debug)]
+pub struct CurrentTable(RwLock<Arc<Table>>);
+
+impl CurrentTable {
+    /// Starts with a table.
+    #[must_use]
+    pub fn new(table: Table) -> Self {
+        Self(RwLock::new(Arc::new(table)))
+    }
+
+    /// The table in force.
+    #[must_use]
+    pub fn get(&self) -> Arc<Table> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another table in force.
+    pub fn set(&self, table: Table) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+}

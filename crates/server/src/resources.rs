@@ -1,0 +1,279 @@
+//! From a verb on a resource to the code that does it: the same for every row of the table.
+
+use http::StatusCode;
+use xebec_api::resource::Verbs;
+use xebec_api::{Reason, Status, Value};
+
+use crate::core::{Context, Core};
+use crate::http::body::{self, Format};
+use crate::http::query::{At, ListOptions};
+use crate::http::reply::Reply;
+use crate::http::route::{Target, Verb};
+use crate::registry::decode::{self, Expected};
+use crate::registry::delete::{self, Deleted};
+use crate::registry::patch::{Patch, PatchKind};
+use crate::registry::table::Served;
+use crate::registry::write::{self, Part, Replace, Tracking};
+use crate::registry::{read, special, watch};
+use crate::serve::{Incoming, content_type};
+use crate::{streams, subresources};
+
+/// Whether a request is a stream to a node or a service, which bounds for requests do not hold for.
+#[must_use]
+pub(crate) fn is_stream(target: &Target) -> bool {
+    matches!(target.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
+}
+
+/// Does what a request on a resource asks for.
+///
+/// # Errors
+/// The answer to a request that failed.
+pub(crate) async fn handle(
+    core: &Core,
+    incoming: &mut Incoming,
+    verb: Verb,
+    target: &Target,
+) -> Result<Reply, Status> {
+    let served = core.table.get().served(&target.group, &target.version, &target.resource)?;
+    check_scope(&served, verb, target)?;
+    if !target.subresource.is_empty() {
+        return below(core, incoming, verb, target, served).await;
+    }
+    let needed = needed_verbs(verb);
+    if !served.row.def.verbs.has(needed) {
+        return Err(Status::method_not_allowed(&target.group, &target.resource, verb.as_str()));
+    }
+    if let Some(result) = special::instead(core, incoming, verb, target, &served).await {
+        return result;
+    }
+    match verb {
+        Verb::Get => {
+            let at = single_version(&incoming.context)?;
+            let bytes = read::get(core, &served, &target.namespace, &target.name, at)?;
+            Ok(Reply::Object(StatusCode::OK, bytes, served))
+        }
+        Verb::List => {
+            let options = ListOptions::from_query(&incoming.context.query)?;
+            let page = read::list(core, &served.row, &target.namespace, &options)?;
+            Ok(Reply::List(page, served))
+        }
+        Verb::Watch => open_watch(core, incoming, target, served),
+        Verb::Create => create(core, incoming, target, &served).await,
+        Verb::Update => update(core, incoming, target, &served, Part::Main).await,
+        Verb::Patch => patch(core, incoming, target, &served, Part::Main).await,
+        Verb::Delete => delete_one(core, incoming, target, &served).await,
+        Verb::DeleteCollection => delete_collection(core, incoming, target, &served).await,
+    }
+}
+
+const fn needed_verbs(verb: Verb) -> Verbs {
+    match verb {
+        Verb::Get => Verbs::GET,
+        Verb::List => Verbs::LIST,
+        Verb::Watch => Verbs::WATCH,
+        Verb::Create => Verbs::CREATE,
+        Verb::Update => Verbs::UPDATE,
+        Verb::Patch => Verbs::PATCH,
+        Verb::Delete => Verbs::DELETE,
+        Verb::DeleteCollection => Verbs::DELETE_COLLECTION,
+    }
+}
+
+/// A namespaced resource is written in a namespace, a cluster-scoped one outside of any.
+fn check_scope(served: &Served, verb: Verb, target: &Target) -> Result<(), Status> {
+    let namespaced = served.row.def.is_namespaced();
+    let own = target.resource == "namespaces" && target.group.is_empty();
+    if !namespaced && !target.namespace.is_empty() && !own {
+        return Err(Status::no_such_path());
+    }
+    let across = matches!(verb, Verb::List | Verb::Watch);
+    if namespaced && target.namespace.is_empty() && !across {
+        return Err(Status::no_such_path());
+    }
+    Ok(())
+}
+
+fn single_version(context: &Context) -> Result<At, Status> {
+    match context.query.get("resourceVersion") {
+        None => Ok(At::Newest),
+        Some("0") => Ok(At::Any),
+        Some(text) => crate::http::query::parse_version(text).map(At::NotOlderThan),
+    }
+}
+
+fn open_watch(core: &Core, incoming: &Incoming, target: &Target, served: Served) -> Result<Reply, Status> {
+    let mut options = ListOptions::from_query(&incoming.context.query)?;
+    if !target.name.is_empty() {
+        // The old form `watch/pods/NAME`.
+        options.fields.requirements.push(xebec_api::selector::FieldRequirement {
+            field: "metadata.name".into(),
+            value: target.name.clone(),
+            equal: true,
+        });
+    }
+    let permit = incoming.watches.clone().try_acquire_owned().map_err(|_| {
+        let text =
+            format!("{} watches are open, which is the limit; try again later", core.settings.max_watches);
+        Status::new(Reason::TooManyRequests, text)
+    })?;
+    let how = watch::How { form: incoming.accept.form, shutdown: incoming.shutdown.clone(), permit };
+    let open = watch::open(core, served, &target.namespace, &options, how)?;
+    Ok(Reply::Watch(Box::new(open)))
+}
+
+/// What a write is about.
+pub(crate) fn write_target<'a>(served: &'a Served, target: &'a Target, part: Part<'a>) -> write::Target<'a> {
+    let namespaced = served.row.def.is_namespaced();
+    let namespace = if namespaced { target.namespace.as_str() } else { "" };
+    write::Target { served, namespace, name: &target.name, part }
+}
+
+async fn create(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: &Served,
+) -> Result<Reply, Status> {
+    let object = read_object(incoming, served).await?;
+    let written =
+        write::create(core, &incoming.context, write_target(served, target, Part::Main), object).await?;
+    Ok(Reply::Object(StatusCode::CREATED, written.bytes, served.clone()))
+}
+
+async fn update(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: &Served,
+    part: Part<'_>,
+) -> Result<Reply, Status> {
+    let object = read_object(incoming, served).await?;
+    let about = write_target(served, target, part);
+    let mut replace = Replace::new(object.clone());
+    match write::change(core, &incoming.context, about, &mut replace).await {
+        Err(status)
+            if status.reason == Reason::NotFound
+                && served.row.kind.create_on_update
+                && part == Part::Main =>
+        {
+            let mut object = object;
+            object.set(&["metadata", "name"], target.name.as_str());
+            let written = write::create(core, &incoming.context, about, object).await?;
+            Ok(Reply::Object(StatusCode::CREATED, written.bytes, served.clone()))
+        }
+        result => result.map(|written| Reply::Object(StatusCode::OK, written.bytes, served.clone())),
+    }
+}
+
+async fn patch(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: &Served,
+    part: Part<'_>,
+) -> Result<Reply, Status> {
+    let kind = PatchKind::from_content_type(content_type(incoming.request.headers()), served)?;
+    let bytes = body::read(std::mem::take(incoming.request.body_mut())).await?;
+    let about = write_target(served, target, part);
+    let mut patch = Patch::read(kind, &bytes, about, &incoming.context)?;
+    match write::change(core, &incoming.context, about, &mut patch).await {
+        Err(status)
+            if status.reason == Reason::NotFound && kind == PatchKind::Apply && part == Part::Main =>
+        {
+            let object = patch.new_object(about)?;
+            let written =
+                write::create_tracked(core, &incoming.context, about, object, Tracking::Applied).await?;
+            Ok(Reply::Object(StatusCode::CREATED, written.bytes, served.clone()))
+        }
+        result => result.map(|written| Reply::Object(StatusCode::OK, written.bytes, served.clone())),
+    }
+}
+
+async fn read_object(incoming: &mut Incoming, served: &Served) -> Result<Value, Status> {
+    let format = Format::from_content_type(content_type(incoming.request.headers()))?;
+    let bytes = body::read(std::mem::take(incoming.request.body_mut())).await?;
+    let api_version = served.api_version();
+    decode::body(&bytes, format, &Expected::of(served, &api_version), &incoming.context)
+}
+
+pub(crate) async fn read_options(incoming: &mut Incoming) -> Result<delete::Options, Status> {
+    let bytes = body::read(std::mem::take(incoming.request.body_mut())).await?;
+    let body = if bytes.is_empty() {
+        None
+    } else {
+        let format = Format::from_content_type(content_type(incoming.request.headers()))?;
+        Some(format.parse(&bytes)?.value)
+    };
+    delete::Options::read(body.as_ref(), &incoming.context)
+}
+
+async fn delete_one(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: &Served,
+) -> Result<Reply, Status> {
+    let options = read_options(incoming).await?;
+    let about = write_target(served, target, Part::Main);
+    match delete::delete(core, &incoming.context, about, &options).await? {
+        Deleted::Gone { last } => Ok(Reply::ok(delete::success(served, &last))),
+        Deleted::Waiting(bytes) => Ok(Reply::Object(StatusCode::OK, bytes, served.clone())),
+    }
+}
+
+async fn delete_collection(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: &Served,
+) -> Result<Reply, Status> {
+    let options = read_options(incoming).await?;
+    let list = ListOptions::from_query(&incoming.context.query)?;
+    let page = read::list(core, &served.row, &target.namespace, &list)?;
+    for record in &page.records {
+        let object = crate::registry::convert::stored_object(record)?;
+        let about = write::Target {
+            served,
+            namespace: xebec_api::meta::namespace(&object),
+            name: xebec_api::meta::name(&object),
+            part: Part::Main,
+        };
+        match delete::delete(core, &incoming.context, about, &options).await {
+            Ok(_) => {}
+            Err(status) if status.reason == Reason::NotFound => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(Reply::List(page, served.clone()))
+}
+
+/// A request on a subresource.
+async fn below(
+    core: &Core,
+    incoming: &mut Incoming,
+    verb: Verb,
+    target: &Target,
+    served: Served,
+) -> Result<Reply, Status> {
+    let Some(subresource) = served.version().subresource(&target.subresource) else {
+        return Err(Status::no_such_path());
+    };
+    if !subresource.verbs.has(needed_verbs(verb)) && !is_stream(target) {
+        let name = format!("{}/{}", target.resource, target.subresource);
+        return Err(Status::method_not_allowed(&target.group, &name, verb.as_str()));
+    }
+    if is_stream(target) {
+        return streams::handle(core, incoming, verb, target).await;
+    }
+    let own_kind = subresource.kind == served.row.def.names.kind && subresource.group_version.is_none();
+    let part = if target.subresource == "status" { Part::Status } else { Part::Other(&target.subresource) };
+    match verb {
+        Verb::Get if own_kind => {
+            let bytes = read::get(core, &served, &target.namespace, &target.name, At::Newest)?;
+            Ok(Reply::Object(StatusCode::OK, bytes, served))
+        }
+        Verb::Update if own_kind => update(core, incoming, target, &served, part).await,
+        Verb::Patch if own_kind => patch(core, incoming, target, &served, part).await,
+        _ => subresources::handle(core, incoming, verb, target, &served).await,
+    }
+}

@@ -1,0 +1,230 @@
+//! The pipeline: from an HTTP request to its answer.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
+use http::{HeaderMap, Request, Response};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use xebec_api::{Reason, Status};
+
+use crate::auth::{Peer, User, token};
+use crate::authz::Question;
+use crate::core::{Context, Core};
+use crate::http::accept::Accept;
+use crate::http::body::RequestBody;
+use crate::http::query::Query;
+use crate::http::reply::{self, Reply, ReplyBody};
+use crate::http::route::{Route, Target, Verb};
+use crate::{discovery, resources};
+
+const WARNING: HeaderName = HeaderName::from_static("warning");
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Answers requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ApiService {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    core: Arc<Core>,
+    mutating: Semaphore,
+    reading: Semaphore,
+    watches: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// One request after authentication.
+pub struct Incoming {
+    /// The request without what has been read of it.
+    pub request: Request<RequestBody>,
+    /// Who asks, and how.
+    pub context: Context,
+    /// In which form the answer is wanted.
+    pub accept: Accept,
+    /// Ends watches.
+    pub shutdown: CancellationToken,
+    /// Bounds watches.
+    pub watches: Arc<Semaphore>,
+}
+
+impl ApiService {
+    /// A service for `core`, which ends its watches when `shutdown` is cancelled.
+    #[must_use]
+    pub fn new(core: Arc<Core>, shutdown: CancellationToken) -> Self {
+        let settings = &core.settings;
+        let inner = Inner {
+            mutating: Semaphore::new(settings.max_mutating),
+            reading: Semaphore::new(settings.max_reading),
+            watches: Arc::new(Semaphore::new(settings.max_watches)),
+            shutdown,
+            core,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The state behind the service.
+    #[must_use]
+    pub fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
+
+    /// Answers one request of `peer`.
+    pub async fn handle(&self, peer: Peer, request: Request<RequestBody>) -> Response<ReplyBody> {
+        let accept = Accept::from_headers(request.headers());
+        let id = self.inner.core.new_uid().unwrap_or_default();
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let route = Route::read(request.method(), request.uri().path(), &query);
+        let shown = accept.as_ref().copied().unwrap_or_default();
+        let mut response = match self.route(&peer, request, accept, query, route).await {
+            Ok(response) => response,
+            Err(status) => {
+                if status.reason == Reason::InternalError {
+                    tracing::error!(request = %id, error = %status, "request failed");
+                }
+                reply::failure(&status, Accept { encoding: shown.encoding, ..Accept::default() })
+            }
+        };
+        if let Ok(id) = id.parse() {
+            response.headers_mut().insert(AUDIT_ID, id);
+        }
+        response
+    }
+
+    async fn route(
+        &self,
+        peer: &Peer,
+        request: Request<RequestBody>,
+        accept: Result<Accept, Status>,
+        query: Query,
+        route: Route,
+    ) -> Result<Response<ReplyBody>, Status> {
+        let core = &self.inner.core;
+        let now = core.clock.now();
+        let user = self.authenticate(peer, request.headers())?;
+        authorize(core, &user, &request, &route)?;
+        let agent =
+            request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let context = Context::new(user, now, query, agent);
+        let incoming = Incoming {
+            request,
+            context,
+            accept: Accept::default(),
+            shutdown: self.inner.shutdown.clone(),
+            watches: self.inner.watches.clone(),
+        };
+        match route {
+            Route::Path(path) => {
+                let reply = discovery::handle(core, &path, &incoming)?;
+                reply::respond(reply, accept.unwrap_or_default())
+            }
+            Route::Resource(verb, target) => {
+                let _permit = self.admit(verb, &target).await?;
+                let accept = if resources::is_stream(&target) { accept.unwrap_or_default() } else { accept? };
+                let mut incoming = Incoming { accept, ..incoming };
+                let work = resources::handle(core, &mut incoming, verb, &target);
+                let reply = if resources::is_stream(&target) || verb == Verb::Watch {
+                    work.await?
+                } else {
+                    self.within_deadline(work).await?
+                };
+                let warnings = incoming.context.take_warnings();
+                let mut response = reply::respond(reply, accept)?;
+                for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
+                    response.headers_mut().append(WARNING, warning);
+                }
+                Ok(response)
+            }
+        }
+    }
+
+    async fn within_deadline(
+        &self,
+        work: impl Future<Output = Result<Reply, Status>>,
+    ) -> Result<Reply, Status> {
+        let limit = self.inner.core.settings.request_timeout;
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let text = format!("request did not complete within {} seconds", limit.as_secs());
+            Err(Status::new(Reason::Timeout, text))
+        })
+    }
+
+    /// Bounds the requests under way; watches and streams have bounds of their own.
+    async fn admit(
+        &self,
+        verb: Verb,
+        target: &Target,
+    ) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, Status> {
+        if verb == Verb::Watch || resources::is_stream(target) {
+            return Ok(None);
+        }
+        let bound = if verb.is_write() { &self.inner.mutating } else { &self.inner.reading };
+        // A short wait smooths bursts; a queue that does not move within it is full.
+        let wait = self.inner.core.settings.request_timeout / 4;
+        match tokio::time::timeout(wait, bound.acquire()).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => {
+                Err(Status::new(Reason::TooManyRequests, "too many requests are under way, try again later"))
+            }
+        }
+    }
+
+    fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<User>, Status> {
+        match peer {
+            Peer::Local(user) | Peer::Certificate(user) => return Ok(user.clone()),
+            Peer::Rejected(why) => {
+                tracing::debug!(%why, "client certificate rejected");
+                return Err(Status::unauthorized());
+            }
+            Peer::Plain => {}
+        }
+        let Some(header) = headers.get(AUTHORIZATION) else { return Ok(Arc::new(User::anonymous())) };
+        let token = header
+            .to_str()
+            .ok()
+            .and_then(|h| h.strip_prefix("Bearer ").or_else(|| h.strip_prefix("bearer ")));
+        let token = token.ok_or_else(Status::unauthorized)?.trim();
+        if token.len() > token::MAX_TOKEN {
+            return Err(Status::unauthorized());
+        }
+        let core = &self.inner.core;
+        let audiences = [core.settings.issuer.clone()];
+        crate::auth::accounts::identify(core, token, &audiences).map(|(user, _)| Arc::new(user)).map_err(
+            |error| {
+                tracing::debug!(%error, "bearer token rejected");
+                Status::unauthorized()
+            },
+        )
+    }
+}
+
+fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &Route) -> Result<(), Status> {
+    let method = request.method().as_str().to_ascii_lowercase();
+    let question = match route {
+        Route::Path(path) => {
+            let verb = if method == "head" { "get" } else { &method };
+            Question { verb, path, ..Question::default() }
+        }
+        Route::Resource(verb, target) => Question {
+            verb: verb.as_str(),
+            group: &target.group,
+            resource: &target.resource,
+            subresource: &target.subresource,
+            namespace: &target.namespace,
+            name: &target.name,
+            path: "",
+        },
+    };
+    core.authorizer.check(user, &question).map_err(|why| match route {
+        Route::Resource(_, t) => Status::forbidden(&t.group, &t.resource, &t.name, why),
+        Route::Path(_) => Status::forbidden("", "", "", why),
+    })
+}
+
+/// The content type of a request.
+#[must_use]
+pub fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok())
+}

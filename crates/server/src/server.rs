@@ -1,0 +1,191 @@
+//! The composition root: an API server out of its parts.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use xebec_api::Status;
+use xebec_store::{Prefix, Revision, Scope, Store, WatchError};
+
+use crate::auth::keys::{ClusterKeys, Credential};
+use crate::auth::token::TokenSigner;
+use crate::auth::{CertificateVerifier, Peer, User};
+use crate::authz::Authorizer;
+use crate::bootstrap;
+use crate::config::Settings;
+use crate::core::{Clock, Core};
+use crate::http::body::BoxError;
+use crate::http::listen;
+use crate::http::reply::ReplyBody;
+use crate::nodes::NodeConnector;
+use crate::registry::special::refresh_table;
+use crate::registry::table::{CurrentTable, Table};
+use crate::serve::ApiService;
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The service-account key cannot sign.
+    #[error(transparent)]
+    Key(#[from] crate::auth::token::KeyRejected),
+    /// A certificate cannot be used.
+    #[error("the cluster's certificates cannot be used")]
+    Tls(#[from] rustls::Error),
+    /// The objects that every cluster has cannot be written.
+    #[error("the cluster's first objects cannot be written: {0}")]
+    Bootstrap(Status),
+}
+
+/// What a server is made of.
+pub struct Parts {
+    /// All data.
+    pub store: Arc<dyn Store>,
+    /// The way to the nodes' agents.
+    pub nodes: Arc<dyn NodeConnector>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the operator chose.
+    pub settings: Settings,
+}
+
+/// An API server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    service: ApiService,
+    shutdown: CancellationToken,
+}
+
+impl ApiServer {
+    /// Puts a server together. It answers when [`ApiServer::start`] is done.
+    ///
+    /// # Errors
+    /// A key cannot be used.
+    pub fn new(parts: Parts, keys: &ClusterKeys) -> Result<Self, StartError> {
+        let Parts { store, nodes, clock, settings } = parts;
+        let random = ring::rand::SystemRandom::new();
+        let tokens =
+            TokenSigner::new(keys.service_account_key(), &settings.issuer, Box::new(random.clone()))?;
+        let core = Core {
+            store,
+            table: CurrentTable::new(Table::built_in()),
+            authorizer: Authorizer::default(),
+            tokens,
+            certificates: Arc::new(CertificateVerifier::new(keys.ca_pem())?),
+            nodes,
+            clock,
+            random: Arc::new(random),
+            settings,
+            openapi: crate::openapi::Hashes::default(),
+            tasks: TaskTracker::new(),
+        };
+        let shutdown = CancellationToken::new();
+        let service = ApiService::new(Arc::new(core), shutdown.clone());
+        Ok(Self { service, shutdown })
+    }
+
+    /// Reads what is stored, and writes what every cluster has. The server answers afterwards.
+    ///
+    /// # Errors
+    /// The store takes no writes.
+    pub async fn start(&self) -> Result<(), StartError> {
+        let core = self.service.core();
+        refresh_table(core);
+        bootstrap::run(core).await.map_err(StartError::Bootstrap)?;
+        let snapshot = core.store.snapshot();
+        core.authorizer.refresh(&snapshot);
+        core.tasks.spawn(follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone()));
+        Ok(())
+    }
+
+    /// Serves TLS connections until [`ApiServer::stop`].
+    ///
+    /// # Errors
+    /// The certificate cannot be used.
+    pub async fn serve(&self, listener: TcpListener, credential: &Credential) -> Result<(), StartError> {
+        let tls = listen::tls_config(&self.service, credential)?;
+        listen::serve(listener, tls, self.service.clone(), self.shutdown.clone()).await;
+        Ok(())
+    }
+
+    /// A service in this process that acts as `user`: the way for components to meet at the API.
+    #[must_use]
+    pub fn local(&self, user: User) -> LocalService {
+        LocalService { service: self.service.clone(), peer: Peer::Local(Arc::new(user)) }
+    }
+
+    /// The state behind the server.
+    #[must_use]
+    pub fn core(&self) -> &Arc<Core> {
+        self.service.core()
+    }
+
+    /// Ends watches and streams, and stops serving.
+    pub async fn stop(&self) {
+        self.shutdown.cancel();
+        let tasks = &self.service.core().tasks;
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Takes changes of roles and bindings as they come.
+async fn follow_roles(core: Arc<Core>, mut since: Revision, shutdown: CancellationToken) {
+    let prefix = Prefix::new("/registry/rbac.authorization.k8s.io/").expect("a short path is a prefix");
+    loop {
+        let mut watch = match core.store.watch(Scope::Prefix(prefix.clone()), since) {
+            Ok(watch) => watch,
+            Err(error) => {
+                tracing::debug!(%error, "the watch on roles begins anew");
+                let snapshot = core.store.snapshot();
+                core.authorizer.refresh(&snapshot);
+                since = snapshot.revision();
+                continue;
+            }
+        };
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                batch = watch.next() => match batch {
+                    Ok(_) => core.authorizer.refresh(&core.store.snapshot()),
+                    Err(WatchError::Closed) => return,
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+}
+
+/// The API in this process, as one user.
+#[derive(Clone, Debug)]
+pub struct LocalService {
+    service: ApiService,
+    peer: Peer,
+}
+
+impl<B> tower::Service<Request<B>> for LocalService
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ReplyBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (service, peer) = (self.service.clone(), self.peer.clone());
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        Box::pin(async move { Ok(service.handle(peer, request).await) })
+    }
+}

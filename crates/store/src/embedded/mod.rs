@@ -1,0 +1,173 @@
+//! The store in this process: all live state in memory, every commit in a journal on disk.
+//!
+//! One thread, the writer, owns the write path. While it waits for the disk, transactions queue up; it takes all that
+//! wait as one group, which costs one sync. Callers wait in the queue, which is bounded by count and bytes.
+
+mod directory;
+mod disk;
+mod journal;
+mod stage;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use self::directory::{Contents, Directory};
+use self::disk::Disk;
+use self::stage::Changes;
+use self::writer::{Pending, Request, SharedHealth, Writer};
+use crate::limits::{Limits, MAX_TXN_BYTES};
+use crate::live::Live;
+use crate::{
+    BoxFuture, CommitError, Committed, Encryption, Health, Revision, Scope, Snapshot, Store, StoreError, Txn,
+    Watch,
+};
+
+pub use self::directory::DirectoryError;
+pub use self::disk::LoadError;
+pub use self::journal::JournalError;
+
+/// What a caller may choose.
+#[derive(Clone, Debug, Default)]
+pub struct EmbeddedOptions {
+    /// Bounds.
+    pub limits: Limits,
+    /// Encryption at rest. Without it, values lie on disk as they are.
+    pub encryption: Option<Encryption>,
+}
+
+/// Why a store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The files in it cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A fresh store could not be written.
+    #[error("cannot write a fresh store: {reason}")]
+    Create {
+        /// The disk's error in words.
+        reason: String,
+    },
+    /// The system gave no thread.
+    #[error("cannot start the store's writer thread")]
+    Thread(#[source] io::Error),
+}
+
+/// A store in a directory of its own, used by one process at a time.
+///
+/// Dropping it does what [`Store::shutdown`] does, but blocks meanwhile.
+pub struct Embedded {
+    live: Arc<Live>,
+    health: SharedHealth,
+    /// None once dropping began.
+    queue: Option<mpsc::Sender<Request>>,
+    /// Room in the queue, in units of [`ROOM_UNIT`].
+    room: Arc<Semaphore>,
+    /// Closed when the writer has ended and the directory is free.
+    ended: watch::Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+const ROOM_UNIT: usize = 1_024;
+
+impl Embedded {
+    /// Opens the store in `directory`, or makes one when there is nothing. Blocks: reads everything that is live.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the directory.
+    pub fn open(directory: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
+        let EmbeddedOptions { limits, encryption } = options;
+        let directory = Directory::acquire(directory)?;
+        let contents = directory.inspect()?;
+        let mut disk = Disk::open(directory.data(), encryption, limits.disk.clone())?;
+        if contents == Contents::Fresh {
+            let written = disk.write(&Changes::new(), Revision::FIRST);
+            written.map_err(|error| OpenError::Create { reason: error.reason() })?;
+            directory.mark_formatted()?;
+        }
+        let live = Arc::new(Live::new(disk.load()?, &limits, Instant::now()));
+        let health = SharedHealth::new();
+        let txns = limits.queue.txns.max(1);
+        // Each transaction takes its bytes, rounded down, and one unit more.
+        let room = limits.queue.bytes.max(MAX_TXN_BYTES).div_ceil(ROOM_UNIT) + txns;
+        let (queue, requests) = mpsc::channel(txns);
+        let (end, ended) = watch::channel(());
+        let writer = Writer::new(requests, disk, live.clone(), health.clone(), limits.queue);
+        let run = move || {
+            writer.run();
+            drop(directory);
+            drop(end);
+        };
+        let thread =
+            thread::Builder::new().name("store-writer".to_owned()).spawn(run).map_err(OpenError::Thread)?;
+        let room = Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS)));
+        Ok(Self { live, health, queue: Some(queue), room, ended, thread: Some(thread) })
+    }
+
+    async fn enqueue(&self, txn: Txn) -> Result<Committed, CommitError> {
+        txn.check()?;
+        let queue = self.queue.as_ref().ok_or(CommitError::Closed)?;
+        let units = u32::try_from(txn.bytes() / ROOM_UNIT + 1).expect("MAX_TXN_BYTES fits");
+        let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| CommitError::Closed)?;
+        let (answer, committed) = oneshot::channel();
+        let request = Request::Commit(Pending { txn, answer, room });
+        queue.send(request).await.map_err(|_| CommitError::Closed)?;
+        committed.await.unwrap_or(Err(CommitError::Unanswered))
+    }
+}
+
+impl Store for Embedded {
+    fn snapshot(&self) -> Snapshot {
+        self.live.snapshot()
+    }
+
+    fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, StoreError> {
+        self.live.snapshot_at(revision)
+    }
+
+    fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, CommitError>> {
+        Box::pin(self.enqueue(txn))
+    }
+
+    fn watch(&self, scope: Scope, after: Revision) -> Result<Watch, StoreError> {
+        self.live.watch(scope, after)
+    }
+
+    fn compact(&self, before: Revision) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.live.compact(before, Instant::now()) })
+    }
+
+    fn health(&self) -> Health {
+        self.health.get()
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(queue) = &self.queue {
+                // Refused when the writer has ended already.
+                drop(queue.send(Request::Close).await);
+            }
+            // Nothing is ever sent: this returns when the writer has ended.
+            while self.ended.clone().changed().await.is_ok() {}
+        })
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer thread panicked");
+        }
+    }
+}

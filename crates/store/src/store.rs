@@ -1,0 +1,99 @@
+//! The contract that every backend keeps. The suite in `contract` checks it.
+
+use std::pin::Pin;
+
+use crate::{CommitError, Committed, Revision, Scope, Snapshot, StorageFault, Txn, Watch};
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Revisioned keys and bytes. Used as `Arc<dyn Store>`.
+///
+/// Guarantees, of every backend:
+/// - A transaction happens entirely or not at all, at one revision, greater than every revision before it.
+/// - When `commit` has answered, the transaction survives the death of the process and of the machine.
+/// - No reader and no watcher sees a transaction that could still be lost.
+/// - A snapshot taken after `commit` has answered contains the transaction.
+/// - All watches deliver the events that they share in one order, that of the revisions, each exactly once.
+pub trait Store: Send + Sync {
+    /// The newest committed state.
+    fn snapshot(&self) -> Snapshot;
+
+    /// The state at exactly `revision`.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] when it is not kept any more, [`StoreError::Future`] when it does not exist yet.
+    fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, StoreError>;
+
+    /// The revision of the newest committed state.
+    fn current_revision(&self) -> Revision {
+        self.snapshot().revision()
+    }
+
+    /// Commits `txn`; answers when it is durable. Waits while the queue is full. Dropping the future does not undo a
+    /// transaction that is already queued.
+    fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Committed, CommitError>>;
+
+    /// Delivers every event of `scope` with a revision greater than `after`, which may be in the future.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] when events after `after` are gone: list again and watch from there.
+    fn watch(&self, scope: Scope, after: Revision) -> Result<Watch, StoreError>;
+
+    /// Forgets states and events older than the state at `before`, which itself stays readable. Never forgets the
+    /// newest state. Compacting twice to the same revision is the same as once.
+    fn compact(&self, before: Revision) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Whether commits are expected to work.
+    fn health(&self) -> Health;
+
+    /// Refuses new commits, answers the queued ones, ends all watches, releases the files. Reads go on working.
+    /// Calling it again waits for the same end.
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Whether a store takes commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Writable,
+    /// The disk refuses writes; reads and watches work.
+    ReadOnly {
+        /// What is known about it.
+        fault: StorageFault,
+        /// The disk's error in words.
+        reason: String,
+    },
+    /// It was shut down.
+    Closed,
+}
+
+/// Why a read or a watch is not possible.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The past that was asked for is forgotten.
+    #[error("revision {requested} is compacted, the oldest one is {oldest}; list again")]
+    Compacted {
+        /// What was asked for.
+        requested: Revision,
+        /// The oldest revision that would have worked at that moment.
+        oldest: Revision,
+    },
+    /// Nobody has written that revision yet.
+    #[error("revision {requested} is newer than the current one, {current}")]
+    Future {
+        /// What was asked for.
+        requested: Revision,
+        /// The newest revision.
+        current: Revision,
+    },
+    /// Too many watches are open.
+    #[error("{limit} watches are open, the limit; close some or try again later")]
+    TooManyWatches {
+        /// The limit.
+        limit: usize,
+    },
+    /// The store was shut down.
+    #[error("the store is shut down")]
+    Closed,
+}

@@ -1,0 +1,54 @@
+//! System packages: what Xebec needs of the machine, and how to get it.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command;
+
+/// A Debian package and a file by which to know that it is there.
+struct Package {
+    name: &'static str,
+    proof: &'static str,
+}
+
+/// What running a cluster needs.
+const RUN: [Package; 3] = [
+    Package { name: "uidmap", proof: "/usr/bin/newuidmap" },
+    Package { name: "nftables", proof: "/usr/sbin/nft" },
+    Package { name: "passt", proof: "/usr/bin/pasta" },
+];
+
+/// What the tests need besides.
+const TEST: [Package; 5] = [
+    Package { name: "busybox-static", proof: "/bin/busybox" },
+    Package { name: "docker-registry", proof: "/usr/bin/docker-registry" },
+    Package { name: "iproute2", proof: "/usr/sbin/ip" },
+    Package { name: "runsc", proof: "/usr/bin/runsc" },
+    Package { name: "skopeo", proof: "/usr/bin/skopeo" },
+];
+
+/// Makes sure that everything for running and testing is there.
+///
+/// # Errors
+/// Something is missing and cannot be installed: the message is the line to type.
+pub(crate) fn for_tests() -> Result<()> {
+    ensure(&RUN.iter().chain(&TEST).collect::<Vec<_>>())
+}
+
+fn ensure(packages: &[&Package]) -> Result<()> {
+    let missing: Vec<&str> =
+        packages.iter().filter(|p| !Path::new(p.proof).exists()).map(|p| p.name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    if !root || !Path::new("/usr/bin/apt-get").exists() {
+        bail!("these packages are missing; install them with:\n  sudo apt-get install {}", missing.join(" "));
+    }
+    command::run(Command::new("apt-get").args(["update", "-qq"]))?;
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing);
+    command::run(install.env("DEBIAN_FRONTEND", "noninteractive"))
+}
