@@ -66,7 +66,7 @@ fn refusals_count_reasons_as_kubectl_shows_them() {
     world.run("n1", &pod_info("old", cpu("3500m"), json!({})));
     assert_eq!(
         world.refused(cpu("1"), json!({})),
-        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {dedicated: db}, \
+        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), \
          1 node(s) were unschedulable."
     );
     let both =

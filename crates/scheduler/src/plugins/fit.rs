@@ -109,14 +109,26 @@ impl PreScore for NodeResourcesBalancedAllocation {
 }
 
 impl Score for Balanced<'_> {
+    /// How much more even the pod makes the node: 75 for no difference, more for better, less for worse.
     fn score(&self, node: &NodeInfo) -> i64 {
         let asked = &self.0.requests.asked;
-        // In thousandths of what the node has.
-        let share =
-            |has: i64, used: i64| if has <= 0 { 1000 } else { (used.saturating_mul(1000) / has).min(1000) };
-        let cpu = share(node.allocatable.milli_cpu, node.requested.milli_cpu + asked.milli_cpu);
-        let memory = share(node.allocatable.memory, node.requested.memory + asked.memory);
-        // The standard deviation of two values is half their distance.
-        MAX_SCORE - (cpu - memory).abs() * MAX_SCORE / 2000
+        let (cpu, memory) = (node.requested.milli_cpu, node.requested.memory);
+        let without = evenness(node, cpu, memory);
+        let with = evenness(node, cpu + asked.milli_cpu, memory + asked.memory);
+        MAX_SCORE / 2 + (MAX_SCORE / 2 + with - without) / 2
     }
+}
+
+/// From half of the highest score to all of it, the more alike the shares of CPU and memory are that are in use.
+fn evenness(node: &NodeInfo, milli_cpu: i64, memory: i64) -> i64 {
+    const WHOLE: i64 = 1_000_000;
+    let share = |has: i64, used: i64| {
+        (has > 0).then(|| {
+            i64::try_from((i128::from(used) * i128::from(WHOLE) / i128::from(has)).min(i128::from(WHOLE)))
+        })
+    };
+    let shares = (share(node.allocatable.milli_cpu, milli_cpu), share(node.allocatable.memory, memory));
+    let (Some(Ok(cpu)), Some(Ok(memory))) = shares else { return MAX_SCORE };
+    // The standard deviation of two values is half their distance.
+    MAX_SCORE - (cpu - memory).abs() * MAX_SCORE / (2 * WHOLE)
 }

@@ -3,9 +3,9 @@
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 use xebec_controllers::node::taints::tolerates as tolerates_one;
 
-use super::FilterFn;
+use super::{FilterFn, final_rejection};
 use crate::framework::{
-    ClusterEvent, Cycle, Hint, MAX_SCORE, PreFilter, PreFilterVerdict, PreScore, Reasons, Rejection, Score,
+    ClusterEvent, Cycle, Hint, MAX_SCORE, PreFilter, PreFilterVerdict, PreScore, Rejection, Score,
 };
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
@@ -14,6 +14,7 @@ use crate::pod::PodInfo;
 pub(super) struct TaintToleration;
 
 const NAME: &str = "TaintToleration";
+const UNTOLERATED: &str = "node(s) had untolerated taint(s)";
 
 /// Whether any of `tolerations` is about `taint`.
 pub(super) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
@@ -21,15 +22,8 @@ pub(super) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
 }
 
 fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
-    let untolerated = node.repelling.iter().find(|taint| !tolerates(&pod.tolerations, taint));
-    match untolerated {
-        None => Ok(()),
-        Some(Taint { key, value, .. }) => {
-            let value = value.as_deref().unwrap_or("");
-            let reason = format!("node(s) had untolerated taint {{{key}: {value}}}");
-            Err(Rejection { plugin: NAME, reasons: Reasons::One(reason.into()), preemptible: false })
-        }
-    }
+    let tolerated = node.repelling.iter().all(|taint| tolerates(&pod.tolerations, taint));
+    if tolerated { Ok(()) } else { Err(final_rejection(NAME, UNTOLERATED)) }
 }
 
 impl PreFilter for TaintToleration {
