@@ -9,7 +9,7 @@ use crate::control::{self, Image, Reply, Request};
 use crate::layout::Layout;
 
 /// Does what the subcommand says.
-pub fn run(place: &Place, options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
     let socket = Layout::find(place)?.control_socket();
     let (request, output) = match &options.command {
         ImageCommand::Import { archive, name } => (

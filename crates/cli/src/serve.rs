@@ -43,7 +43,7 @@ use crate::layout::Layout;
 const WORKERS: usize = 2;
 
 /// Serves until told to stop.
-pub fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
+pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
     start_log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

@@ -9,7 +9,7 @@ use crate::control;
 use crate::layout::Layout;
 
 /// Shows how the cluster is; fails when none runs.
-pub fn run(place: &Place, options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
     let status = control::status(&layout.control_socket());
     match (options.output, &status) {

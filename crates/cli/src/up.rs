@@ -20,7 +20,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(40);
 
 /// Starts a cluster.
-pub fn up(place: &Place, options: &Up) -> Result<ExitCode> {
+pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     let begun = Instant::now();
     become_user(options.user.as_deref())?;
     let preflight = preflight().map_err(explain)?;
@@ -131,7 +131,7 @@ fn announce(status: &Status, took: Duration, detached: bool) {
 }
 
 /// Stops a cluster.
-pub fn down(place: &Place) -> Result<ExitCode> {
+pub(crate) fn down(place: &Place) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
     let run = layout.run();
     match xebec_sandbox::bootstrap::stop(&run, STOP_GRACE + Duration::from_secs(10)) {
