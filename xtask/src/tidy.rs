@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("image", &[]),
     ("server", &["api", "store"]),
     ("controllers", &[]),
-    ("scheduler", &[]),
+    ("scheduler", &["controllers"]),
     ("node", &["sandbox", "image", "network"]),
     ("cli", &["api", "server", "store", "controllers", "scheduler", "sandbox", "node", "network", "image"]),
     ("testkit", &["api", "server", "store", "controllers", "scheduler"]),
@@ -103,7 +103,8 @@ fn check_file(root: &Path, file: &Path, faults: &mut Vec<String>) -> Result<()> 
     }
     for (number, line) in text.lines().enumerate() {
         for (word, why) in BANNED {
-            if line.contains(word) {
+            // What a module shared by tests holds is not used by each of them.
+            if line.contains(word) && !(test && word == "#[allow(") {
                 faults.push(format!("{name}:{}: `{word}`: {why}", number + 1));
             }
         }

@@ -1,6 +1,7 @@
 //! The server process: API server, controllers, scheduler and node agent, put together.
 
 mod command;
+mod roles;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,6 +13,8 @@ use kube::Client;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use xebec_controllers::runtime::informer::Informers;
+use xebec_controllers::runtime::rng::Rng;
 use xebec_image::ImageService;
 use xebec_image::service::ServiceConfig;
 use xebec_network::node::{NodeConfig, NodeNetwork};
@@ -120,14 +123,10 @@ fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServe
         &layout.store(),
         EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
     )?;
-    let settings = Settings { url: url.to_owned(), component_roles: roles(), ..Settings::default() };
+    let settings = Settings { url: url.to_owned(), component_roles: roles::all(), ..Settings::default() };
     let parts =
         Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
-}
-
-fn roles() -> Vec<xebec_server::authz::Role> {
-    Vec::new()
 }
 
 /// A client of the API in this process.
@@ -260,17 +259,20 @@ impl Cluster {
     }
 
     fn start_controllers(&mut self, server: &ApiServer, keys: &ClusterKeys) {
-        let user = User::component("system:kube-controller-manager", &["system:masters"]);
-        let config = xebec_controllers::Config::new(keys.ca_pem().to_owned());
+        let mut controllers = xebec_controllers::Config::new(keys.ca_pem().to_owned());
+        let mut scheduler = xebec_scheduler::Config::default();
+        let client = client(server, roles::controllers());
+        // One set of caches for all of them.
+        let informers = Informers::new(client.clone(), Arc::new(Rng::seeded(controllers.seed)));
+        controllers.informers = Some(informers.clone());
+        scheduler.informers = Some(informers);
         let shutdown = self.shutdown.clone();
-        let client = client(server, user);
+        self.tasks.spawn(async move {
+            xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await;
+        });
+        let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
         self.tasks
-            .spawn(async move { xebec_controllers::run(client, config, shutdown.cancelled_owned()).await });
-        let user = User::component("system:kube-scheduler", &["system:masters"]);
-        let (client, shutdown) = (self::client(server, user), self.shutdown.clone());
-        let config = xebec_scheduler::Config::default();
-        self.tasks
-            .spawn(async move { xebec_scheduler::run(client, config, shutdown.cancelled_owned()).await });
+            .spawn(async move { xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await });
     }
 }
 
