@@ -89,7 +89,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
         ready: true,
         server: url,
         kubeconfig: layout.kubeconfig(),
-        pids: Pids { keeper: keeper.host_pid, server: host_pid(keeper.host_pid) },
+        pids: Pids { keeper: keeper.host_pid, server: None },
         version: env!("CARGO_PKG_VERSION").into(),
         notes: cluster.notes.clone(),
     };
@@ -144,13 +144,6 @@ async fn stop_signal() -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-/// This process, as the host numbers it: the keeper's only child that is a server.
-fn host_pid(keeper: u32) -> u32 {
-    // Seen from inside, the keeper is process 1; the host's numbers are told by nobody but the keeper.
-    let _ = keeper;
-    std::process::id()
 }
 
 struct Cluster {
