@@ -97,8 +97,9 @@ pub struct Image {
 /// # Errors
 /// No server listens; it answers with an error.
 pub fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
-    let mut stream = UnixStream::connect(socket)
-        .with_context(|| format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display()))?;
+    let mut stream = UnixStream::connect(socket).with_context(|| {
+        format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display())
+    })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -125,7 +126,11 @@ pub fn status(socket: &Path) -> Option<Status> {
 ///
 /// # Errors
 /// What `gone` says; it takes longer than `limit`.
-pub fn wait_ready(socket: &Path, limit: Duration, mut gone: impl FnMut() -> Option<anyhow::Error>) -> Result<Status> {
+pub fn wait_ready(
+    socket: &Path,
+    limit: Duration,
+    mut gone: impl FnMut() -> Option<anyhow::Error>,
+) -> Result<Status> {
     let deadline = Instant::now() + limit;
     // The server makes the socket when it is ready to answer; nothing else announces it to a process outside.
     let mut pause = Duration::from_millis(1);

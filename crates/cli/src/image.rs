@@ -12,9 +12,10 @@ use crate::layout::Layout;
 pub fn run(options: &Options) -> Result<ExitCode> {
     let socket = Layout::find(&options.place)?.control_socket();
     let (request, output) = match &options.command {
-        ImageCommand::Import { archive, name } => {
-            (Request::ImportImage { archive: std::path::absolute(archive)?, name: name.clone() }, Output::Text)
-        }
+        ImageCommand::Import { archive, name } => (
+            Request::ImportImage { archive: std::path::absolute(archive)?, name: name.clone() },
+            Output::Text,
+        ),
         ImageCommand::Pull { image } => (Request::PullImage { image: image.clone() }, Output::Text),
         ImageCommand::Ls { output } => (Request::ListImages, *output),
         ImageCommand::Rm { image } => (Request::RemoveImage { image: image.clone() }, Output::Text),

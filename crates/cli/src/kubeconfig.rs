@@ -13,8 +13,12 @@ use crate::layout::Layout;
 /// Prints it.
 pub fn print(place: &Place) -> Result<ExitCode> {
     let path = Layout::find(place)?.kubeconfig();
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("reading {}: a cluster that was started here has one; start it with: xebec up", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "reading {}: a cluster that was started here has one; start it with: xebec up",
+            path.display()
+        )
+    })?;
     print!("{text}");
     Ok(ExitCode::SUCCESS)
 }

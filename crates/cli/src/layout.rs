@@ -25,7 +25,8 @@ impl Layout {
     pub fn find(place: &Place) -> Result<Self> {
         let root = match &place.data_dir {
             Some(dir) => dir.clone(),
-            None => default_root().context("neither XDG_DATA_HOME nor HOME is set: name a directory with --data-dir")?,
+            None => default_root()
+                .context("neither XDG_DATA_HOME nor HOME is set: name a directory with --data-dir")?,
         };
         Ok(Self { root: std::path::absolute(&root).with_context(|| format!("finding {}", root.display()))? })
     }
@@ -55,11 +56,12 @@ impl Layout {
                     "{shown} was written by a newer Xebec (layout {version}, this one knows {VERSION}): \
                      update Xebec, or use another --data-dir"
                 ),
-                Err(_) => bail!("{} holds no version number: is {shown} a data directory of Xebec?", file.display()),
+                Err(_) => {
+                    bail!("{} holds no version number: is {shown} a data directory of Xebec?", file.display())
+                }
             },
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                fs::write(&file, format!("{VERSION}\n")).with_context(|| format!("writing {}", file.display()))
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => fs::write(&file, format!("{VERSION}\n"))
+                .with_context(|| format!("writing {}", file.display())),
             Err(e) => Err(e).with_context(|| format!("reading {}", file.display())),
         }
     }

@@ -29,7 +29,11 @@ fn main() -> ExitCode {
         Command::Kubeconfig(options) => kubeconfig::print(&options),
         Command::Image(options) => image::run(&options),
         Command::Version => {
-            println!("xebec {} (Kubernetes {})", env!("CARGO_PKG_VERSION"), xebec_server::discovery::KUBERNETES_VERSION);
+            println!(
+                "xebec {} (Kubernetes {})",
+                env!("CARGO_PKG_VERSION"),
+                xebec_server::discovery::KUBERNETES_VERSION
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Completion { shell } => {

@@ -75,8 +75,10 @@ async fn serve(options: &Serve) -> Result<()> {
     let url = format!("https://{}", options.bind);
     let server = api_server(&layout, &keys, &url)?;
     server.start().await?;
-    let listener = TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
-    let mut cluster = Cluster { tasks: JoinSet::new(), shutdown: CancellationToken::new(), notes: Vec::new() };
+    let listener =
+        TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
+    let mut cluster =
+        Cluster { tasks: JoinSet::new(), shutdown: CancellationToken::new(), notes: Vec::new() };
     let (images, api) = cluster.start_node(&layout, &keeper, &server).await?;
     cluster.start_api(&server, &keys, listener, api, options.bind.ip())?;
     cluster.start_controllers(&server, &keys);
@@ -91,10 +93,13 @@ async fn serve(options: &Serve) -> Result<()> {
     };
     let socket = layout.control_socket();
     match std::fs::remove_file(&socket) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).context("removing the old control socket"),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).context("removing the old control socket");
+        }
         _ => {}
     }
-    let control = UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
+    let control =
+        UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
     cluster.tasks.spawn(command::serve(control, status, images, cluster.shutdown.clone()));
     stop_signal().await?;
     tracing::info!("stopping");
@@ -111,7 +116,10 @@ fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServe
     let encryption = Encryption::new(Arc::new(AesGcmSealer::new(keys.encryption_key())), |key| {
         key.as_str().starts_with("/registry/core/secrets/")
     });
-    let store = Embedded::open(&layout.store(), EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() })?;
+    let store = Embedded::open(
+        &layout.store(),
+        EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
+    )?;
     let settings = Settings { url: url.to_owned(), component_roles: roles(), ..Settings::default() };
     let parts =
         Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock: Arc::new(SystemClock), settings };
@@ -169,12 +177,18 @@ impl Cluster {
                 None
             }
         };
-        if let xebec_network::egress::Egress::Unavailable { reason } = xebec_network::egress::Egress::start(&node).await {
+        if let xebec_network::egress::Egress::Unavailable { reason } =
+            xebec_network::egress::Egress::start(&node).await
+        {
             self.notes.push(format!("pods cannot reach anything outside of the cluster: {reason}"));
         }
-        let images = ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;
+        let images =
+            ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;
         let name = hostname();
-        let client = client(server, User::component(&format!("system:node:{name}"), &["system:nodes", "system:masters"]));
+        let client = client(
+            server,
+            User::component(&format!("system:node:{name}"), &["system:nodes", "system:masters"]),
+        );
         let runtime = || Runtime {
             run_dir: layout.run(),
             shim_args: vec![OsString::from("shim")],
@@ -226,7 +240,13 @@ impl Cluster {
         inside: TcpListener,
         bind: IpAddr,
     ) -> Result<()> {
-        let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+        let names = [
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ];
         let addresses = [bind, IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(10, 43, 0, 1))];
         let credential = Arc::new(keys.serving(&names, &addresses)?);
         for listener in [listener, inside] {
@@ -245,14 +265,18 @@ impl Cluster {
         let config = xebec_controllers::Config::new(keys.ca_pem().to_owned());
         let shutdown = self.shutdown.clone();
         let client = client(server, user);
-        self.tasks.spawn(async move { xebec_controllers::run(client, config, shutdown.cancelled_owned()).await });
+        self.tasks
+            .spawn(async move { xebec_controllers::run(client, config, shutdown.cancelled_owned()).await });
     }
 }
 
 /// The machine's name, as a node may be called.
 fn hostname() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' }).collect();
+    let clean: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' })
+        .collect();
     let trimmed = clean.trim_matches(['-', '.']);
     if trimmed.is_empty() { "node".into() } else { trimmed.to_owned() }
 }

@@ -14,7 +14,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let status = control::status(&layout.control_socket());
     match (options.output, &status) {
         (Output::Json, Some(status)) => println!("{}", serde_json::to_string_pretty(status)?),
-        (Output::Json, None) => println!("{}", serde_json::json!({"ready": false, "data_dir": layout.root()})),
+        (Output::Json, None) => {
+            println!("{}", serde_json::json!({"ready": false, "data_dir": layout.root()}))
+        }
         (Output::Text, Some(status)) => {
             println!("{}", if status.ready { "ready" } else { "starting" });
             println!("  server      {}", status.server);
@@ -25,7 +27,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
                 println!("  note        {note}");
             }
         }
-        (Output::Text, None) => println!("no cluster runs in {}; start one with: xebec up", layout.root().display()),
+        (Output::Text, None) => {
+            println!("no cluster runs in {}; start one with: xebec up", layout.root().display())
+        }
     }
     Ok(if status.is_some_and(|s| s.ready) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

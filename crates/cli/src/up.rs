@@ -64,11 +64,14 @@ fn check_free(layout: &Layout, options: &Up) -> Result<()> {
         );
     }
     if layout.try_lock()?.is_none() {
-        bail!("another xebec is using {}; wait for it to end, or use another --data-dir", layout.root().display());
+        bail!(
+            "another xebec is using {}; wait for it to end, or use another --data-dir",
+            layout.root().display()
+        );
     }
-    TcpListener::bind(options.bind).map(drop).with_context(|| {
-        format!("the address {} cannot be used; choose another with --bind", options.bind)
-    })
+    TcpListener::bind(options.bind)
+        .map(drop)
+        .with_context(|| format!("the address {} cannot be used; choose another with --bind", options.bind))
 }
 
 fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper> {
@@ -83,7 +86,8 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
         ],
         env: std::env::var_os("XEBEC_LOG").map(|level| (text("XEBEC_LOG"), level)).into_iter().collect(),
     };
-    let lifetime = if options.detach { Lifetime::Detached { log: layout.log() } } else { Lifetime::Foreground };
+    let lifetime =
+        if options.detach { Lifetime::Detached { log: layout.log() } } else { Lifetime::Foreground };
     let config = KeeperConfig {
         run_dir: layout.run(),
         keeper_args: vec![text("keeper")],
@@ -102,9 +106,11 @@ fn ended(keeper: &mut Option<Keeper>, layout: &Layout) -> Option<anyhow::Error> 
             *keeper = Some(running);
             None
         }
-        Ok(Ok(end)) => {
-            Some(anyhow!("the cluster could not start (exit code {}); {} says more", end.code, layout.log().display()))
-        }
+        Ok(Ok(end)) => Some(anyhow!(
+            "the cluster could not start (exit code {}); {} says more",
+            end.code,
+            layout.log().display()
+        )),
         Err(error) => Some(error.into()),
     }
 }

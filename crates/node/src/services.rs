@@ -213,7 +213,8 @@ fn backends(
         });
         let Some(port) = port.and_then(|p| u16::try_from(p.port?).ok()) else { continue };
         for endpoint in &slice.endpoints {
-            let EndpointConditions { ready, serving, terminating } = endpoint.conditions.clone().unwrap_or_default();
+            let EndpointConditions { ready, serving, terminating } =
+                endpoint.conditions.clone().unwrap_or_default();
             let ips = endpoint.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok());
             out.extend(ips.map(|ip| Backend {
                 address: SocketAddr::new(ip, port),
@@ -233,7 +234,11 @@ fn names(service: &Service, picture: &Picture) -> Option<ServiceNames> {
     let ports = || {
         let named = of.ports.iter().flatten().filter_map(|p| {
             let protocol = protocol(p.protocol.as_deref())?;
-            Some(PortName { name: p.name.clone().unwrap_or_default(), protocol, port: u16::try_from(p.port).ok()? })
+            Some(PortName {
+                name: p.name.clone().unwrap_or_default(),
+                protocol,
+                port: u16::try_from(p.port).ok()?,
+            })
         });
         named.collect()
     };
@@ -262,7 +267,11 @@ fn endpoints(service: &Service, picture: &Picture) -> Vec<EndpointNames> {
             .collect();
         let named = slice.endpoints.iter().filter(|e| all || is(e.conditions.as_ref().and_then(|c| c.ready)));
         for endpoint in named {
-            let ip = endpoint.addresses.first().and_then(|a| a.parse().ok()).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let ip = endpoint
+                .addresses
+                .first()
+                .and_then(|a| a.parse().ok())
+                .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
             if !ip.is_unspecified() {
                 out.push(EndpointNames { ip, hostname: endpoint.hostname.clone(), ports: ports.clone() });
             }

@@ -19,7 +19,12 @@ use crate::control::{Image, MAX_LINE, Reply, Request, Status};
 const MAX_COMMANDS: usize = 32;
 
 /// Takes commands until `shutdown`.
-pub async fn serve(listener: UnixListener, status: Status, images: ImageService, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: UnixListener,
+    status: Status,
+    images: ImageService,
+    shutdown: CancellationToken,
+) {
     let mut commands = JoinSet::new();
     loop {
         tokio::select! {
@@ -81,7 +86,9 @@ async fn run(request: Request, status: Status, images: &ImageService) -> Result<
 async fn pull(images: ImageService, image: Reference) -> Result<Record, String> {
     let runtime = tokio::runtime::Handle::current();
     let pulled = tokio::task::spawn_blocking(move || {
-        runtime.block_on(images.pull(&image, &Keyring::default(), Arc::new(Silent))).map_err(|e| e.to_string())
+        runtime
+            .block_on(images.pull(&image, &Keyring::default(), Arc::new(Silent)))
+            .map_err(|e| e.to_string())
     });
     pulled.await.unwrap_or_else(|e| Err(e.to_string()))
 }

@@ -117,10 +117,7 @@ impl Pull<'_> {
         leases.extend(blobs.iter().map(|blob| self.store.lease(&blob.digest)));
         // Collected first: a closure over references inside the stream would keep the future from being `Send`.
         let fetches: Vec<_> = blobs.into_iter().map(|blob| self.fetch(blob)).collect();
-        stream::iter(fetches)
-            .buffer_unordered(self.session.client.parallel)
-            .try_collect::<()>()
-            .await?;
+        stream::iter(fetches).buffer_unordered(self.session.client.parallel).try_collect::<()>().await?;
         let (store, digest, max) = (self.store.clone(), config.digest.clone(), limits.config_bytes);
         let bytes = blocking(move || store.read(&digest, "config_bytes", max)).await?;
         let id = ImageId(config.digest.clone());

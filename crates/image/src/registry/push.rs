@@ -92,10 +92,7 @@ impl Push<'_> {
     ) -> Result<(), PushError> {
         // Collected first: a closure over references inside the stream would keep the future from being `Send`.
         let sends: Vec<_> = blobs.map(|blob| self.send(blob)).collect();
-        stream::iter(sends)
-            .buffer_unordered(self.session.client.parallel)
-            .try_collect::<()>()
-            .await?;
+        stream::iter(sends).buffer_unordered(self.session.client.parallel).try_collect::<()>().await?;
         let put = async || self.session.put_manifest(name, media_type, manifest.clone()).await;
         Ok(self.session.client.retry.run(name, self.progress, put).await?)
     }
