@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// The longest line, in bytes.
-pub const MAX_LINE: usize = 1024 * 1024;
+pub(crate) const MAX_LINE: usize = 1024 * 1024;
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
-pub enum Request {
+pub(crate) enum Request {
     /// How the cluster is.
     Status,
     /// Bring in the images of an archive.
@@ -44,7 +44,7 @@ pub enum Request {
 /// What is answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Something to show while it goes on.
     Progress(String),
     /// The state of the cluster.
@@ -57,46 +57,50 @@ pub enum Reply {
 
 /// The state of a cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Whether the API answers and the node takes pods.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// Where the API is.
-    pub server: String,
+    pub(crate) server: String,
     /// Which file holds the administrator's credentials.
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// The processes, as the host numbers them.
-    pub pids: Pids,
+    pub(crate) pids: Pids,
     /// The version of Xebec.
-    pub version: String,
+    pub(crate) version: String,
     /// What is not as it could be on this machine, and why.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Process ids on the host.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Pids {
+pub(crate) struct Pids {
     /// The process that holds the namespaces.
-    pub keeper: u32,
+    pub(crate) keeper: u32,
     /// The server.
-    pub server: u32,
+    pub(crate) server: u32,
 }
 
 /// An image in the cluster's store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Image {
+pub(crate) struct Image {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The digest of its manifest.
-    pub digest: String,
+    pub(crate) digest: String,
     /// The bytes of its layers as stored.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// Asks, and hands every progress line to `progress`.
 ///
 /// # Errors
 /// No server listens; it answers with an error.
+<<<<<<< HEAD
 pub fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
+=======
+pub(crate) fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
+>>>>>>> main
     let mut stream = UnixStream::connect(socket).with_context(|| {
         format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display())
     })?;
@@ -115,7 +119,7 @@ pub fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> 
 
 /// The state of the cluster, if one runs.
 #[must_use]
-pub fn status(socket: &Path) -> Option<Status> {
+pub(crate) fn status(socket: &Path) -> Option<Status> {
     match ask(socket, &Request::Status, |_| ()) {
         Ok(Reply::Status(status)) => Some(status),
         _ => None,
@@ -126,7 +130,11 @@ pub fn status(socket: &Path) -> Option<Status> {
 ///
 /// # Errors
 /// What `gone` says; it takes longer than `limit`.
+<<<<<<< HEAD
 pub fn wait_ready(
+=======
+pub(crate) fn wait_ready(
+>>>>>>> main
     socket: &Path,
     limit: Duration,
     mut gone: impl FnMut() -> Option<anyhow::Error>,

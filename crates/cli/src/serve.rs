@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kube::Client;
@@ -23,7 +22,7 @@ use xebec_node::manager::{self, Pods};
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
 use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
-use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
+use xebec_sandbox::engines::{OciEngine, Runtime};
 use xebec_sandbox::sandbox::Engine;
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
@@ -33,9 +32,9 @@ use xebec_server::core::SystemClock;
 use xebec_server::discovery::KUBERNETES_VERSION;
 use xebec_server::nodes::NoNodes;
 use xebec_server::server::Parts;
-use xebec_store::{AesGcmSealer, Embedded, EmbeddedOptions, Encryption};
+use xebec_store::{AesGcmSealer, Embedded, EmbeddedOptions, Encryption, SealKeyId};
 
-use crate::args::Serve;
+use crate::args::{Place, Serve};
 use crate::control::{Pids, Status};
 use crate::kubeconfig;
 use crate::layout::Layout;
@@ -44,14 +43,14 @@ use crate::layout::Layout;
 const WORKERS: usize = 2;
 
 /// Serves until told to stop.
-pub fn run(options: &Serve) -> Result<ExitCode> {
+pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
     start_log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    match runtime.block_on(serve(options)) {
+    match runtime.block_on(serve(place, options)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -67,8 +66,8 @@ fn start_log() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
-async fn serve(options: &Serve) -> Result<()> {
-    let layout = Layout::at(&options.data_dir);
+async fn serve(place: &Place, options: &Serve) -> Result<()> {
+    let layout = Layout::find(place)?;
     let _lock = layout.try_lock()?.context("another xebec is using the data directory")?;
     let keeper = KeeperInfo::load(&layout.run()).context("reading what the keeper recorded")?;
     let keys = ClusterKeys::open(&layout.pki(), &ring::rand::SystemRandom::new())?;
@@ -113,9 +112,16 @@ async fn serve(options: &Serve) -> Result<()> {
 }
 
 fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServer> {
+<<<<<<< HEAD
     let encryption = Encryption::new(Arc::new(AesGcmSealer::new(keys.encryption_key())), |key| {
         key.as_str().starts_with("/registry/core/secrets/")
     });
+=======
+    let encryption = Encryption {
+        sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
+        covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
+    };
+>>>>>>> main
     let store = Embedded::open(
         &layout.store(),
         EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
@@ -194,8 +200,7 @@ impl Cluster {
             shim_args: vec![OsString::from("shim")],
             limits: keeper.limits,
         };
-        let engines: Vec<Arc<dyn Engine>> =
-            vec![Arc::new(OciEngine::new(runtime())), Arc::new(GvisorEngine::new(runtime()))];
+        let engines: Vec<Arc<dyn Engine>> = vec![Arc::new(OciEngine::new(runtime()))];
         let (events, writing) = Recorder::new(client.clone(), name.clone());
         let gateway = links.gateway();
         let host = Arc::new(Host {
@@ -267,6 +272,14 @@ impl Cluster {
         let client = client(server, user);
         self.tasks
             .spawn(async move { xebec_controllers::run(client, config, shutdown.cancelled_owned()).await });
+<<<<<<< HEAD
+=======
+        let user = User::component("system:kube-scheduler", &["system:masters"]);
+        let (client, shutdown) = (self::client(server, user), self.shutdown.clone());
+        let config = xebec_scheduler::Config::default();
+        self.tasks
+            .spawn(async move { xebec_scheduler::run(client, config, shutdown.cancelled_owned()).await });
+>>>>>>> main
     }
 }
 
@@ -280,6 +293,3 @@ fn hostname() -> String {
     let trimmed = clean.trim_matches(['-', '.']);
     if trimmed.is_empty() { "node".into() } else { trimmed.to_owned() }
 }
-
-#[expect(dead_code, reason = "how long tasks may take to end is bounded by the keeper")]
-const STOP: Duration = Duration::from_secs(30);

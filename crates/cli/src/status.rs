@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::{Output, Status as Options};
+use crate::args::{Output, Place, Status as Options};
 use crate::control;
 use crate::layout::Layout;
 
 /// Shows how the cluster is; fails when none runs.
-pub fn run(options: &Options) -> Result<ExitCode> {
-    let layout = Layout::find(&options.place)?;
+pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
+    let layout = Layout::find(place)?;
     let status = control::status(&layout.control_socket());
     match (options.output, &status) {
         (Output::Json, Some(status)) => println!("{}", serde_json::to_string_pretty(status)?),

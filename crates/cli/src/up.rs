@@ -10,7 +10,7 @@ use xebec_sandbox::bootstrap::{
     Identity, Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
 };
 
-use crate::args::{Down, Up};
+use crate::args::{Place, Up};
 use crate::control::{self, Status};
 use crate::layout::Layout;
 
@@ -20,11 +20,11 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(40);
 
 /// Starts a cluster.
-pub fn up(options: &Up) -> Result<ExitCode> {
+pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     let begun = Instant::now();
     become_user(options.user.as_deref())?;
     let preflight = preflight().map_err(explain)?;
-    let layout = Layout::find(&options.place)?;
+    let layout = Layout::find(place)?;
     layout.prepare()?;
     check_free(&layout, options)?;
     say("starting", &format!("data in {}", layout.root().display()));
@@ -131,19 +131,13 @@ fn announce(status: &Status, took: Duration, detached: bool) {
 }
 
 /// Stops a cluster.
-pub fn down(options: &Down) -> Result<ExitCode> {
-    let layout = Layout::find(&options.place)?;
+pub(crate) fn down(place: &Place) -> Result<ExitCode> {
+    let layout = Layout::find(place)?;
     let run = layout.run();
     match xebec_sandbox::bootstrap::stop(&run, STOP_GRACE + Duration::from_secs(10)) {
         Ok(true) => say("stopped", &format!("data stays in {}", layout.root().display())),
         Ok(false) => say("stopped", "no cluster was running"),
         Err(error) => return Err(error).context("the cluster could not be stopped"),
-    }
-    if options.purge {
-        let preflight = preflight().map_err(explain)?;
-        xebec_sandbox::bootstrap::remove_tree(&preflight, layout.root())
-            .with_context(|| format!("removing {}", layout.root().display()))?;
-        say("removed", &layout.root().display().to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -212,7 +212,7 @@ fn backends(
                 && protocol(p.protocol.as_deref()) == Some(wanted)
         });
         let Some(port) = port.and_then(|p| u16::try_from(p.port?).ok()) else { continue };
-        for endpoint in &slice.endpoints {
+        for endpoint in slice.endpoints.iter().flatten() {
             let EndpointConditions { ready, serving, terminating } =
                 endpoint.conditions.clone().unwrap_or_default();
             let ips = endpoint.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok());
@@ -265,7 +265,11 @@ fn endpoints(service: &Service, picture: &Picture) -> Vec<EndpointNames> {
                 Some(PortName { name: p.name.clone().unwrap_or_default(), protocol, port })
             })
             .collect();
-        let named = slice.endpoints.iter().filter(|e| all || is(e.conditions.as_ref().and_then(|c| c.ready)));
+        let named = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .filter(|e| all || is(e.conditions.as_ref().and_then(|c| c.ready)));
         for endpoint in named {
             let ip = endpoint
                 .addresses

@@ -345,6 +345,13 @@ impl Check {
         }
     }
 
+    /// The `LabelSelector` that the walk stands at is well formed.
+    pub(super) fn selector_here(&mut self, selector: &Value) {
+        if let Err(causes) = Selector::from_object(selector, &self.path.current()) {
+            self.extend(causes);
+        }
+    }
+
     /// The keys and values of a map of labels follow their rules.
     pub(super) fn labels(&mut self, object: &Value, name: &str) {
         for (key, value) in object.object_at(&[name]).into_iter().flat_map(Map::iter) {

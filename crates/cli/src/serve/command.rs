@@ -19,7 +19,11 @@ use crate::control::{Image, MAX_LINE, Reply, Request, Status};
 const MAX_COMMANDS: usize = 32;
 
 /// Takes commands until `shutdown`.
+<<<<<<< HEAD
 pub async fn serve(
+=======
+pub(crate) async fn serve(
+>>>>>>> main
     listener: UnixListener,
     status: Status,
     images: ImageService,
@@ -65,8 +69,7 @@ async fn run(request: Request, status: Status, images: &ImageService) -> Result<
         Request::ListImages => Ok(Reply::Images(images.list().iter().flat_map(shown).collect())),
         Request::ImportImage { archive, name } => {
             let name = name.map(|n| Reference::parse(&n)).transpose().map_err(|e| failed(&e))?;
-            let source = Source::open(&archive).map_err(|e| failed(&e))?;
-            let imported = images.import(source, name).await.map_err(|e| failed(&e))?;
+            let imported = images.import(Source::Path(archive), name).await.map_err(|e| failed(&e))?;
             Ok(Reply::Images(imported.iter().flat_map(shown).collect()))
         }
         Request::PullImage { image } => {

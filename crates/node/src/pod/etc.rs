@@ -11,7 +11,7 @@ use crate::host::{Host, PodDir};
 
 /// The pod's host name: its own, else its name, at most 63 bytes.
 #[must_use]
-pub fn hostname(pod: &Pod) -> String {
+pub(super) fn hostname(pod: &Pod) -> String {
     let own = pod.spec.as_ref().and_then(|s| s.hostname.as_deref()).filter(|h| !h.is_empty());
     let name = own.or(pod.metadata.name.as_deref()).unwrap_or("pod");
     let cut = name.get(..63).unwrap_or(name);
@@ -22,7 +22,7 @@ pub fn hostname(pod: &Pod) -> String {
 ///
 /// # Errors
 /// The disk says no.
-pub fn write(host: &Host, pod: &Pod, dir: &PodDir, ip: Option<IpAddr>) -> Result<(), VolumeError> {
+pub(super) fn write(host: &Host, pod: &Pod, dir: &PodDir, ip: Option<IpAddr>) -> Result<(), VolumeError> {
     let etc = dir.etc();
     make_directory(&etc, 0o755)?;
     put(&etc.join("hostname"), &format!("{}\n", hostname(pod)))?;

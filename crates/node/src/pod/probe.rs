@@ -202,10 +202,16 @@ async fn ask_http(action: &HTTPGetAction, target: &Target) -> Result<(), String>
     let request = request.body(Empty::<bytes::Bytes>::new()).map_err(|e| e.to_string())?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let answer = async { sender.send_request(request).await.map_err(|e| e.to_string()) };
+    // The connection is only driven here; that it ended is told by the answer, which may have come just before.
+    let drive = async {
+        if let Err(error) = connection.await {
+            tracing::trace!(%error, "a probe's connection ended early");
+        }
+        std::future::pending::<()>().await;
+    };
     let response = tokio::select! {
-        response = answer => response?,
-        result = connection => return Err(result.err().map_or("the connection was closed".into(), |e| e.to_string())),
+        response = sender.send_request(request) => response.map_err(|e| e.to_string())?,
+        () = drive => return Err("the connection was closed".into()),
     };
     let status = response.status();
     if status.is_success() || status.is_redirection() {

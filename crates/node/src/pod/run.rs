@@ -238,9 +238,9 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
 /// Directories and files that a run of a container needs.
 fn prepare(dir: &PodDir, container: &Container, id: &str, restart: u32) -> Result<(), String> {
     let failed = |e: &dyn std::error::Error| chain(e);
-    for path in [dir.writable(id), dir.log(&container.name, restart)] {
-        let parent = path.parent().unwrap_or(dir.root()).to_owned();
-        fs::create_dir_all(&parent).map_err(|e| format!("making {}: {e}", parent.display()))?;
+    let logs = dir.log(&container.name, restart);
+    for path in [dir.writable(id).as_path(), logs.parent().unwrap_or(dir.root())] {
+        fs::create_dir_all(path).map_err(|e| format!("making {}: {e}", path.display()))?;
     }
     let message = dir.termination_message(id);
     let parent = message.parent().unwrap_or(dir.root());

@@ -31,7 +31,7 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Why a volume cannot be filled.
 #[derive(Debug, thiserror::Error)]
-pub enum VolumeError {
+pub(super) enum VolumeError {
     /// The API says no, or cannot be asked.
     #[error("{what}: {source}")]
     Api {
@@ -81,7 +81,7 @@ fn disk(path: &Path) -> impl FnOnce(io::Error) -> VolumeError {
 ///
 /// # Errors
 /// [`VolumeError`] for the first volume that cannot be filled.
-pub async fn set_up(
+pub(super) async fn set_up(
     host: &Host,
     pod: &Pod,
     dir: &PodDir,

@@ -22,6 +22,7 @@ mod identity;
 mod keeper;
 mod preflight;
 mod spawn;
+mod stop;
 mod supervise;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ pub use identity::{Identity, IdentityError};
 pub use keeper::main as keeper_main;
 pub use preflight::{IdRange, Preflight, PreflightFailure, Problem, preflight};
 pub use spawn::{Keeper, KeeperEnd};
+pub use stop::stop;
 pub use supervise::EXIT_FATAL;
 
 use crate::sandbox::Limits;

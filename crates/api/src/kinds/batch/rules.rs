@@ -6,6 +6,7 @@ use super::cron;
 use crate::kinds::apps::rules::matching;
 use crate::kinds::check::{Check, IMMUTABLE, filled, is_set, is_true, number, same, text};
 use crate::kinds::pod;
+use crate::kinds::syntax::prefixed_path;
 use crate::{Value, meta, names, object};
 
 const MAX_INDEXED_PARALLELISM: i64 = 100_000;
@@ -98,7 +99,11 @@ pub(super) fn job_spec(c: &mut Check, spec: &Value) {
         c.at("backoffLimitPerIndex").required("when maxFailedIndexes is specified");
     }
     if let Some(manager) = spec.str_at(&["managedBy"]) {
-        prefixed_path(c, manager);
+        if manager.is_empty() {
+            c.at("managedBy").required("");
+        } else {
+            c.at("managedBy").obeys(manager, prefixed_path);
+        }
         if manager.len() > 63 {
             c.at("managedBy").too_long(63);
         }
@@ -133,23 +138,6 @@ fn restart_policy(c: &mut Check, spec: &Value, with_policy: bool) {
         }
         _ => c.one_of(template, "restartPolicy", &["OnFailure", "Never"]),
     });
-}
-
-/// `example.com/path`.
-fn prefixed_path(c: &mut Check, path: &str) {
-    let spot = c.at("managedBy");
-    match path.split_once('/') {
-        _ if path.is_empty() => spot.required(""),
-        Some((host, rest)) if !host.is_empty() && !rest.is_empty() => {
-            spot.obeys(host, names::dns_subdomain);
-            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
-            if !rest.bytes().all(allowed) {
-                let detail = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
-                c.at("managedBy").invalid(rest, detail);
-            }
-        }
-        _ => spot.invalid(path, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
-    }
 }
 
 fn indexed(c: &mut Check, spec: &Value) {

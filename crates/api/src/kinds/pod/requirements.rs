@@ -118,9 +118,13 @@ pub(super) fn container(c: &mut Check, container: &Value, claims: &BTreeSet<&str
 
 /// Checks what running a pod costs beside its containers.
 pub(super) fn overhead(c: &mut Check, spec: &Value) {
-    if let Some(list) = spec.get("overhead").filter(|o| !o.is_null()) {
-        let as_limits = crate::object!({"limits": (list.clone())});
-        c.within("overhead", |c| requirements(c, &as_limits, container_resource));
+    c.within("overhead", |c| limits(c, spec.get("overhead")));
+}
+
+/// Checks a list of resources as if it were limits.
+pub(in crate::kinds) fn limits(c: &mut Check, list: Option<&Value>) {
+    if let Some(list) = list.filter(|list| !list.is_null()) {
+        requirements(c, &crate::object!({"limits": (list.clone())}), container_resource);
     }
 }
 
