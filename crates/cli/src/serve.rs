@@ -115,6 +115,9 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
 }
 
 fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServer> {
+    let encryption = Encryption::new(Arc::new(AesGcmSealer::new(keys.encryption_key())), |key| {
+        key.as_str().starts_with("/registry/core/secrets/")
+    });
     let encryption = Encryption {
         sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
         covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
@@ -266,6 +269,15 @@ impl Cluster {
         let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
         self.tasks
             .spawn(async move { xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await });
+            .spawn(async move { xebec_controllers::run(client, config, shutdown.cancelled_owned()).await });
+<<<<<<< HEAD
+=======
+        let user = User::component("system:kube-scheduler", &["system:masters"]);
+        let (client, shutdown) = (self::client(server, user), self.shutdown.clone());
+        let config = xebec_scheduler::Config::default();
+        self.tasks
+            .spawn(async move { xebec_scheduler::run(client, config, shutdown.cancelled_owned()).await });
+>>>>>>> controllers
     }
 }
 
