@@ -96,11 +96,7 @@ pub(crate) struct Image {
 ///
 /// # Errors
 /// No server listens; it answers with an error.
-<<<<<<< HEAD
-pub fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
-=======
 pub(crate) fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
->>>>>>> main
     let mut stream = UnixStream::connect(socket).with_context(|| {
         format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display())
     })?;
@@ -142,11 +138,7 @@ fn server_of(keeper: u32) -> Option<u32> {
 ///
 /// # Errors
 /// What `gone` says; it takes longer than `limit`.
-<<<<<<< HEAD
-pub fn wait_ready(
-=======
 pub(crate) fn wait_ready(
->>>>>>> main
     socket: &Path,
     limit: Duration,
     mut gone: impl FnMut() -> Option<anyhow::Error>,

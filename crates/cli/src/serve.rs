@@ -25,7 +25,7 @@ use xebec_node::manager::{self, Pods};
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
 use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
-use xebec_sandbox::engines::{OciEngine, Runtime};
+use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
 use xebec_sandbox::sandbox::Engine;
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
@@ -115,9 +115,6 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
 }
 
 fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServer> {
-    let encryption = Encryption::new(Arc::new(AesGcmSealer::new(keys.encryption_key())), |key| {
-        key.as_str().starts_with("/registry/core/secrets/")
-    });
     let encryption = Encryption {
         sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
         covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
@@ -189,7 +186,8 @@ impl Cluster {
             shim_args: vec![OsString::from("shim")],
             limits: keeper.limits,
         };
-        let engines: Vec<Arc<dyn Engine>> = vec![Arc::new(OciEngine::new(runtime()))];
+        let engines: Vec<Arc<dyn Engine>> =
+            vec![Arc::new(OciEngine::new(runtime())), Arc::new(GvisorEngine::new(runtime()))];
         let (events, writing) = Recorder::new(client.clone(), name.clone());
         let gateway = links.gateway();
         let host = Arc::new(Host {
@@ -269,15 +267,6 @@ impl Cluster {
         let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
         self.tasks
             .spawn(async move { xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await });
-            .spawn(async move { xebec_controllers::run(client, config, shutdown.cancelled_owned()).await });
-<<<<<<< HEAD
-=======
-        let user = User::component("system:kube-scheduler", &["system:masters"]);
-        let (client, shutdown) = (self::client(server, user), self.shutdown.clone());
-        let config = xebec_scheduler::Config::default();
-        self.tasks
-            .spawn(async move { xebec_scheduler::run(client, config, shutdown.cancelled_owned()).await });
->>>>>>> controllers
     }
 }
 
