@@ -13,7 +13,8 @@ use crate::command::{cargo, run};
 use crate::{clients, image, packages};
 
 const USER: &str = "xebec";
-const IMAGE: &str = "xebec.local/busybox:demo";
+/// The name of the demonstration's image.
+pub(crate) const IMAGE: &str = "xebec.local/busybox:demo";
 const ADDRESS: &str = "127.0.0.1:30080";
 
 /// A cluster of the demonstration's own.
