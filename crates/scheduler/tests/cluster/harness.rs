@@ -78,7 +78,8 @@ impl Cluster {
             ..xebec_scheduler::Config::default()
         };
         tasks.spawn(xebec_scheduler::run(client.clone(), config, stopped(stopping.clone())));
-        tasks.spawn(pretend_to_run_pods(client.clone(), stopped(stopping)));
+        tasks.spawn(pretend_to_run_pods(client.clone(), stopped(stopping.clone())));
+        tasks.spawn(pretend_to_live(client.clone(), stopped(stopping)));
         let cluster = Self { server, informers, tasks, stop, _directory: directory };
         for node in nodes {
             cluster.add_node(node, &json!({}), "32").await;
@@ -236,6 +237,29 @@ fn path(object: &Value, namespace: Option<&str>) -> String {
     match namespace {
         Some(namespace) => format!("/{root}/{api_version}/namespaces/{namespace}/{plural}"),
         None => format!("/{root}/{api_version}/{plural}"),
+    }
+}
+
+/// The heartbeats of all nodes.
+async fn pretend_to_live(client: Client, stopped: impl Future<Output = ()>) {
+    let work = async {
+        let nodes: Api<Node> = Api::all(client.clone());
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let now = xebec_controllers::runtime::clock::Clock::now(
+                &xebec_controllers::runtime::clock::SystemClock,
+            );
+            let condition = json!({"type": "Ready", "status": "True", "lastHeartbeatTime": now.to_string()});
+            let status = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
+            for node in nodes.list(&ListParams::default()).await.unwrap().items {
+                let name = node.metadata.name.unwrap();
+                nodes.patch_status(&name, &PatchParams::default(), &status).await.unwrap();
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = stopped => {}
     }
 }
 

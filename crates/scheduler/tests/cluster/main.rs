@@ -128,7 +128,6 @@ async fn a_namespace_comes_furnished_and_goes_with_everything() {
     let stuck = cluster.until(&namespaces, "team", remaining).await;
     assert_eq!(stuck.status.unwrap().phase.as_deref(), Some("Terminating"));
     cluster.patch(&maps, "held", &json!({"metadata": {"finalizers": null}})).await;
-    eprintln!("HELD {:?}", maps.get_opt("held").await.map(|m| m.map(|m| m.metadata)));
     cluster.until_gone(&namespaces, "team").await;
     cluster.stop().await;
 }
@@ -216,8 +215,9 @@ async fn a_thousand_replicas_are_made_once_each() {
     assert_eq!(made.len(), 1000);
     let hash = &labels_of(&made[0])["pod-template-hash"];
     assert!(made.iter().all(|pod| &labels_of(pod)["pod-template-hash"] == hash));
-    cluster.until(&deployments, "web", is_rolled_out).await;
-    eprintln!("and are all available after {:?}", started.elapsed());
+    let ready = cluster.until(&deployments, "web", is_rolled_out).await;
+    let writes = ready.metadata.resource_version.unwrap();
+    eprintln!("and are all available after {:?} and {writes} writes", started.elapsed());
     let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
     deployments.patch("web", &PatchParams::default(), &patch).await.unwrap();
     cluster.until(&deployments, "web", |d| is_rolled_out(d) && d.metadata.generation == Some(2)).await;
