@@ -77,8 +77,8 @@ pub(crate) struct Status {
 pub(crate) struct Pids {
     /// The process that holds the namespaces.
     pub(crate) keeper: u32,
-    /// The server.
-    pub(crate) server: u32,
+    /// The server; it does not know the host's number of itself, so the command looks it up.
+    pub(crate) server: Option<u32>,
 }
 
 /// An image in the cluster's store.
@@ -96,11 +96,7 @@ pub(crate) struct Image {
 ///
 /// # Errors
 /// No server listens; it answers with an error.
-<<<<<<< HEAD
-pub fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
-=======
 pub(crate) fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
->>>>>>> main
     let mut stream = UnixStream::connect(socket).with_context(|| {
         format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display())
     })?;
@@ -121,20 +117,28 @@ pub(crate) fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&st
 #[must_use]
 pub(crate) fn status(socket: &Path) -> Option<Status> {
     match ask(socket, &Request::Status, |_| ()) {
-        Ok(Reply::Status(status)) => Some(status),
+        Ok(Reply::Status(mut status)) => {
+            status.pids.server = server_of(status.pids.keeper);
+            Some(status)
+        }
         _ => None,
     }
+}
+
+/// The keeper's child that serves.
+fn server_of(keeper: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0).nth(1) == Some(b"serve")
+    })
 }
 
 /// Waits until the cluster is ready, or `gone` says why it never will be.
 ///
 /// # Errors
 /// What `gone` says; it takes longer than `limit`.
-<<<<<<< HEAD
-pub fn wait_ready(
-=======
 pub(crate) fn wait_ready(
->>>>>>> main
     socket: &Path,
     limit: Duration,
     mut gone: impl FnMut() -> Option<anyhow::Error>,

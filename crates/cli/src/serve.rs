@@ -1,6 +1,7 @@
 //! The server process: API server, controllers, scheduler and node agent, put together.
 
 mod command;
+mod roles;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,6 +13,8 @@ use kube::Client;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use xebec_controllers::runtime::informer::Informers;
+use xebec_controllers::runtime::rng::Rng;
 use xebec_image::ImageService;
 use xebec_image::service::ServiceConfig;
 use xebec_network::node::{NodeConfig, NodeNetwork};
@@ -22,7 +25,7 @@ use xebec_node::manager::{self, Pods};
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
 use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
-use xebec_sandbox::engines::{OciEngine, Runtime};
+use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
 use xebec_sandbox::sandbox::Engine;
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
@@ -86,7 +89,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
         ready: true,
         server: url,
         kubeconfig: layout.kubeconfig(),
-        pids: Pids { keeper: keeper.host_pid, server: host_pid(keeper.host_pid) },
+        pids: Pids { keeper: keeper.host_pid, server: None },
         version: env!("CARGO_PKG_VERSION").into(),
         notes: cluster.notes.clone(),
     };
@@ -112,28 +115,18 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
 }
 
 fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServer> {
-<<<<<<< HEAD
-    let encryption = Encryption::new(Arc::new(AesGcmSealer::new(keys.encryption_key())), |key| {
-        key.as_str().starts_with("/registry/core/secrets/")
-    });
-=======
     let encryption = Encryption {
         sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
         covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
     };
->>>>>>> main
     let store = Embedded::open(
         &layout.store(),
         EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
     )?;
-    let settings = Settings { url: url.to_owned(), component_roles: roles(), ..Settings::default() };
+    let settings = Settings { url: url.to_owned(), component_roles: roles::all(), ..Settings::default() };
     let parts =
         Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
-}
-
-fn roles() -> Vec<xebec_server::authz::Role> {
-    Vec::new()
 }
 
 /// A client of the API in this process.
@@ -151,13 +144,6 @@ async fn stop_signal() -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-/// This process, as the host numbers it: the keeper's only child that is a server.
-fn host_pid(keeper: u32) -> u32 {
-    // Seen from inside, the keeper is process 1; the host's numbers are told by nobody but the keeper.
-    let _ = keeper;
-    std::process::id()
 }
 
 struct Cluster {
@@ -200,7 +186,8 @@ impl Cluster {
             shim_args: vec![OsString::from("shim")],
             limits: keeper.limits,
         };
-        let engines: Vec<Arc<dyn Engine>> = vec![Arc::new(OciEngine::new(runtime()))];
+        let engines: Vec<Arc<dyn Engine>> =
+            vec![Arc::new(OciEngine::new(runtime())), Arc::new(GvisorEngine::new(runtime()))];
         let (events, writing) = Recorder::new(client.clone(), name.clone());
         let gateway = links.gateway();
         let host = Arc::new(Host {
@@ -266,20 +253,20 @@ impl Cluster {
     }
 
     fn start_controllers(&mut self, server: &ApiServer, keys: &ClusterKeys) {
-        let user = User::component("system:kube-controller-manager", &["system:masters"]);
-        let config = xebec_controllers::Config::new(keys.ca_pem().to_owned());
+        let mut controllers = xebec_controllers::Config::new(keys.ca_pem().to_owned());
+        let mut scheduler = xebec_scheduler::Config::default();
+        let client = client(server, roles::controllers());
+        // One set of caches for all of them.
+        let informers = Informers::new(client.clone(), Arc::new(Rng::seeded(controllers.seed)));
+        controllers.informers = Some(informers.clone());
+        scheduler.informers = Some(informers);
         let shutdown = self.shutdown.clone();
-        let client = client(server, user);
+        self.tasks.spawn(async move {
+            xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await;
+        });
+        let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
         self.tasks
-            .spawn(async move { xebec_controllers::run(client, config, shutdown.cancelled_owned()).await });
-<<<<<<< HEAD
-=======
-        let user = User::component("system:kube-scheduler", &["system:masters"]);
-        let (client, shutdown) = (self::client(server, user), self.shutdown.clone());
-        let config = xebec_scheduler::Config::default();
-        self.tasks
-            .spawn(async move { xebec_scheduler::run(client, config, shutdown.cancelled_owned()).await });
->>>>>>> main
+            .spawn(async move { xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await });
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
             println!("{}", if status.ready { "ready" } else { "starting" });
             println!("  server      {}", status.server);
             println!("  kubeconfig  {}", status.kubeconfig.display());
-            println!("  processes   keeper {}, server {}", status.pids.keeper, status.pids.server);
+            let server = status.pids.server.map_or("unknown".to_owned(), |pid| pid.to_string());
+            println!("  processes   keeper {}, server {server}", status.pids.keeper);
             println!("  version     {}", status.version);
             for note in &status.notes {
                 println!("  note        {note}");

@@ -19,11 +19,7 @@ use crate::control::{Image, MAX_LINE, Reply, Request, Status};
 const MAX_COMMANDS: usize = 32;
 
 /// Takes commands until `shutdown`.
-<<<<<<< HEAD
-pub async fn serve(
-=======
 pub(crate) async fn serve(
->>>>>>> main
     listener: UnixListener,
     status: Status,
     images: ImageService,

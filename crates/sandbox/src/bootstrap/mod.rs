@@ -185,6 +185,7 @@ mod descriptors {
 /// Directories searched for programs, whatever the caller's environment says.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// Finds an installed program of the host.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     PATH.split(':').map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
 }

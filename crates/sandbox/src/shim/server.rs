@@ -270,7 +270,7 @@ impl Server {
         };
         // Helpers that only prepared something are nobody's process.
         if let Some(process) =
-            self.processes.values_mut().find(|process| process.pid == pid && process.end.is_none())
+            self.processes.values_mut().find(|process| process.pid == Some(pid) && process.end.is_none())
         {
             process.end = Some((outcome, SystemTime::now()));
         }
@@ -386,10 +386,16 @@ impl Server {
     }
 
     fn save(&self) {
-        let containers = self.containers.values().map(Container::info).collect();
-        if let Err(error) = self.state.save(&Record { info: self.info.clone(), containers }) {
+        let record = Record { info: self.info.clone(), containers: self.list() };
+        if let Err(error) = self.state.save(&record) {
             eprintln!("xebec: cannot record the state of pod {}: {error}", self.info.id);
         }
+    }
+
+    fn list(&self) -> Vec<ContainerInfo> {
+        let living = |key: &u64| self.processes.get(key).filter(|process| process.end.is_none());
+        let pid = |container: &Container| living(&container.process).and_then(|process| process.pid);
+        self.containers.values().map(|container| container.info(pid(container))).collect()
     }
 
     /// Lets go of clients that are gone or have been told everything.
@@ -409,8 +415,10 @@ impl Server {
     /// Nobody is left to see what an `exec` does.
     fn kill_session(&self, key: u64) {
         let Some(process) = self.processes.get(&key).filter(|process| process.end.is_none()) else { return };
-        // It leads a session and group of its own; it may just be ending.
-        rustix::process::kill_process_group(process.pid, RawSignal::KILL).unwrap_or_default();
+        if let Some(pid) = process.pid {
+            // It leads a session and group of its own; it may just be ending.
+            rustix::process::kill_process_group(pid, RawSignal::KILL).unwrap_or_default();
+        }
     }
 
     fn leave(&mut self, key: u64) {
@@ -523,9 +531,7 @@ impl Server {
     fn answer(&mut self, key: u64, request: Request) -> Result<Option<Response>, Refusal> {
         match request {
             Request::Info => Ok(Some(Response::Info(self.info.clone()))),
-            Request::List => {
-                Ok(Some(Response::Containers(self.containers.values().map(Container::info).collect())))
-            }
+            Request::List => Ok(Some(Response::Containers(self.list()))),
             Request::Create(config) => self.create(*config).map(done),
             Request::Start(id) => self.start(&id).map(done),
             Request::Signal(id, signal) => self.signal(&id, signal).map(done),
@@ -577,8 +583,12 @@ impl Server {
             ));
         }
         let key = self.new_key();
-        let (container, streams) = Container::create(&self.pod, config, key)?;
-        let process = Process::new(Owner::Container(id.clone()), container.pid, streams);
+        let (container, started) = Container::create(&self.pod, config, key)?;
+        let owner = Owner::Container(id.clone());
+        let process = match started {
+            Some((pid, streams)) => Process::new(owner, pid, streams),
+            None => Process::to_come(owner),
+        };
         self.processes.insert(key, process);
         self.containers.insert(id.clone(), container);
         self.announce(&id, Change::Created);
@@ -587,21 +597,30 @@ impl Server {
 
     fn start(&mut self, id: &ContainerId) -> Result<(), Refusal> {
         self.container(id)?;
-        if let Some(container) = self.containers.get_mut(id) {
-            container.start()?;
+        if let Some(container) = self.containers.get_mut(id)
+            && let Some((pid, streams)) = container.start(&self.pod)?
+            && let Some(process) = self.processes.get_mut(&container.process)
+        {
+            process.begin(pid, streams);
         }
         self.announce(id, Change::Started);
         Ok(())
     }
 
-    fn signal(&self, id: &ContainerId, signal: Signal) -> Result<(), Refusal> {
+    fn signal(&mut self, id: &ContainerId, signal: Signal) -> Result<(), Refusal> {
         let container = self.container(id)?;
-        let Some(process) = self.processes.get(&container.process).filter(|p| p.end.is_none()) else {
+        let key = container.process;
+        let Some(process) = self.processes.get(&key).filter(|process| process.end.is_none()) else {
             return Ok(());
         };
-        // The process is this one's child and not yet waited for, so its id is still its own.
-        crate::sys::send_signal(process.pid, signal.number())
-            .map_err(cannot(format!("send {signal} to container {id}")))
+        match process.pid {
+            // It is this one's child and not yet waited for, so its id is still its own.
+            Some(pid) => container.signal(&self.pod, pid, signal),
+            None if signal == Signal::KILL => self.kill_and_settle(&[key]),
+            None => {
+                Err(Refusal::new(ErrorKind::InvalidState, format!("container {id} has not been started")))
+            }
+        }
     }
 
     fn await_end(&mut self, key: u64, id: ContainerId) -> Result<Option<Response>, Refusal> {
@@ -622,7 +641,9 @@ impl Server {
                 format!("{MAX_EXECS} commands are being run in pod {}, the most at once", self.info.id),
             ));
         }
-        let (pid, streams) = self.container(id)?.exec(&self.pod, config)?;
+        self.container(id)?;
+        let Some(container) = self.containers.get_mut(id) else { return Ok(()) };
+        let (pid, streams) = container.exec(&self.pod, config)?;
         let key = self.new_key();
         self.processes.insert(key, Process::new(Owner::Exec { connection }, pid, streams));
         self.open_stream(connection, Role::Session { process: key, kind: SessionKind::Exec });
@@ -657,11 +678,14 @@ impl Server {
     fn kill_and_settle(&mut self, keys: &[u64]) -> Result<(), Refusal> {
         for key in keys {
             let Some(process) = self.processes.get_mut(key) else { continue };
-            if process.end.is_none() {
-                rustix::process::kill_process(process.pid, RawSignal::KILL)
-                    .map_err(cannot("kill a container's process"))?;
-                let pid = process.pid;
-                self.reap_until(pid).map_err(cannot("wait for a killed process"))?;
+            match process.pid {
+                Some(pid) if process.end.is_none() => {
+                    rustix::process::kill_process(pid, RawSignal::KILL)
+                        .map_err(cannot("kill a container's process"))?;
+                    self.reap_until(pid).map_err(cannot("wait for a killed process"))?;
+                }
+                Some(_) => {}
+                None => process.end = Some((Outcome::Signaled(RawSignal::KILL.as_raw()), SystemTime::now())),
             }
             // What a slow client of an `exec` has not read is lost with it.
             self.drain(*key);

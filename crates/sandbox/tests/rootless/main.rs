@@ -5,6 +5,7 @@
 //! none. The container images are made of a static busybox.
 
 mod basics;
+mod gvisor;
 mod harness;
 mod host;
 mod isolation;
@@ -30,5 +31,6 @@ fn inside() -> Vec<harness::Case> {
     keeper::cases(&mut cases);
     basics::cases(&mut cases);
     isolation::cases(&mut cases);
+    gvisor::cases(&mut cases);
     cases
 }
