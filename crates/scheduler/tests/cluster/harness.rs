@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
@@ -78,11 +78,15 @@ impl Cluster {
             ..xebec_scheduler::Config::default()
         };
         tasks.spawn(xebec_scheduler::run(client.clone(), config, stopped(stopping.clone())));
-        tasks.spawn(pretend_to_run_pods(client.clone(), stopped(stopping)));
+        tasks.spawn(pretend_to_run_pods(client.clone(), stopped(stopping.clone())));
+        tasks.spawn(pretend_to_live(client.clone(), stopped(stopping)));
         let cluster = Self { server, informers, tasks, stop, _directory: directory };
         for node in nodes {
             cluster.add_node(node, &json!({}), "32").await;
         }
+        // Pods are refused before their account is there.
+        let accounts: Api<ServiceAccount> = cluster.api("default");
+        cluster.until(&accounts, "default", |_| true).await;
         cluster
     }
 
@@ -167,8 +171,21 @@ impl Cluster {
         let found = first(api, config, holds);
         match tokio::time::timeout(HANG, found).await {
             Ok(found) => found,
-            Err(_) => panic!("{} {name} did not become so: {:#?}", K::kind(&()), api.get_opt(name).await),
+            Err(_) => panic!("{} {name} did not become so: {}", K::kind(&()), self.show(api, name).await),
         }
+    }
+
+    async fn show<K: Object>(&self, api: &Api<K>, name: &str) -> String {
+        let request =
+            kube::core::Request::new(api.resource_url()).get(name, &kube::api::GetParams::default());
+        let object: kube::Result<Value> = self.client().request(request.unwrap()).await;
+        object.map_or_else(
+            |error| error.to_string(),
+            |mut object| {
+                object["metadata"]["managedFields"] = json!(null);
+                object.to_string()
+            },
+        )
     }
 
     /// Waits until any object is as `holds` says.
@@ -183,7 +200,7 @@ impl Cluster {
             kube::runtime::wait::await_condition(api.clone(), name, |object: Option<&K>| object.is_none());
         match tokio::time::timeout(HANG, gone).await {
             Ok(gone) => drop(gone.unwrap()),
-            Err(_) => panic!("{} {name} is still there: {:#?}", K::kind(&()), api.get_opt(name).await),
+            Err(_) => panic!("{} {name} is still there: {}", K::kind(&()), self.show(api, name).await),
         }
     }
 }
@@ -220,6 +237,29 @@ fn path(object: &Value, namespace: Option<&str>) -> String {
     match namespace {
         Some(namespace) => format!("/{root}/{api_version}/namespaces/{namespace}/{plural}"),
         None => format!("/{root}/{api_version}/{plural}"),
+    }
+}
+
+/// The heartbeats of all nodes.
+async fn pretend_to_live(client: Client, stopped: impl Future<Output = ()>) {
+    let work = async {
+        let nodes: Api<Node> = Api::all(client.clone());
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let now = xebec_controllers::runtime::clock::Clock::now(
+                &xebec_controllers::runtime::clock::SystemClock,
+            );
+            let condition = json!({"type": "Ready", "status": "True", "lastHeartbeatTime": now.to_string()});
+            let status = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
+            for node in nodes.list(&ListParams::default()).await.unwrap().items {
+                let name = node.metadata.name.unwrap();
+                nodes.patch_status(&name, &PatchParams::default(), &status).await.unwrap();
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = stopped => {}
     }
 }
 
