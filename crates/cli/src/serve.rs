@@ -58,7 +58,7 @@ pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
         Err(error) => {
             eprintln!("error: {error:#}");
             // Whatever kept it from starting will keep it again: the keeper need not try.
-            Ok(ExitCode::from(u8::try_from(EXIT_FATAL).unwrap_or(u8::MAX)))
+            Ok(ExitCode::from(EXIT_FATAL))
         }
     }
 }
@@ -177,10 +177,7 @@ impl Cluster {
         let images =
             ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;
         let name = hostname();
-        let client = client(
-            server,
-            User::component(&format!("system:node:{name}"), &["system:nodes", "system:masters"]),
-        );
+        let client = client(server, roles::node(&name));
         let runtime = || Runtime {
             run_dir: layout.run(),
             shim_args: vec![OsString::from("shim")],

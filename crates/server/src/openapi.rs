@@ -18,14 +18,17 @@ use crate::serve::Incoming;
 
 const JSON: &str = "application/json";
 
+/// Hashes by document.
+type ByKey = Arc<BTreeMap<String, String>>;
+
 /// The hashes of the documents of one table.
 #[derive(Debug, Default)]
 pub struct Hashes {
-    known: Mutex<Option<(Arc<Table>, Arc<BTreeMap<String, String>>)>>,
+    known: Mutex<Option<(Arc<Table>, ByKey)>>,
 }
 
 impl Hashes {
-    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> Arc<BTreeMap<String, String>> {
+    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> ByKey {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, hashes)) = known.as_ref().filter(|(of, _)| Arc::ptr_eq(of, table)) {
             return hashes.clone();
@@ -35,7 +38,7 @@ impl Hashes {
             let document = documents.v3(&key, &docs)?;
             Some((key, document_hash(&document)))
         };
-        let hashes: Arc<BTreeMap<_, _>> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
+        let hashes: ByKey = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
         *known = Some((table.clone(), hashes.clone()));
         hashes
     }
