@@ -48,9 +48,10 @@ pub(crate) fn of(kind: Kind, namespace: BorrowedFd<'_>) -> io::Result<Vec<Pid>> 
 
 /// Kills the processes of a namespace until none is left.
 pub(crate) fn kill(kind: Kind, namespace: BorrowedFd<'_>) -> io::Result<()> {
-    // Each round kills all there are; only a process that forks faster than
-    // this loop makes another one necessary.
-    const ROUNDS: u32 = 100;
+    // Each round kills all there are. A killed process takes a moment to end,
+    // and one that forks meanwhile makes another round necessary.
+    const ROUNDS: u32 = 500;
+    const PAUSE: Duration = Duration::from_millis(2);
     for _ in 0..ROUNDS {
         let members = of(kind, namespace)?;
         let living = members.iter().filter(|pid| !is_zombie(**pid)).count();
@@ -63,6 +64,7 @@ pub(crate) fn kill(kind: Kind, namespace: BorrowedFd<'_>) -> io::Result<()> {
                 Err(error) => return Err(error.into()),
             }
         }
+        std::thread::sleep(PAUSE);
     }
     Err(io::Error::other("its processes multiply faster than they can be killed"))
 }
