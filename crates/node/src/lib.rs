@@ -3,4 +3,6 @@
 //! It meets the rest of the cluster at the API alone, as `system:node:NAME`. What isolates a pod ([`xebec_sandbox`]),
 //! where its image comes from ([`xebec_image`]) and how it is connected ([`xebec_network`]) is behind those crates.
 
+pub mod logs;
 pub mod pod;
+pub mod streams;
