@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 << 10;
@@ -106,10 +107,11 @@ impl<S: AsyncWrite> Sender<S> {
 }
 
 /// Sends what waits, then says that no more comes and waits until the client has left too: closing a connection
-/// with unread bytes could take the last output from the client.
+/// with unread bytes could take the last output from the client. After `shutdown` nobody waits for a client.
 pub(crate) async fn close<S: AsyncRead + AsyncWrite>(
     mut receiver: Receiver<S>,
     mut sender: Sender<S>,
+    shutdown: &CancellationToken,
 ) -> io::Result<()> {
     while sender.is_pending() {
         timeout(LAST_OUTPUT_PATIENCE, sender.progress()).await??;
@@ -123,8 +125,12 @@ pub(crate) async fn close<S: AsyncRead + AsyncWrite>(
             }
         }
     };
-    // A client that stays gets no more of this side's time.
-    timeout(LEAVE_PATIENCE, leave).await.unwrap_or(Ok(()))
+    tokio::select! {
+        biased;
+        // A client that stays gets no more of this side's time.
+        left = timeout(LEAVE_PATIENCE, leave) => left.unwrap_or(Ok(())),
+        () = shutdown.cancelled() => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +150,8 @@ mod tests {
             drop(theirs);
             got.len()
         };
-        let (closed, got) = tokio::join!(close(receiver, sender), client);
+        let shutdown = CancellationToken::new();
+        let (closed, got) = tokio::join!(close(receiver, sender, &shutdown), client);
         closed.unwrap();
         assert_eq!(got, 1000);
     }

@@ -21,7 +21,7 @@ mod service;
 mod spdy;
 mod status;
 #[cfg(test)]
-pub(crate) mod testing;
+mod tests;
 mod upgrade;
 mod websocket;
 

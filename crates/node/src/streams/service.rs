@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xebec_sandbox::config::ExecConfig;
 
-use super::command::{self, Channels, SpdyStreams, StreamError, Version};
+use super::command::{self, Channels, Kind, SpdyStreams, StreamError, Version};
 use super::forward::{self, PortChannels, SpdyPairs};
 use super::pods::{ContainerRef, PodRef, Pods};
 use super::request::{self, Action, Streams};
@@ -35,7 +35,7 @@ use crate::logs;
 pub type AgentBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Most logs and streams that are served at a time.
-const MAX_STREAMS: usize = 1024;
+const MAX_STREAMS: u32 = 1024;
 
 const COMMAND_V5: Protocol = Protocol { carrier: CarrierKind::WebSocket, name: "v5.channel.k8s.io" };
 const COMMAND_V4: Protocol = Protocol { carrier: CarrierKind::WebSocket, name: "v4.channel.k8s.io" };
@@ -66,7 +66,7 @@ impl AgentService {
     pub fn new(pods: Arc<dyn Pods>) -> Self {
         let inner = Inner {
             pods,
-            places: Arc::new(Semaphore::new(MAX_STREAMS)),
+            places: Arc::new(Semaphore::new(MAX_STREAMS as usize)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };
@@ -97,7 +97,6 @@ impl AgentService {
 
     /// Answers one request.
     pub async fn handle(&self, mut request: Request<Incoming>) -> Response<AgentBody> {
-        // What a panic or an early return leaves is no harm: the upgrade is dropped.
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         match self.answer(&parts, upgrade) {
@@ -113,6 +112,13 @@ impl AgentService {
         self.inner.shutdown.cancel();
         self.inner.tasks.close();
         tokio::time::timeout(patience, self.inner.tasks.wait()).await.is_ok()
+    }
+
+    /// Waits until nothing is served.
+    #[cfg(test)]
+    pub(super) async fn idle(&self) {
+        let all = self.inner.places.acquire_many(MAX_STREAMS).await;
+        drop(all.expect("the places are never closed"));
     }
 
     fn answer(
@@ -184,7 +190,7 @@ impl AgentService {
         let pods = self.inner.pods.clone();
         self.inner.pods.check_container(&container)?;
         let start = async move { pods.exec(&container, config).await };
-        self.command(parts, upgrade, streams, start)
+        self.command(parts, upgrade, Kind::Exec, streams, start)
     }
 
     fn attach(
@@ -197,13 +203,14 @@ impl AgentService {
         let pods = self.inner.pods.clone();
         self.inner.pods.check_container(&container)?;
         let start = async move { pods.attach(&container).await };
-        self.command(parts, upgrade, streams, start)
+        self.command(parts, upgrade, Kind::Attach, streams, start)
     }
 
     fn command(
         &self,
         parts: &http::request::Parts,
         upgrade: OnUpgrade,
+        kind: Kind,
         streams: Streams,
         start: impl Future<Output = Result<super::Process, super::PodError>> + Send + 'static,
     ) -> Result<Response<AgentBody>, Refusal> {
@@ -212,9 +219,9 @@ impl AgentService {
         self.upgraded(parts, upgrade, protocol, async move |stream| match protocol.carrier {
             CarrierKind::WebSocket => {
                 let version = if protocol == COMMAND_V5 { Version::V5 } else { Version::V4 };
-                command::run(stream, Channels::new(version, streams), start, shutdown).await
+                command::run(stream, kind, Channels::new(version, streams), start, shutdown).await
             }
-            CarrierKind::Spdy => command::run(stream, SpdyStreams::new(streams), start, shutdown).await,
+            CarrierKind::Spdy => command::run(stream, kind, SpdyStreams::new(streams), start, shutdown).await,
         })
     }
 

@@ -302,7 +302,7 @@ pub(crate) fn accept_key(key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::testing::Random;
+    use crate::streams::tests::random::Random;
 
     const MASK: [u8; 4] = [1, 2, 3, 250];
 

@@ -118,11 +118,21 @@ pub(crate) enum StreamError {
     Connection(#[from] io::Error),
 }
 
+/// What a client does with a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It has the process run, and learns its exit code.
+    Exec,
+    /// It takes part in what runs anyway, and learns no more than the end.
+    Attach,
+}
+
 /// Serves one `exec` or `attach`; `start` is run when the client is ready.
 ///
 /// Returns when the client has been told how it ended, or has left.
 pub(crate) async fn run<S>(
     stream: S,
+    kind: Kind,
     mut dialect: impl Dialect,
     start: impl Future<Output = Result<Process, PodError>>,
     shutdown: CancellationToken,
@@ -137,16 +147,21 @@ where
         result = conversation => result,
     };
     let result = match result {
+        Ok(Some(Outcome::Exited(_))) if kind == Kind::Attach => {
+            dialect.finish(&Outcome::Exited(0), &mut sender.buffer);
+            Ok(())
+        }
         Ok(Some(outcome)) => {
             dialect.finish(&outcome, &mut sender.buffer);
             Ok(())
         }
-        Ok(None) => return Ok(()),
+        // The client may wait for the answer to its farewell.
+        Ok(None) => Ok(()),
         Err(error @ StreamError::Protocol(_)) => Err(error),
         Err(StreamError::Connection(error)) if is_departure(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
-    match link::close(receiver, sender).await {
+    match link::close(receiver, sender, &shutdown).await {
         Err(error) if !is_departure(&error) => result.and(Err(error.into())),
         _ => result,
     }

@@ -121,7 +121,7 @@ where
         Err(error @ StreamError::Connection(_)) => return Err(error),
         Err(StreamError::Protocol(_)) => {}
     }
-    match link::close(receiver, sender).await {
+    match link::close(receiver, sender, &shutdown).await {
         Err(error) if !is_departure(&error) => result.and(Err(error.into())),
         _ => result,
     }

@@ -5,6 +5,7 @@
 //! ends with the connection; clients wait for that.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::BytesMut;
 
@@ -31,10 +32,13 @@ impl SpdyPairs {
 
     fn opened(&mut self, stream: StreamId, headers: &Headers, out: &mut BytesMut) -> Option<Event> {
         let event = match (headers.get("streamtype"), port(headers)) {
-            (Some("error"), Some(_)) => {
-                let request = request(headers, stream.number());
-                self.halves.insert(request, stream).is_none().then_some(None)
-            }
+            (Some("error"), Some(_)) => match self.halves.entry(request(headers, stream.number())) {
+                Entry::Vacant(half) => {
+                    half.insert(stream);
+                    Some(None)
+                }
+                Entry::Occupied(_) => None,
+            },
             (Some("data"), Some(port)) => {
                 // A client that does not number its requests opens both streams one after the other.
                 let before = stream.number().saturating_sub(2);

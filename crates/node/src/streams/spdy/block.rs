@@ -138,7 +138,7 @@ impl Packer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::testing::Random;
+    use crate::streams::tests::random::Random;
 
     #[test]
     fn the_dictionary_is_the_specified_one() {

@@ -275,7 +275,7 @@ fn control_header(kind: u16, flags: u8, length: usize, out: &mut BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::testing::Random;
+    use crate::streams::tests::random::Random;
 
     fn id(number: u32) -> StreamId {
         StreamId::new(number).unwrap()

@@ -16,6 +16,9 @@ pub(crate) use block::{Headers, MAX_BLOCK_BYTES, MAX_HEADERS};
 pub(crate) use frame::{MAX_CONTROL_BYTES, Reset, StreamId};
 pub(crate) use session::{Carrier, Event, Session};
 
+#[cfg(test)]
+pub(crate) use frame::{Decoder as FrameDecoder, Encoder as FrameEncoder, Frame, data_header, ping};
+
 use super::websocket::WebSocketError;
 
 /// A client that breaks the protocol.

@@ -173,7 +173,7 @@ impl Session {
         headers: Headers,
         out: &mut BytesMut,
     ) -> Result<Option<Event>, SpdyError> {
-        if stream.number() % 2 == 0 || self.last.is_some_and(|last| stream <= last) {
+        if stream.number().is_multiple_of(2) || self.last.is_some_and(|last| stream <= last) {
             return Err(SpdyError::StreamId(stream.number()));
         }
         self.last = Some(stream);

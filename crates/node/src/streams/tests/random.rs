@@ -1,4 +1,4 @@
-//! What the tests of this module share.
+//! Numbers for tests with mutated input.
 
 /// Numbers that look random and are the same in every run (xorshift).
 pub(crate) struct Random(u64);
