@@ -16,3 +16,6 @@ pub mod pod;
 mod quantity;
 pub mod registration;
 pub mod services;
+pub mod logs;
+pub mod pod;
+pub mod streams;
