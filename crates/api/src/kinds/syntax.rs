@@ -128,6 +128,12 @@ pub(super) fn c_identifier(text: &str) -> Result<(), Fault> {
     })
 }
 
+/// The name of a kind: a label but for its case.
+pub(super) fn kind_name(text: &str) -> Result<(), Fault> {
+    names::dns_1035_label(&text.to_ascii_lowercase())
+        .map_err(|fault| format!("may have mixed case, but should otherwise match: {fault}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +155,7 @@ mod tests {
         check(three_labels, &["a.b.c"], &["a.b", "A.b.c", ""]);
         check(prefixed_key, &["a.b/c"], &["c", "/c", "a.b/"]);
         check(prefixed_path, &["a.b/c", "a/b/c:d"], &["", "a", "/a", "a/", "A/b", "a/b c"]);
+        check(kind_name, &["Pod", "pod"], &["", "a_b", "1a"]);
         check(c_identifier, &["_a1"], &["", "1a", "a-b"]);
     }
 }
