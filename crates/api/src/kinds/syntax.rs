@@ -94,15 +94,6 @@ pub(super) fn three_labels(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A qualified name with a prefix: `example.com/name`.
-pub(super) fn prefixed_key(text: &str) -> Result<(), Fault> {
-    names::qualified(text)?;
-    if text.contains('/') {
-        return Ok(());
-    }
-    Err("must be a domain-prefixed key (such as \"acme.io/foo\")".into())
-}
-
 /// A path below a domain: `example.com/path`.
 pub(super) fn prefixed_path(text: &str) -> Result<(), Fault> {
     let parts = text.split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty());
@@ -153,7 +144,6 @@ mod tests {
         check(local_file, &["a/b"], &["..a", "../a", "/a"]);
         check(wildcard_subdomain, &["*.a.b"], &["a.b", "*", "*.*.a", "*."]);
         check(three_labels, &["a.b.c"], &["a.b", "A.b.c", ""]);
-        check(prefixed_key, &["a.b/c"], &["c", "/c", "a.b/"]);
         check(prefixed_path, &["a.b/c", "a/b/c:d"], &["", "a", "/a", "a/", "A/b", "a/b c"]);
         check(kind_name, &["Pod", "pod"], &["", "a_b", "1a"]);
         check(c_identifier, &["_a1"], &["", "1a", "a-b"]);
