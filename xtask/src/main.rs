@@ -1,7 +1,10 @@
 //! The project's only task runner: `cargo xtask <task>`.
 
+mod clients;
 mod codegen;
 mod command;
+mod demo;
+mod image;
 mod packages;
 mod test;
 mod tidy;
@@ -11,6 +14,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "usage: cargo xtask <task>
 
 tasks:
+  demo [--once]      a cluster, an application, and what it answers
   test               everything: formatting, lints, tidy, unit and integration tests
   tidy               the rules of the code base that no compiler knows
   codegen [--check]  make (or compare) the generated tables of crates/api";
@@ -19,6 +23,8 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["test"] => test::run_checks(),
+        ["demo"] => demo::run_demo(false),
+        ["demo", "--once"] => demo::run_demo(true),
         ["tidy"] => tidy::run(),
         ["codegen", options @ ..] => codegen::run(options),
         _ => bail!(USAGE),

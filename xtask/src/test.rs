@@ -1,9 +1,11 @@
 //! `cargo xtask test`: everything, from nothing, on a fresh machine.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
 
 use crate::command::{cargo, run};
-use crate::{packages, tidy};
+use crate::{clients, image, packages, tidy};
 
 /// Runs all checks and tests.
 ///
@@ -14,5 +16,20 @@ pub(crate) fn run_checks() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;
     run(cargo(&["clippy", "--workspace", "--all-targets"]).args(["--", "--deny", "warnings"]))?;
-    run(&mut cargo(&["test", "--workspace"]))
+    run(&mut cargo(&["test", "--workspace", "--exclude", "xebec-e2e"]))?;
+    end_to_end()
+}
+
+/// The real program with real clients.
+fn end_to_end() -> Result<()> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent directory")?;
+    let fetched = top.join("target/clients");
+    let archive = top.join("target/busybox.tar");
+    image::write(&archive, crate::demo::IMAGE)?;
+    run(&mut cargo(&["build", "--package", "xebec"]))?;
+    run(cargo(&["test", "--package", "xebec-e2e"])
+        .env("XEBEC_BIN", top.join("target/debug/xebec"))
+        .env("XEBEC_KUBECTL", clients::find("kubectl", &fetched)?)
+        .env("XEBEC_HELM", clients::find("helm", &fetched)?)
+        .env("XEBEC_IMAGE", archive))
 }

@@ -9,23 +9,26 @@ use clap_complete::Shell;
 /// Kubernetes in one program, without root.
 #[derive(Debug, Parser)]
 #[command(name = "xebec", version, arg_required_else_help = true)]
-pub struct Arguments {
+pub(crate) struct Arguments {
+    /// Where the data is.
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Start the cluster
     Up(Up),
     /// Stop the cluster; its data stays
-    Down(Down),
+    Down,
     /// Show whether the cluster runs, and where
     Status(Status),
     /// Print the kubeconfig
-    Kubeconfig(Place),
+    Kubeconfig,
     /// Bring in, list and remove images
     Image(Image),
     /// Print the version
@@ -45,62 +48,45 @@ pub enum Command {
 
 /// Arguments that somebody else reads.
 #[derive(Debug, Args)]
-pub struct Rest {
+pub(crate) struct Rest {
     /// All of them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub rest: Vec<String>,
+    pub(crate) rest: Vec<String>,
 }
 
 /// Where the cluster's data is.
 #[derive(Clone, Debug, Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// Where the cluster's data is [default: ~/.local/share/xebec]
-    #[arg(long, value_name = "DIR", env = "XEBEC_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", env = "XEBEC_DATA_DIR", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// Options of `up`.
 #[derive(Clone, Debug, Args)]
-pub struct Up {
-    /// Where the data is.
-    #[command(flatten)]
-    pub place: Place,
+pub(crate) struct Up {
     /// Where the API server listens
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
-    pub bind: SocketAddr,
+    pub(crate) bind: SocketAddr,
     /// Return as soon as the cluster is ready, and leave it running
     #[arg(long)]
-    pub detach: bool,
+    pub(crate) detach: bool,
     /// Started as root: become this user
     #[arg(long, value_name = "NAME")]
-    pub user: Option<String>,
-}
-
-/// Options of `down`.
-#[derive(Clone, Debug, Args)]
-pub struct Down {
-    /// Where the data is.
-    #[command(flatten)]
-    pub place: Place,
-    /// Remove all data too
-    #[arg(long)]
-    pub purge: bool,
+    pub(crate) user: Option<String>,
 }
 
 /// Options of `status`.
 #[derive(Clone, Debug, Args)]
-pub struct Status {
-    /// Where the data is.
-    #[command(flatten)]
-    pub place: Place,
+pub(crate) struct Status {
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
+    pub(crate) output: Output,
 }
 
 /// How to print something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// For people.
     Text,
     /// For programs.
@@ -109,18 +95,15 @@ pub enum Output {
 
 /// Options of `image`.
 #[derive(Clone, Debug, Args)]
-pub struct Image {
-    /// Where the data is.
-    #[command(flatten)]
-    pub place: Place,
+pub(crate) struct Image {
     /// What to do with images.
     #[command(subcommand)]
-    pub command: ImageCommand,
+    pub(crate) command: ImageCommand,
 }
 
 /// What to do with images.
 #[derive(Clone, Debug, Subcommand)]
-pub enum ImageCommand {
+pub(crate) enum ImageCommand {
     /// Bring in the images of an OCI or docker archive
     Import {
         /// The archive: tar, gzip, zstd, or an OCI layout directory
@@ -149,11 +132,8 @@ pub enum ImageCommand {
 
 /// Options of the server process.
 #[derive(Clone, Debug, Args)]
-pub struct Serve {
-    /// Where the data is.
-    #[arg(long)]
-    pub data_dir: PathBuf,
+pub(crate) struct Serve {
     /// Where the API server listens.
     #[arg(long)]
-    pub bind: SocketAddr,
+    pub(crate) bind: SocketAddr,
 }

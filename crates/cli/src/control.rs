@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// The longest line, in bytes.
-pub const MAX_LINE: usize = 1024 * 1024;
+pub(crate) const MAX_LINE: usize = 1024 * 1024;
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
-pub enum Request {
+pub(crate) enum Request {
     /// How the cluster is.
     Status,
     /// Bring in the images of an archive.
@@ -44,7 +44,7 @@ pub enum Request {
 /// What is answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Something to show while it goes on.
     Progress(String),
     /// The state of the cluster.
@@ -57,48 +57,49 @@ pub enum Reply {
 
 /// The state of a cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Whether the API answers and the node takes pods.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// Where the API is.
-    pub server: String,
+    pub(crate) server: String,
     /// Which file holds the administrator's credentials.
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     /// The processes, as the host numbers them.
-    pub pids: Pids,
+    pub(crate) pids: Pids,
     /// The version of Xebec.
-    pub version: String,
+    pub(crate) version: String,
     /// What is not as it could be on this machine, and why.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Process ids on the host.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Pids {
+pub(crate) struct Pids {
     /// The process that holds the namespaces.
-    pub keeper: u32,
-    /// The server.
-    pub server: u32,
+    pub(crate) keeper: u32,
+    /// The server; it does not know the host's number of itself, so the command looks it up.
+    pub(crate) server: Option<u32>,
 }
 
 /// An image in the cluster's store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Image {
+pub(crate) struct Image {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The digest of its manifest.
-    pub digest: String,
+    pub(crate) digest: String,
     /// The bytes of its layers as stored.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// Asks, and hands every progress line to `progress`.
 ///
 /// # Errors
 /// No server listens; it answers with an error.
-pub fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
-    let mut stream = UnixStream::connect(socket)
-        .with_context(|| format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display()))?;
+pub(crate) fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
+    let mut stream = UnixStream::connect(socket).with_context(|| {
+        format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display())
+    })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -114,18 +115,34 @@ pub fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> 
 
 /// The state of the cluster, if one runs.
 #[must_use]
-pub fn status(socket: &Path) -> Option<Status> {
+pub(crate) fn status(socket: &Path) -> Option<Status> {
     match ask(socket, &Request::Status, |_| ()) {
-        Ok(Reply::Status(status)) => Some(status),
+        Ok(Reply::Status(mut status)) => {
+            status.pids.server = server_of(status.pids.keeper);
+            Some(status)
+        }
         _ => None,
     }
+}
+
+/// The keeper's child that serves.
+fn server_of(keeper: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0).nth(1) == Some(b"serve")
+    })
 }
 
 /// Waits until the cluster is ready, or `gone` says why it never will be.
 ///
 /// # Errors
 /// What `gone` says; it takes longer than `limit`.
-pub fn wait_ready(socket: &Path, limit: Duration, mut gone: impl FnMut() -> Option<anyhow::Error>) -> Result<Status> {
+pub(crate) fn wait_ready(
+    socket: &Path,
+    limit: Duration,
+    mut gone: impl FnMut() -> Option<anyhow::Error>,
+) -> Result<Status> {
     let deadline = Instant::now() + limit;
     // The server makes the socket when it is ready to answer; nothing else announces it to a process outside.
     let mut pause = Duration::from_millis(1);

@@ -4,17 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::{Image as Options, ImageCommand, Output};
+use crate::args::{Image as Options, ImageCommand, Output, Place};
 use crate::control::{self, Image, Reply, Request};
 use crate::layout::Layout;
 
 /// Does what the subcommand says.
-pub fn run(options: &Options) -> Result<ExitCode> {
-    let socket = Layout::find(&options.place)?.control_socket();
+pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
+    let socket = Layout::find(place)?.control_socket();
     let (request, output) = match &options.command {
-        ImageCommand::Import { archive, name } => {
-            (Request::ImportImage { archive: std::path::absolute(archive)?, name: name.clone() }, Output::Text)
-        }
+        ImageCommand::Import { archive, name } => (
+            Request::ImportImage { archive: std::path::absolute(archive)?, name: name.clone() },
+            Output::Text,
+        ),
         ImageCommand::Pull { image } => (Request::PullImage { image: image.clone() }, Output::Text),
         ImageCommand::Ls { output } => (Request::ListImages, *output),
         ImageCommand::Rm { image } => (Request::RemoveImage { image: image.clone() }, Output::Text),

@@ -11,16 +11,20 @@ use crate::args::Place;
 use crate::layout::Layout;
 
 /// Prints it.
-pub fn print(place: &Place) -> Result<ExitCode> {
+pub(crate) fn print(place: &Place) -> Result<ExitCode> {
     let path = Layout::find(place)?.kubeconfig();
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("reading {}: a cluster that was started here has one; start it with: xebec up", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "reading {}: a cluster that was started here has one; start it with: xebec up",
+            path.display()
+        )
+    })?;
     print!("{text}");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Writes it, with mode 0600, for the server at `url`.
-pub fn write(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<()> {
+pub(crate) fn write(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<()> {
     let admin = keys.client("xebec-admin", Some("system:masters"))?;
     let encode = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
     let name = "xebec";

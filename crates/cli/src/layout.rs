@@ -13,7 +13,7 @@ const VERSION: u32 = 1;
 
 /// A data directory.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     root: PathBuf,
 }
 
@@ -22,25 +22,20 @@ impl Layout {
     ///
     /// # Errors
     /// Nothing says where it is.
-    pub fn find(place: &Place) -> Result<Self> {
+    pub(crate) fn find(place: &Place) -> Result<Self> {
         let root = match &place.data_dir {
             Some(dir) => dir.clone(),
-            None => default_root().context("neither XDG_DATA_HOME nor HOME is set: name a directory with --data-dir")?,
+            None => default_root()
+                .context("neither XDG_DATA_HOME nor HOME is set: name a directory with --data-dir")?,
         };
         Ok(Self { root: std::path::absolute(&root).with_context(|| format!("finding {}", root.display()))? })
-    }
-
-    /// The layout at an absolute path.
-    #[must_use]
-    pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
     }
 
     /// Makes the directory if it is not there, and checks that this program may use it.
     ///
     /// # Errors
     /// It cannot be made, or is of a newer version.
-    pub fn prepare(&self) -> Result<()> {
+    pub(crate) fn prepare(&self) -> Result<()> {
         let shown = self.root.display();
         DirBuilder::new()
             .recursive(true)
@@ -55,11 +50,12 @@ impl Layout {
                     "{shown} was written by a newer Xebec (layout {version}, this one knows {VERSION}): \
                      update Xebec, or use another --data-dir"
                 ),
-                Err(_) => bail!("{} holds no version number: is {shown} a data directory of Xebec?", file.display()),
+                Err(_) => {
+                    bail!("{} holds no version number: is {shown} a data directory of Xebec?", file.display())
+                }
             },
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                fs::write(&file, format!("{VERSION}\n")).with_context(|| format!("writing {}", file.display()))
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => fs::write(&file, format!("{VERSION}\n"))
+                .with_context(|| format!("writing {}", file.display())),
             Err(e) => Err(e).with_context(|| format!("reading {}", file.display())),
         }
     }
@@ -68,7 +64,7 @@ impl Layout {
     ///
     /// # Errors
     /// The lock file cannot be made.
-    pub fn try_lock(&self) -> Result<Option<File>> {
+    pub(crate) fn try_lock(&self) -> Result<Option<File>> {
         let path = self.root.join("lock");
         let file = OpenOptions::new()
             .write(true)
@@ -86,55 +82,55 @@ impl Layout {
 
     /// The directory itself.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Keys and certificates.
     #[must_use]
-    pub fn pki(&self) -> PathBuf {
+    pub(crate) fn pki(&self) -> PathBuf {
         self.root.join("pki")
     }
 
     /// The store of the API.
     #[must_use]
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.root.join("store")
     }
 
     /// Images.
     #[must_use]
-    pub fn images(&self) -> PathBuf {
+    pub(crate) fn images(&self) -> PathBuf {
         self.root.join("images")
     }
 
     /// Volumes and logs of pods.
     #[must_use]
-    pub fn pods(&self) -> PathBuf {
+    pub(crate) fn pods(&self) -> PathBuf {
         self.root.join("pods")
     }
 
     /// Sockets and pinned namespaces.
     #[must_use]
-    pub fn run(&self) -> PathBuf {
+    pub(crate) fn run(&self) -> PathBuf {
         self.root.join("run")
     }
 
     /// The socket on which the server takes commands.
     #[must_use]
-    pub fn control_socket(&self) -> PathBuf {
+    pub(crate) fn control_socket(&self) -> PathBuf {
         self.run().join("control.sock")
     }
 
     /// What a detached cluster says.
     #[must_use]
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.root.join("xebec.log")
     }
 
     /// The administrator's kubeconfig.
     #[must_use]
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.root.join("kubeconfig")
     }
 }

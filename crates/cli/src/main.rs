@@ -22,14 +22,19 @@ use clap::{CommandFactory as _, Parser as _};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let place = &arguments.place;
     let outcome = match arguments.command {
-        Command::Up(options) => up::up(&options),
-        Command::Down(options) => up::down(&options),
-        Command::Status(options) => status::run(&options),
-        Command::Kubeconfig(options) => kubeconfig::print(&options),
-        Command::Image(options) => image::run(&options),
+        Command::Up(options) => up::up(place, &options),
+        Command::Down => up::down(place),
+        Command::Status(options) => status::run(place, &options),
+        Command::Kubeconfig => kubeconfig::print(place),
+        Command::Image(options) => image::run(place, &options),
         Command::Version => {
-            println!("xebec {} (Kubernetes {})", env!("CARGO_PKG_VERSION"), xebec_server::discovery::KUBERNETES_VERSION);
+            println!(
+                "xebec {} (Kubernetes {})",
+                env!("CARGO_PKG_VERSION"),
+                xebec_server::discovery::KUBERNETES_VERSION
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Completion { shell } => {
@@ -38,7 +43,7 @@ fn main() -> ExitCode {
         }
         Command::Keeper => xebec_sandbox::bootstrap::keeper_main(),
         Command::Shim(_) => xebec_sandbox::shim::main(),
-        Command::Serve(options) => serve::run(&options),
+        Command::Serve(options) => serve::run(place, &options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -10,7 +10,7 @@ use xebec_sandbox::bootstrap::{
     Identity, Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
 };
 
-use crate::args::{Down, Up};
+use crate::args::{Place, Up};
 use crate::control::{self, Status};
 use crate::layout::Layout;
 
@@ -20,11 +20,11 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(40);
 
 /// Starts a cluster.
-pub fn up(options: &Up) -> Result<ExitCode> {
+pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     let begun = Instant::now();
     become_user(options.user.as_deref())?;
     let preflight = preflight().map_err(explain)?;
-    let layout = Layout::find(&options.place)?;
+    let layout = Layout::find(place)?;
     layout.prepare()?;
     check_free(&layout, options)?;
     say("starting", &format!("data in {}", layout.root().display()));
@@ -64,11 +64,14 @@ fn check_free(layout: &Layout, options: &Up) -> Result<()> {
         );
     }
     if layout.try_lock()?.is_none() {
-        bail!("another xebec is using {}; wait for it to end, or use another --data-dir", layout.root().display());
+        bail!(
+            "another xebec is using {}; wait for it to end, or use another --data-dir",
+            layout.root().display()
+        );
     }
-    TcpListener::bind(options.bind).map(drop).with_context(|| {
-        format!("the address {} cannot be used; choose another with --bind", options.bind)
-    })
+    TcpListener::bind(options.bind)
+        .map(drop)
+        .with_context(|| format!("the address {} cannot be used; choose another with --bind", options.bind))
 }
 
 fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper> {
@@ -83,7 +86,8 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
         ],
         env: std::env::var_os("XEBEC_LOG").map(|level| (text("XEBEC_LOG"), level)).into_iter().collect(),
     };
-    let lifetime = if options.detach { Lifetime::Detached { log: layout.log() } } else { Lifetime::Foreground };
+    let lifetime =
+        if options.detach { Lifetime::Detached { log: layout.log() } } else { Lifetime::Foreground };
     let config = KeeperConfig {
         run_dir: layout.run(),
         keeper_args: vec![text("keeper")],
@@ -102,9 +106,11 @@ fn ended(keeper: &mut Option<Keeper>, layout: &Layout) -> Option<anyhow::Error> 
             *keeper = Some(running);
             None
         }
-        Ok(Ok(end)) => {
-            Some(anyhow!("the cluster could not start (exit code {}); {} says more", end.code, layout.log().display()))
-        }
+        Ok(Ok(end)) => Some(anyhow!(
+            "the cluster could not start (exit code {}); {} says more",
+            end.code,
+            layout.log().display()
+        )),
         Err(error) => Some(error.into()),
     }
 }
@@ -125,19 +131,13 @@ fn announce(status: &Status, took: Duration, detached: bool) {
 }
 
 /// Stops a cluster.
-pub fn down(options: &Down) -> Result<ExitCode> {
-    let layout = Layout::find(&options.place)?;
+pub(crate) fn down(place: &Place) -> Result<ExitCode> {
+    let layout = Layout::find(place)?;
     let run = layout.run();
     match xebec_sandbox::bootstrap::stop(&run, STOP_GRACE + Duration::from_secs(10)) {
         Ok(true) => say("stopped", &format!("data stays in {}", layout.root().display())),
         Ok(false) => say("stopped", "no cluster was running"),
         Err(error) => return Err(error).context("the cluster could not be stopped"),
-    }
-    if options.purge {
-        let preflight = preflight().map_err(explain)?;
-        xebec_sandbox::bootstrap::remove_tree(&preflight, layout.root())
-            .with_context(|| format!("removing {}", layout.root().display()))?;
-        say("removed", &layout.root().display().to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

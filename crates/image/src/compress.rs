@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::limits::Exceeded;
 
 /// A compression that was recognised.
@@ -123,11 +123,10 @@ pub struct Bound {
     pub bytes: u64,
 }
 
-/// A reader that hashes, counts and stops at bounds. The error inside its `io::Error` is an [`Exceeded`].
+/// A reader that counts and stops at bounds. The error inside its `io::Error` is an [`Exceeded`].
 #[derive(Debug)]
 pub struct Metered<R> {
     source: R,
-    hasher: Hasher,
     read: u64,
     what: String,
     bounds: Vec<Bound>,
@@ -135,22 +134,8 @@ pub struct Metered<R> {
 
 impl<R: Read> Metered<R> {
     /// Wraps `source`; `what` names it in errors.
-    pub fn new(source: R, hasher: Hasher, what: String, bounds: Vec<Bound>) -> Self {
-        Self { source, hasher, read: 0, what, bounds }
-    }
-
-    /// Bytes read so far.
-    pub fn read_bytes(&self) -> u64 {
-        self.read
-    }
-
-    /// Reads to the end, so that nothing behind the useful part goes unhashed, and returns the digest.
-    ///
-    /// # Errors
-    /// When reading fails or a bound is hit.
-    pub fn finish(mut self) -> io::Result<(Digest, u64)> {
-        io::copy(&mut self, &mut io::sink())?;
-        Ok((self.hasher.finish(), self.read))
+    pub fn new(source: R, what: String, bounds: Vec<Bound>) -> Self {
+        Self { source, read: 0, what, bounds }
     }
 }
 
@@ -162,6 +147,36 @@ impl<R: Read> Read for Metered<R> {
             let what = self.what.clone();
             return Err(io::Error::other(Exceeded { what, limit: bound.limit, max: bound.value }));
         }
+        Ok(n)
+    }
+}
+
+/// A reader that hashes what passes.
+#[derive(Debug)]
+pub struct Hashed<R> {
+    source: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Hashed<R> {
+    /// Wraps `source`.
+    pub fn new(source: R, algorithm: Algorithm) -> Self {
+        Self { source, hasher: Hasher::new(algorithm) }
+    }
+
+    /// Reads to the end, so that nothing behind the useful part goes unhashed, and returns the digest.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn finish(mut self) -> io::Result<Digest> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(self.hasher.finish())
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.read(buffer)?;
         self.hasher.update(&buffer[..n]);
         Ok(n)
     }
@@ -172,7 +187,6 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::digest::Algorithm;
     use crate::testing::mutations;
 
     fn gzip(data: &[u8]) -> Vec<u8> {
@@ -234,11 +248,11 @@ mod tests {
         assert!(bomb.len() < 1_000);
         let bounds = vec![Bound { limit: "compression_ratio", value: 100, bytes: 100_000 }];
         let decoder = Decoder::open(bomb.as_slice()).expect("zstd");
-        let metered = Metered::new(decoder, Hasher::new(Algorithm::Sha256), "layer x".into(), bounds);
-        let error = metered.finish().expect_err("too much").to_string();
+        let metered = Metered::new(decoder, "layer x".into(), bounds);
+        let error = Hashed::new(metered, Algorithm::Sha256).finish().expect_err("too much").to_string();
         assert!(error.starts_with("layer x exceeds the limit `compression_ratio` of 100"), "{error}");
-        let metered = Metered::new(&b"abc"[..], Hasher::new(Algorithm::Sha256), String::new(), Vec::new());
-        assert_eq!(metered.finish().expect("memory"), (Digest::sha256(b"abc"), 3));
+        let hashed = Hashed::new(&b"abc"[..], Algorithm::Sha256);
+        assert_eq!(hashed.finish().expect("memory"), Digest::sha256(b"abc"));
     }
 
     #[test]

@@ -47,7 +47,6 @@ mod upload;
 
 pub use credentials::{Credentials, CredentialsError, Keyring, Secret};
 pub use error::RegistryError;
-pub(crate) use pull::blocking;
 pub use pull::{Downloads, PullError, pull};
 pub use push::{PushError, push};
 pub use retry::RetryPolicy;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::acquired::Acquired;
 use crate::archive::{self, ImportError, Source};
+use crate::blocking::blocking;
 use crate::config::{ChainId, ConfigError, ContainerDefaults, ImageConfig, ImageId};
 use crate::digest::Digest;
 use crate::images::{Images, IndexError, Record, Removed};
@@ -18,7 +19,7 @@ use crate::manifest::{Document, Manifest, ManifestError};
 use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::reference::Reference;
-use crate::registry::{self, Client, Downloads, Keyring, PullError, PushError, RegistryConfig, blocking};
+use crate::registry::{self, Client, Downloads, Keyring, PullError, PushError, RegistryConfig};
 use crate::rootfs::Rootfs;
 use crate::snapshot::{SnapshotError, Snapshots, UnpackPolicy, WhiteoutStyle};
 use crate::store::{ContentStore, Lease, Pruned, StoreError};
@@ -160,11 +161,6 @@ impl ImageService {
     /// The content store, for what is built on top.
     pub fn store(&self) -> &ContentStore {
         &self.inner.store
-    }
-
-    /// The registry client.
-    pub fn client(&self) -> &Client {
-        &self.inner.client
     }
 
     /// How whiteouts are kept here.

@@ -14,7 +14,7 @@
 //! is complete. Two callers who need the same snapshot share the work.
 //!
 //! Unpacking needs a process that may set owners: root of a user namespace. Nothing in an archive can make it touch a
-//! file outside the directory it unpacks into; see [`path`] and [`extract`].
+//! file outside the directory it unpacks into; see the modules `path` and `extract`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -29,7 +29,7 @@ use crate::digest::Digest;
 use crate::limits::Exceeded;
 use crate::manifest::{Descriptor, Manifest};
 use crate::progress::{Event, Progress};
-use crate::store::{ContentStore, Lease, Pruned, StoreError, sync_dir, sync_file_system};
+use crate::store::{ContentStore, Lease, Pruned, StoreError, TempDir, sync_dir, sync_file_system};
 use crate::tarball::TarError;
 
 mod extract;
@@ -296,23 +296,27 @@ impl Snapshots {
         for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
             let path = entry.map_err(StoreError::io("list", dir))?.path();
             let meta = read_meta(&path)?;
-            let keeps = match &meta {
-                Some(meta) => {
-                    let chain = meta.chain.digest();
-                    keep.contains(chain) || sweep.protects(chain)
-                }
-                None => path == dir.join(EMPTY),
+            let temp = match &meta {
+                Some(meta) if keep.contains(meta.chain.digest()) => None,
+                Some(meta) => sweep.unless_protected(meta.chain.digest(), || self.put_aside(&path))?,
+                None if path == dir.join(EMPTY) => None,
+                None => Some(self.put_aside(&path)?),
             };
-            if !keeps {
-                // Moved away first, so that a crash leaves no half of it where it would be taken for whole.
-                let temp = self.inner.store.temp_dir("prune")?;
-                let target = temp.path().join("snapshot");
-                fs::rename(&path, &target).map_err(StoreError::io("remove", &path))?;
+            if let Some(temp) = temp {
+                drop(temp);
                 pruned.count += 1;
                 pruned.bytes += meta.map_or(0, |meta| meta.report.bytes);
             }
         }
         Ok(pruned)
+    }
+
+    /// Moves a snapshot away in one step, so that a crash leaves no half of it where it would be taken for whole.
+    fn put_aside(&self, snapshot: &Path) -> Result<TempDir, StoreError> {
+        let temp = self.inner.store.temp_dir("prune")?;
+        let target = temp.path().join("snapshot");
+        fs::rename(snapshot, &target).map_err(StoreError::io("remove", snapshot))?;
+        Ok(temp)
     }
 
     /// The directory for images without layers: overlayfs wants at least one.

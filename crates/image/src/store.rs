@@ -216,7 +216,8 @@ impl ContentStore {
         }
     }
 
-    /// Protects a digest (a blob's, or any other that pruning asks about) until the lease is dropped.
+    /// Protects a digest (a blob's, or any other that pruning asks about) until the lease is dropped. Take it before
+    /// looking whether something is there.
     pub fn lease(&self, digest: &Digest) -> Lease {
         self.inner.leases.take(&self.inner, digest)
     }
@@ -238,17 +239,15 @@ impl ContentStore {
         for algorithm in Algorithm::ALL {
             let dir = self.blob_dir(algorithm);
             for entry in fs::read_dir(&dir).map_err(StoreError::io("list", &dir))? {
-                let entry = entry.map_err(StoreError::io("list", &dir))?;
-                let name = entry.file_name();
-                let digest = name.to_str().and_then(|hex| Digest::parse(&format!("{algorithm}:{hex}")).ok());
-                let keeps = digest.is_some_and(|digest| keep.contains(&digest) || sweep.protects(&digest));
-                if !keeps {
-                    let path = entry.path();
-                    let size = entry.metadata().map_err(StoreError::io("inspect", &path))?.len();
-                    fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-                    pruned.count += 1;
-                    pruned.bytes += size;
-                }
+                let path = entry.map_err(StoreError::io("list", &dir))?.path();
+                let hex = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let removed = match Digest::parse(&format!("{algorithm}:{hex}")) {
+                    Ok(digest) if keep.contains(&digest) => None,
+                    Ok(digest) => sweep.unless_protected(&digest, || remove_blob(&path))?,
+                    Err(_) => Some(remove_blob(&path)?),
+                };
+                pruned.count += u64::from(removed.is_some());
+                pruned.bytes += removed.unwrap_or_default();
             }
         }
         Ok(pruned)
@@ -303,6 +302,13 @@ impl ContentStore {
             Err(error) => Err(StoreError::io("remove", &path)(error)),
         }
     }
+}
+
+/// Removes a file and says how large it was.
+fn remove_blob(path: &Path) -> Result<u64, StoreError> {
+    let size = fs::symlink_metadata(path).map_err(StoreError::io("inspect", path))?.len();
+    fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+    Ok(size)
 }
 
 /// What [`ContentStore::prune`] removed.

@@ -251,11 +251,6 @@ impl<R: Read> Reader<R> {
         Ok(n)
     }
 
-    /// Gives the source back, positioned somewhere after the end-of-archive mark.
-    pub fn into_source(self) -> R {
-        self.source
-    }
-
     fn skip_rest(&mut self) -> Result<(), TarError> {
         let rest = self.unread + self.padding;
         self.unread = 0;

@@ -593,3 +593,56 @@ fn sparse_files_keep_their_holes() {
     assert_eq!(meta.len(), 50_000_003);
     assert!(meta.blocks() * 512 < 1_000_000, "{} blocks", meta.blocks());
 }
+
+/// Archives with everything that needs care in them.
+fn careful() -> Vec<Vec<u8>> {
+    let long = "x/".repeat(70);
+    let links = layer()
+        .directory("a/b", 0o755)
+        .symlink("a/l", "../..")
+        .file("a/l/f", 0o644, b"f")
+        .symlink("r", "/a")
+        .hardlink("h", "a/l/f")
+        .file("r/b", 0o600, b"again")
+        .file(&long, 0o644, b"deep");
+    let whiteouts = layer()
+        .whiteout("base")
+        .opaque("d")
+        .file("d/e/f", 0o644, b"new")
+        .whiteout("d/e")
+        .whiteout("a/b/c")
+        .directory("base", 0o700)
+        .opaque("");
+    [links, whiteouts].map(|layer| layer.build(Compression::None).blob().to_vec()).into()
+}
+
+#[test]
+#[ignore = "runs as root of a namespace"]
+fn any_layer_ends_and_stays_inside() {
+    let dir = support::temp_dir();
+    rustix::mount::mount("tmpfs", dir.path(), "tmpfs", rustix::mount::MountFlags::empty(), None)
+        .expect("a file system that is fast to sync");
+    let outside = dir.path().join("outside");
+    fs::create_dir(&outside).expect("made");
+    let base = gz(layer().file("base", 0o644, b"b").directory("d/e", 0o755).file("a/b/c", 0o644, b"c"));
+    let seeds = careful();
+    let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
+    let mut unpacked = 0;
+    for (round, mut bytes) in support::testing::mutations(&seeds, 600, 23).enumerate() {
+        support::testing::fix_tar_checksums(&mut bytes);
+        let root = dir.path().join(format!("images-{round}"));
+        let store = ContentStore::open(&root, Limits::default()).expect("opens");
+        let snapshots =
+            Snapshots::with_style(&store, UnpackPolicy::default(), STYLES[round % 3]).expect("opens");
+        let fixture = Fixture { dir: tempfile::tempdir_in(&outside).expect("a directory"), store, snapshots };
+        unpacked +=
+            usize::from(fixture.ensure(&[base.clone(), Layer::from_tar(bytes, Compression::None)]).is_ok());
+        assert_eq!(fs::read_dir(root.join("tmp")).expect("there").count(), 0, "round {round}");
+        assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 2, "round {round}");
+        assert_eq!(fs::read_dir(fixture.dir.path()).expect("there").count(), 0, "round {round}");
+        drop(fixture);
+        fs::remove_dir_all(&root).expect("removable");
+    }
+    assert!(unpacked > 100, "{unpacked} of 600 were acceptable");
+    rustix::mount::unmount(dir.path(), rustix::mount::UnmountFlags::empty()).expect("unmounted");
+}

@@ -2,5 +2,17 @@
 //!
 //! It meets the rest of the cluster at the API alone, as `system:node:NAME`. What isolates a pod ([`xebec_sandbox`]),
 //! where its image comes from ([`xebec_image`]) and how it is connected ([`xebec_network`]) is behind those crates.
+//!
+//! ```text
+//!  registration   the Node object and its lease
+//!  manager        watches the node's pods, one worker each
+//!  pod/           one pod: plan (pure), status (pure), worker (owns the state), run (does things)
+//! ```
 
+pub mod events;
+pub mod host;
+pub mod manager;
 pub mod pod;
+mod quantity;
+pub mod registration;
+pub mod services;

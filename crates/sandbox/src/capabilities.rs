@@ -27,7 +27,7 @@ const DEFAULT: [&str; 14] = [
 pub(crate) struct Capabilities(u64);
 
 impl Capabilities {
-    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const ALL: Self = Self((1 << CAPABILITIES.len()) - 1);
 
     /// The default set with a container's changes.
     pub(crate) fn of(change: &CapabilityChange) -> Self {
@@ -85,7 +85,7 @@ fn bit(name: &str) -> u64 {
 }
 
 fn bits_of(name: &CapabilityName) -> u64 {
-    if name.as_str() == "ALL" { (1 << CAPABILITIES.len()) - 1 } else { bit(name.as_str()) }
+    if name.as_str() == "ALL" { Capabilities::ALL.0 } else { bit(name.as_str()) }
 }
 
 #[cfg(test)]

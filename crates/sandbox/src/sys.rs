@@ -134,17 +134,20 @@ pub(crate) fn duplicate_onto(source: &impl AsFd, target: RawFd) -> io::Result<()
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Higher than any number that a program is started with.
+const FIRST_FREE: RawFd = 64;
+
 /// Another name of `source` with a number that no started program is given.
 pub(crate) fn duplicate_high(source: &OwnedFd) -> io::Result<OwnedFd> {
-    const FIRST: RawFd = 64;
-    Ok(rustix::io::fcntl_dupfd_cloexec(source, FIRST)?)
+    Ok(rustix::io::fcntl_dupfd_cloexec(source, FIRST_FREE)?)
 }
 
 /// Takes a descriptor that this process was started with.
 pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with F_DUPFD_CLOEXEC fails on a closed number and otherwise
-    // gives a new descriptor that nobody else owns.
-    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    // gives a new descriptor that nobody else owns; not one of the numbers
+    // that are still to be asked for.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, FIRST_FREE) };
     if copy == -1 {
         return Err(io::Error::last_os_error());
     }

@@ -108,22 +108,11 @@ pub fn apply<'a>(
         entries = record_update(target, "before-first-apply", entries, &nothing, live, versions)?;
     }
     let apply = Apply { target, live, config };
-    let (mut object, entries) = match apply.run(entries.clone(), force, versions) {
-        Err(ApplyError::Conflicts(conflicts)) if target.manager == last_applied::MANAGER => {
-            let Some(fields) = last_applied::client_fields(target, live) else {
-                return Err(conflicts.into());
-            };
-            let left = without(conflicts, &fields);
-            if !left.is_empty() {
-                return Err(left.into());
-            }
-            apply.run(entries, Force::Yes, versions)?
-        }
-        other => other?,
+    let (mut object, entries) = if target.manager == last_applied::MANAGER {
+        apply.run_as_kubectl(entries, force, versions)?
+    } else {
+        apply.run(entries, force, versions)?
     };
-    if target.manager == last_applied::MANAGER {
-        last_applied::refresh(&mut object, config);
-    }
     if let Some(list) = entries::write(entries) {
         object.set(&["metadata", "managedFields"], list);
     }
@@ -169,6 +158,30 @@ struct Apply<'p, 'a> {
 }
 
 impl<'a> Apply<'_, 'a> {
+    /// Merges and records; conflicts over what the annotation shows to be the client's are none.
+    fn run_as_kubectl(
+        &self,
+        entries: Vec<Entry>,
+        force: Force,
+        versions: &mut dyn Versions<'a>,
+    ) -> Result<(Value, Vec<Entry>), ApplyError> {
+        let (mut object, entries) = match self.run(entries.clone(), force, versions) {
+            Err(ApplyError::Conflicts(conflicts)) => {
+                let Some(fields) = last_applied::client_fields(self.target, self.live) else {
+                    return Err(conflicts.into());
+                };
+                let left = without(conflicts, &fields);
+                if !left.is_empty() {
+                    return Err(left.into());
+                }
+                self.run(entries, Force::Yes, versions)?
+            }
+            other => other?,
+        };
+        last_applied::refresh(&mut object, self.config);
+        Ok((object, entries))
+    }
+
     /// Merges and records; the object comes without its entries.
     fn run(
         &self,

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use super::instant;
 use super::set::FieldSet;
 use super::stored;
 use super::wire::WireError;
+use crate::time::Timestamp;
 use crate::{Key, Map, Value};
 
 /// A `managedFields` list that cannot be read.
@@ -125,7 +125,7 @@ pub(super) struct Entry {
 
 impl Entry {
     fn seconds(&self) -> i64 {
-        self.time.as_deref().and_then(instant::seconds).unwrap_or(0)
+        self.time.as_deref().and_then(Timestamp::parse).map_or(0, Timestamp::unix)
     }
 
     /// The fields as a set.
@@ -157,9 +157,10 @@ pub(super) fn read(
         adjust(&entry.id, &mut set);
         entry.fields = set.to_map();
         if let Some(time) = &mut entry.time {
-            let seconds =
-                instant::seconds(time).ok_or_else(|| EntriesError::Time { index, found: time.clone() })?;
-            *time = instant::text(seconds);
+            let Some(at) = Timestamp::parse(time) else {
+                return Err(EntriesError::Time { index, found: time.clone() });
+            };
+            *time = Timestamp::from_unix(at.unix()).to_string().into();
         }
     }
     Ok(entries)

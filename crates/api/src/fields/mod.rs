@@ -4,8 +4,8 @@
 //! 1.36, as pure functions over a tree and its schema:
 //!
 //! - [`FieldSet`] is a set of paths to fields, `FieldsV1` its wire format.
-//! - [`update`] records who owns what after a create, an update or a patch that is no apply.
-//! - [`apply`] merges an applied configuration, finds conflicts, and drops what the applier no longer names.
+//! - [`update()`] records who owns what after a create, an update or a patch that is no apply.
+//! - [`apply()`] merges an applied configuration, finds conflicts, and drops what the applier no longer names.
 //! - [`scale`] maps entries between a resource and its `scale` subresource; [`keep_times`] makes a write that changed
 //!   nothing none.
 //!
@@ -26,7 +26,6 @@ mod apply;
 mod conflict;
 mod element;
 mod entries;
-mod instant;
 mod last_applied;
 mod manager;
 mod merge;

@@ -4,6 +4,8 @@
 //! declared fields count as owned by whoever owns a field in them: an applier that drops a whole object drops what is in
 //! it too, defaults included, but for what others own.
 
+use std::borrow::Cow;
+
 use super::entries::Entry;
 use super::reconcile::reconcile;
 use super::remove::{remove, tidy};
@@ -26,12 +28,27 @@ pub(super) struct Prune<'p, 'a> {
     pub(super) others: &'p [Entry],
 }
 
-/// An object in one version.
-#[derive(Clone)]
-struct Versioned<'a> {
-    object: Value,
+/// An object in one version, with its fields: objects with declared fields among them.
+struct Versioned<'v, 'a> {
+    object: Cow<'v, Value>,
     api_version: Key,
     schema: SchemaRef<'a>,
+    fields: Cow<'v, FieldSet>,
+}
+
+impl<'a> Versioned<'_, 'a> {
+    fn new(object: Value, api_version: Key, schema: SchemaRef<'a>) -> Result<Self, TrackError> {
+        let mut fields = owned(&object, schema)?;
+        name_objects(&mut fields, schema);
+        Ok(Self { object: Cow::Owned(object), api_version, schema, fields: Cow::Owned(fields) })
+    }
+
+    /// The object without some fields.
+    fn without<'w>(&self, gone: &FieldSet) -> Result<Versioned<'w, 'a>, TrackError> {
+        let mut object = self.object.as_ref().clone();
+        remove(&mut object, gone, self.schema);
+        Versioned::new(object, self.api_version.clone(), self.schema)
+    }
 }
 
 impl<'a> Prune<'_, 'a> {
@@ -50,41 +67,47 @@ impl<'a> Prune<'_, 'a> {
             return Ok(FieldSet::new());
         }
         name_objects(&mut last, schema);
-        let whole = Versioned {
-            object: merged.clone(),
-            api_version: self.target.api_version.into(),
-            schema: self.target.schema,
+        let object = std::mem::take(merged);
+        let here = Versioned::new(object, self.target.api_version.into(), self.target.schema)?;
+        let Some(whole) = self.convert(&here, version, versions)? else {
+            *merged = here.object.into_owned();
+            return Ok(FieldSet::new());
         };
-        let whole = self.convert(&whole, version, versions)?.unwrap_or(whole);
-        let mut pruned = whole.clone();
-        remove(&mut pruned.object, &last, schema);
-        let pruned = self.add_back_owned(&whole, pruned, versions)?;
+        let pruned = self.add_back_owned(&whole, &last, versions)?;
 
         // What nobody owned, or an updater, was taken along above and comes back here: only the applier's own goes.
-        let pruned = self.convert(&pruned, version, versions)?.unwrap_or(pruned);
-        let mut gone = named(&whole)?;
-        gone.remove(&named(&pruned)?);
-        let mut result = whole;
-        let mut emptied = remove(&mut result.object, &gone.intersection(&last), schema);
-        if !self.is_same(version, versions) {
-            // Paths of another version mean nothing here.
-            tidy(&mut result.object, &std::mem::take(&mut emptied), None, schema);
+        let mut gone = whole.fields.clone().into_owned();
+        if let Some(pruned) = self.convert(&pruned, version, versions)? {
+            gone.remove(&pruned.fields);
         }
-        let result = self.convert(&result, self.target.api_version, versions)?.unwrap_or(result);
-        *merged = result.object;
-        Ok(emptied)
+        let gone = gone.intersection(&last);
+        if self.is_same(version, versions) {
+            drop(whole);
+            *merged = here.object.into_owned();
+            return Ok(remove(merged, &gone, schema));
+        }
+        // Paths of another version mean nothing here: what is emptied there goes at once.
+        let mut object = whole.object.into_owned();
+        let emptied = remove(&mut object, &gone, schema);
+        tidy(&mut object, &emptied, None, schema);
+        *merged = versions.convert(&object, self.target.api_version).map_err(TrackError::Convert)?;
+        Ok(FieldSet::new())
     }
 
-    /// Puts back what other managers own, or the applier in its new configuration: version by version, that of the pruned
-    /// object first, so that no conversion lacks a field it needs.
-    fn add_back_owned(
+    /// Without all that the applier had named, but with what other managers own, or the applier in its new configuration:
+    /// put back version by version, that of the object first, so that no conversion lacks a field it needs.
+    fn add_back_owned<'w>(
         &self,
-        whole: &Versioned<'a>,
-        mut pruned: Versioned<'a>,
+        whole: &Versioned<'_, 'a>,
+        last: &FieldSet,
         versions: &mut dyn Versions<'a>,
-    ) -> Result<Versioned<'a>, TrackError> {
+    ) -> Result<Versioned<'w, 'a>, TrackError> {
         let mut managed: Vec<(Key, FieldSet)> = vec![(whole.api_version.clone(), FieldSet::new())];
         let mut put = |version: &Key, set: FieldSet, versions: &dyn Versions<'a>| {
+            // Versions that are gone could be as many as a client can write down.
+            if self.schema_of(version, versions).is_none() {
+                return;
+            }
             let same = |other: &Key| {
                 version == other || (self.is_same(version, versions) && self.is_same(other, versions))
             };
@@ -97,33 +120,34 @@ impl<'a> Prune<'_, 'a> {
         for entry in self.others {
             put(&entry.id.api_version, entry.set().map_err(TrackError::Stored)?, versions);
         }
+        let mut pruned = whole.without(last)?;
         for (version, mut set) in managed {
             let Some(all) = self.convert(whole, &version, versions)? else { continue };
             let Some(left) = self.convert(&pruned, &version, versions)? else { continue };
             name_objects(&mut set, all.schema);
-            let mut gone = named(&all)?;
-            gone.remove(&named(&left)?);
+            let mut gone = all.fields.clone().into_owned();
+            gone.remove(&left.fields);
             gone.remove(&set);
-            pruned = all;
-            remove(&mut pruned.object, &gone, pruned.schema);
+            pruned = all.without(&gone)?;
         }
         Ok(pruned)
     }
 
     /// The object in another version; `None` if that is gone.
-    fn convert(
+    fn convert<'v>(
         &self,
-        from: &Versioned<'a>,
-        to: &str,
+        from: &'v Versioned<'_, 'a>,
+        to: &Key,
         versions: &mut dyn Versions<'a>,
-    ) -> Result<Option<Versioned<'a>>, TrackError> {
+    ) -> Result<Option<Versioned<'v, 'a>>, TrackError> {
         let Some(schema) = self.schema_of(to, versions) else { return Ok(None) };
-        if from.api_version == to || (self.is_same(&from.api_version, versions) && self.is_same(to, versions))
-        {
-            return Ok(Some(from.clone()));
+        let here = &from.api_version;
+        if here == to || (self.is_same(here, versions) && self.is_same(to, versions)) {
+            let (object, fields) = (Cow::Borrowed(from.object.as_ref()), Cow::Borrowed(from.fields.as_ref()));
+            return Ok(Some(Versioned { object, fields, api_version: here.clone(), schema: from.schema }));
         }
         let object = versions.convert(&from.object, to).map_err(TrackError::Convert)?;
-        Ok(Some(Versioned { object, api_version: to.into(), schema }))
+        Versioned::new(object, to.clone(), schema).map(Some)
     }
 
     fn schema_of(&self, version: &str, versions: &dyn Versions<'a>) -> Option<SchemaRef<'a>> {
@@ -141,12 +165,6 @@ impl<'a> Prune<'_, 'a> {
     fn is_same(&self, version: &str, versions: &dyn Versions<'a>) -> bool {
         version == self.target.api_version || matches!(versions.shape(version), VersionShape::Same)
     }
-}
-
-fn named(object: &Versioned<'_>) -> Result<FieldSet, TrackError> {
-    let mut set = owned(&object.object, object.schema)?;
-    name_objects(&mut set, object.schema);
-    Ok(set)
 }
 
 /// Makes members of the declared fields that lead to members.

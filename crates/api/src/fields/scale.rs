@@ -108,3 +108,114 @@ fn give(entries: &mut Vec<Entry>, mut entry: Entry, api_version: Key, path: &Fie
         None => entries.push(entry),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::testing::tree;
+
+    const REPLICAS: &[&str] = &["spec", "replicas"];
+    const PATHS: ReplicasPaths<'_> = ReplicasPaths {
+        by_version: &[
+            ("apps/v1", Some(REPLICAS)),
+            ("apps/v1beta1", Some(&["spec", "count"])),
+            ("apps/v1beta2", None),
+        ],
+        api_version: "apps/v1",
+    };
+
+    /// `manager/subresource operation version: fields` to a list of entries.
+    fn entries(lines: &[&str]) -> Option<Value> {
+        let entry = |line: &&str| {
+            let (head, fields) = line.split_once(": ").expect("a colon");
+            let words: Vec<&str> = head.split(' ').collect();
+            let (manager, subresource) = words[0].split_once('/').unwrap_or((words[0], ""));
+            let time = words.get(3).map_or(String::new(), |t| format!("2026-01-01T00:00:0{t}Z"));
+            tree(&format!(
+                r#"{{"manager":"{manager}","operation":"{}","apiVersion":"{}","subresource":"{subresource}","time":"{time}",
+                    "fieldsType":"FieldsV1","fieldsV1":{{"f:spec":{{{}}}}}}}"#,
+                words[1],
+                words[2],
+                fields.split(' ').map(|f| format!(r#""f:{f}":{{}}"#)).collect::<Vec<_>>().join(","),
+            ))
+        };
+        (!lines.is_empty()).then(|| Value::Array(lines.iter().map(entry).collect()))
+    }
+
+    fn lines(list: Option<&Value>) -> Vec<String> {
+        let line = |entry: &Value| {
+            let text = |field| entry.str_at(&[field]).unwrap_or_default();
+            let slash = if text("subresource").is_empty() { "" } else { "/" };
+            let fields = entry.object_at(&["fieldsV1", "f:spec"]).expect("fields");
+            let fields: Vec<&str> = fields.keys().map(|key| &key[2..]).collect();
+            let time = text("time").get(18..19).map_or(String::new(), |t| format!(" {t}"));
+            let (manager, operation, version) = (text("manager"), text("operation"), text("apiVersion"));
+            format!(
+                "{manager}{slash}{} {operation} {version}{time}: {}",
+                text("subresource"),
+                fields.join(" ")
+            )
+        };
+        list.and_then(Value::as_array).unwrap_or_default().iter().map(line).collect()
+    }
+
+    #[test]
+    fn scale_sees_who_owns_the_replicas() {
+        let check = |parent: &[&str], want: &[&str]| {
+            let got = to_scale(entries(parent).as_ref(), PATHS).expect("readable");
+            assert_eq!(lines(got.as_ref()), want, "{parent:?}");
+        };
+        check(
+            &[
+                "a Apply apps/v1 1: replicas title",
+                "b Update apps/v1beta1 2: count",
+                "c Update apps/v1 3: title",
+            ],
+            &["a Apply autoscaling/v1 1: replicas", "b Update autoscaling/v1 2: replicas"],
+        );
+        check(
+            &[
+                "a Update apps/v1beta2: replicas",
+                "b Update apps/v7: replicas",
+                "c Update apps/v1beta1: replicas",
+            ],
+            &[],
+        );
+        check(&[], &[]);
+    }
+
+    #[test]
+    fn the_resource_learns_who_scaled() {
+        let check = |parent: &[&str], scale: &[&str], want: &[&str]| {
+            let got = to_parent(entries(parent).as_ref(), entries(scale).as_ref(), PATHS).expect("readable");
+            assert_eq!(lines(got.as_ref()), want, "{parent:?} {scale:?}");
+        };
+        // The one who scales takes the field.
+        check(
+            &["a Apply apps/v1 1: replicas title"],
+            &["s/scale Update autoscaling/v1 2: replicas"],
+            &["a Apply apps/v1 1: title", "s/scale Update apps/v1 2: replicas"],
+        );
+        check(
+            &["a Update apps/v1beta1 1: count", "b Update apps/v1 1: title"],
+            &["s/scale Apply autoscaling/v1 2: replicas"],
+            &["s/scale Apply apps/v1 2: replicas", "b Update apps/v1 1: title"],
+        );
+        // Nothing was scaled: everything is as it was.
+        for same in [
+            ["a Apply apps/v1 1: replicas title", "b Update apps/v1 2: replicas"],
+            ["s/scale Update apps/v1 1: replicas", "b Update apps/v1 2: title"],
+        ] {
+            let scale = to_scale(entries(&same).as_ref(), PATHS).expect("readable");
+            let got = to_parent(entries(&same).as_ref(), scale.as_ref(), PATHS).expect("readable");
+            assert_eq!(lines(got.as_ref()), same);
+        }
+        // Entries of versions that are gone are dropped, those without `scale` kept.
+        check(
+            &["a Update apps/v7 1: replicas", "b Update apps/v1beta2 1: replicas"],
+            &[],
+            &["b Update apps/v1beta2 1: replicas"],
+        );
+        check(&["a Apply apps/v1 1: replicas"], &["s/scale Update autoscaling/v1: other"], &[]);
+    }
+}

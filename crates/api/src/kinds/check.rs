@@ -3,7 +3,7 @@
 //! Rules take the object and a member's name, so that a line of code reads as a line of the rule book. Absent members read
 //! as what they mean: an empty text, no elements. What is wrong is reported where it stands, in the order of the walk.
 
-use crate::error::Cause;
+use crate::error::{Cause, CauseKind};
 use crate::names::Fault;
 use crate::path::{PathStack, Step};
 use crate::selector::Selector;
@@ -176,6 +176,15 @@ impl Spot<'_> {
         self.report(|path| Cause::invalid(path, value, detail));
     }
 
+    /// A value that is not shown.
+    pub(super) fn wrong(self, detail: &str) {
+        self.report(|field| Cause {
+            kind: CauseKind::Invalid,
+            field,
+            message: format!("Invalid value: {detail}"),
+        });
+    }
+
     pub(super) fn forbidden(self, detail: &str) {
         self.report(|path| Cause::forbidden(path, detail));
     }
@@ -186,6 +195,16 @@ impl Spot<'_> {
 
     pub(super) fn duplicate(self, value: impl Into<Value>) {
         self.report(|path| Cause::duplicate(path, value));
+    }
+
+    /// A value that stands twice, with a word on what makes it the same.
+    pub(super) fn duplicate_of(self, value: impl Into<Value>, detail: &str) {
+        self.report(|path| {
+            let mut cause = Cause::duplicate(path, value);
+            cause.message.push_str(": ");
+            cause.message.push_str(detail);
+            cause
+        });
     }
 
     pub(super) fn not_found(self, value: impl Into<Value>) {
@@ -326,6 +345,13 @@ impl Check {
         }
     }
 
+    /// The `LabelSelector` that the walk stands at is well formed.
+    pub(super) fn selector_here(&mut self, selector: &Value) {
+        if let Err(causes) = Selector::from_object(selector, &self.path.current()) {
+            self.extend(causes);
+        }
+    }
+
     /// The keys and values of a map of labels follow their rules.
     pub(super) fn labels(&mut self, object: &Value, name: &str) {
         for (key, value) in object.object_at(&[name]).into_iter().flat_map(Map::iter) {
@@ -429,6 +455,31 @@ pub(super) mod testing {
             }
         }
         out
+    }
+
+    /// Judges cases written as text, parted by blank lines. In a case, `path = JSON` changes `base` as [`with`] does (`~`
+    /// is a dot inside a name), `= JSON` stands in its place, and `! line` is a cause that is expected, in order. Lines
+    /// that start with a space go on with the one before.
+    pub(in crate::kinds) fn cases(base: &Value, text: &str, judge: impl Fn(&Value) -> Vec<Cause>) {
+        for case in text.trim().split("\n\n") {
+            let mut joined = String::new();
+            for line in case.lines() {
+                joined.push(if line.starts_with(' ') { ' ' } else { '\n' });
+                joined.push_str(line.trim());
+            }
+            let (wants, changes): (Vec<&str>, Vec<&str>) =
+                joined.trim().lines().partition(|line| line.starts_with("! "));
+            let mut object = base.clone();
+            for change in changes {
+                let (path, json_text) = change.split_once('=').expect(change);
+                object = match path.trim() {
+                    "" => json(json_text.trim()),
+                    path => with(&object, &[(path, json_text.trim())]),
+                };
+            }
+            let wants: Vec<&str> = wants.iter().map(|line| &line[2..]).collect();
+            assert_eq!(lines(&judge(&object)), wants, "{case}");
+        }
     }
 
     fn go<'v>(value: &'v mut Value, step: &str) -> &'v mut Value {

@@ -282,7 +282,7 @@ mod tests {
             r#"{"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "hints": {"forZones": [{"name": "a"}, {"name": "a"}]}}]}"#,
             &[r#"endpoints[0].hints.forZones[1].name: Duplicate value: "a""#],
         );
-        let many = vec!["{\"name\": \"x\"}"; 9].join(",");
+        let many = ["{\"name\": \"x\"}"; 9].join(",");
         check(
             &format!(
                 r#"{{"addressType": "IPv4", "endpoints": [{{"addresses": ["10.0.0.1"], "hints": {{"forNodes": [{many}]}}}}]}}"#

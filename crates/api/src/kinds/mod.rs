@@ -24,6 +24,7 @@ mod endpoints;
 mod extension;
 mod fill;
 mod flowcontrol;
+mod ingress;
 mod limits;
 mod networking;
 mod pod;
@@ -155,8 +156,8 @@ const KINDS: &[Kind] = &[
     coordination::EVENT,
     flowcontrol::FLOW_SCHEMA,
     flowcontrol::PRIORITY_LEVEL,
-    networking::INGRESS_CLASS,
-    networking::INGRESS,
+    ingress::INGRESS_CLASS,
+    ingress::INGRESS,
     networking::IP_ADDRESS,
     networking::NETWORK_POLICY,
     networking::SERVICE_CIDR,

@@ -103,6 +103,19 @@ pub(super) fn prefixed_key(text: &str) -> Result<(), Fault> {
     Err("must be a domain-prefixed key (such as \"acme.io/foo\")".into())
 }
 
+/// A path below a domain: `example.com/path`.
+pub(super) fn prefixed_path(text: &str) -> Result<(), Fault> {
+    let parts = text.split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty());
+    let Some((host, path)) = parts else {
+        return Err("must be a domain-prefixed path (such as \"acme.io/foo\")".into());
+    };
+    names::dns_subdomain(host)?;
+    if path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b)) {
+        return Ok(());
+    }
+    Err("Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')".into())
+}
+
 /// An identifier of the C language.
 pub(super) fn c_identifier(text: &str) -> Result<(), Fault> {
     let ok = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
@@ -135,6 +148,7 @@ mod tests {
         check(wildcard_subdomain, &["*.a.b"], &["a.b", "*", "*.*.a", "*."]);
         check(three_labels, &["a.b.c"], &["a.b", "A.b.c", ""]);
         check(prefixed_key, &["a.b/c"], &["c", "/c", "a.b/"]);
+        check(prefixed_path, &["a.b/c", "a/b/c:d"], &["", "a", "/a", "a/", "A/b", "a/b c"]);
         check(c_identifier, &["_a1"], &["", "1a", "a-b"]);
     }
 }

@@ -161,6 +161,40 @@ fn volume_spec(c: &mut Check, spec: &Value) {
     if is_set(spec, "local") && !is_set(spec, "nodeAffinity") {
         c.at("nodeAffinity").required("Local volume requires node affinity");
     }
+    how_used(c, spec);
+}
+
+/// Checks a volume that stands where one is attached, of which only the source matters.
+pub(super) fn inline_spec(c: &mut Check, spec: &Value) {
+    const HERE: &str = "in the context of inline volumes";
+    let absent = format!("may not be specified {HERE}");
+    if is_set(spec, "claimRef") {
+        c.at("claimRef").forbidden(&absent);
+    }
+    if spec.object_at(&["capacity"]).is_some_and(|capacity| !capacity.is_empty()) {
+        c.at("capacity").forbidden(&absent);
+    }
+    if !is_set(spec, "csi") {
+        c.at("csi").required(&format!("has to be specified {HERE}"));
+    }
+    access_modes(c, spec, "");
+    if !["", "Retain"].contains(&text(spec, "persistentVolumeReclaimPolicy")) {
+        c.at("persistentVolumeReclaimPolicy").forbidden(&format!("may only be Retain {HERE}"));
+    }
+    if is_set(spec, "nodeAffinity") {
+        c.at("nodeAffinity").forbidden(&absent);
+    }
+    if filled(spec, "storageClassName").is_some() {
+        c.at("storageClassName").forbidden(&absent);
+    }
+    if spec.str_at(&["volumeMode"]).is_some_and(|mode| mode != "Filesystem") {
+        c.at("volumeMode").forbidden(&format!("may not specify volumeMode other than Filesystem {HERE}"));
+    }
+    rules::sources(c, spec, VOLUME_SOURCES);
+}
+
+/// Checks what becomes of the volume, and its classes.
+fn how_used(c: &mut Check, spec: &Value) {
     let root = spec
         .str_at(&["hostPath", "path"])
         .is_some_and(|p| p.starts_with('/') && p.trim_matches('/').is_empty());

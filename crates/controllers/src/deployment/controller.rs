@@ -28,7 +28,7 @@ use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
 use crate::runtime::selector::Selector;
 use crate::runtime::store::Change;
-use crate::runtime::writer::{Deletion, Part, Propagation, Writes, gone_is_fine, status_patch};
+use crate::runtime::writer::{Deletion, Part, Propagation, Writes, gone_is_fine, merge_diff, to_value};
 
 /// Rolls out every Deployment.
 pub struct DeploymentController {
@@ -136,11 +136,6 @@ impl DeploymentController {
         for (key, uid) in &plan.delete {
             writes.delete(&self.sets, key, uid, how).await?;
         }
-        if let Some(revision) = &plan.revision {
-            let patch = json!({ "metadata": { "uid": deployment.metadata.uid, "annotations": { REVISION: revision } } });
-            let key = ObjectKey::of(&deployment.metadata);
-            gone_is_fine(writes.merge(&self.deployments, &key, Part::Main, &patch).await)?;
-        }
         Ok(())
     }
 
@@ -184,20 +179,45 @@ impl DeploymentController {
         });
     }
 
+    /// Writes the status, and with it the revision annotation: an annotation that is written to the object itself
+    /// makes a new generation.
     async fn report(
         &self,
         deployment: &Deployment,
         status: &DeploymentStatus,
+        revision: Option<&str>,
         writes: &Writes,
     ) -> Result<(), ApiError> {
         let last = deployment.status.clone().unwrap_or_default();
-        let meta = &deployment.metadata;
-        let uid = meta.uid.as_deref().unwrap_or("");
-        let Some(mut patch) = status_patch(&last, status, uid, "") else { return Ok(()) };
-        // The revision annotation may just have moved the resourceVersion. The status is this controller's alone,
-        // and what it is computed from wakes it when it changes.
-        patch["metadata"] = json!({ "uid": uid });
-        gone_is_fine(writes.merge(&self.deployments, &ObjectKey::of(meta), Part::Status, &patch).await)
+        let key = ObjectKey::of(&deployment.metadata);
+        let changes = merge_diff(&to_value(&last), &to_value(status));
+        if changes.is_none() && revision.is_none() {
+            return Ok(());
+        }
+        // Without a condition on the revision: the status is this controller's alone, and what it is computed from
+        // wakes it when it changes.
+        let mut metadata = json!({ "uid": deployment.metadata.uid });
+        if let Some(revision) = revision {
+            metadata["annotations"] = json!({ REVISION: revision });
+        }
+        let mut patch = json!({ "metadata": metadata });
+        if let Some(changes) = changes {
+            patch["status"] = changes;
+        }
+        let written = match writes.merge(&self.deployments, &key, Part::Status, &patch).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            written => written?,
+        };
+        let has_it =
+            |revision: &str| written.metadata.annotations.get(REVISION).is_some_and(|has| has == revision);
+        match revision {
+            // Not every server takes annotations with a status.
+            Some(revision) if !has_it(revision) => {
+                let patch = json!({ "metadata": metadata });
+                gone_is_fine(writes.merge(&self.deployments, &key, Part::Main, &patch).await)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -244,19 +264,19 @@ impl Controller for DeploymentController {
         let plan = plan(&Observed { deployment: &deployment, sets: &sets, running: &running, now });
         match self.carry_out(&deployment, &plan, writes).await {
             Ok(()) => {
-                self.report(&deployment, &plan.status, writes).await?;
+                self.report(&deployment, &plan.status, plan.revision.as_deref(), writes).await?;
                 Ok(Next::after(plan.wake_after))
             }
             Err(CarryOutError::Other(error)) => Err(error.into()),
             Err(CarryOutError::NameTaken(error)) => {
                 let mut status = deployment.status.clone().unwrap_or_default();
                 status.collision_count = Some(status.collision_count.unwrap_or(0).saturating_add(1));
-                self.report(&deployment, &status, writes).await?;
+                self.report(&deployment, &status, None, writes).await?;
                 Err(error.into())
             }
             Err(CarryOutError::NotCreated(error)) => {
                 let status = not_created(&deployment, &error, now);
-                self.report(&deployment, &status, writes).await?;
+                self.report(&deployment, &status, None, writes).await?;
                 Err(error.into())
             }
         }

@@ -12,7 +12,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::backends::{Backend, ResolvedPort, is_headless};
+use super::backends::{Backend, ResolvedPort, is_headless, publishes_not_ready};
 use crate::kinds::SERVICE_NAME_LABEL;
 use crate::ownership::controller_reference;
 use crate::runtime::object::{ObjectKey, Uid, is_deleting};
@@ -66,7 +66,8 @@ impl Family {
 }
 
 /// Plans the slices of `service`. `zone_of` knows the zone of each node that exists; `existing` are the slices that
-/// this controller keeps for the Service. Endpoints on a node that does not exist are left out until it does.
+/// this controller keeps for the Service. Endpoints on a node that does not exist are left out until it does, unless
+/// the Service publishes them whatever their state.
 pub fn plan(
     service: &Service,
     backends: &[Backend],
@@ -79,7 +80,8 @@ pub fn plan(
     for family in [Family::V4, Family::V6] {
         let slices: Vec<_> = existing.iter().filter(|slice| slice.address_type == family.name()).collect();
         if families.contains(&family) {
-            plan_family(service, desired(family, backends, zone_of), family, &slices, &mut plan);
+            let publish = publishes_not_ready(service);
+            plan_family(service, desired(family, backends, zone_of, publish), family, &slices, &mut plan);
         } else {
             plan.delete.extend(slices.iter().map(|slice| identity(slice)));
         }
@@ -106,13 +108,15 @@ fn desired(
     family: Family,
     backends: &[Backend],
     zone_of: &dyn Fn(&str) -> Option<Option<String>>,
+    publish: bool,
 ) -> ByPorts {
     let mut by_ports = ByPorts::new();
     for backend in backends {
         let ips = backend.pod.ips.iter().filter(|ip| Family::of(ip) == family);
         let addresses: Vec<_> = ips.map(|ip| ip.to_string()).collect();
         let node = backend.pod.node.as_deref();
-        let Some(zone) = node.map_or(Some(None), zone_of) else { continue };
+        let zone = node.map_or(Some(None), zone_of);
+        let Some(zone) = zone.or(publish.then_some(None)) else { continue };
         if addresses.is_empty() {
             continue;
         }

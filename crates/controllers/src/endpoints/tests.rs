@@ -126,7 +126,11 @@ fn slices_hold_what_the_service_selects() {
         &["p1 n", "p2 t", "p3 nt", "p4 f", "p5 -", "p6 x"],
         &["IPv4 80: 10.0.0.1 10.0.0.2ST 10.0.0.3T"],
     );
-    check(json!({"publishNotReadyAddresses": true}), &["p1 n", "p2 t"], &["IPv4 80: 10.0.0.1R 10.0.0.2RST"]);
+    check(
+        json!({"publishNotReadyAddresses": true}),
+        &["p1 n", "p2 t", "p3 x"],
+        &["IPv4 80: 10.0.0.1R 10.0.0.2RST 10.0.0.3RS"],
+    );
     check(named(), &["p1", "p2 o"], &["IPv4 8080: 10.0.0.1RS", "IPv4 9090: 10.0.0.2RS"]);
     check(json!({"ports": [{"port": 80, "targetPort": "unknown"}]}), &["p1"], &["IPv4 : 10.0.0.1RS"]);
     check(json!({"clusterIP": "None", "ports": null}), &["p1"], &["IPv4 : 10.0.0.1RS"]);

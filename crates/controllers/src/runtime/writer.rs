@@ -1,6 +1,7 @@
 //! Typed requests with errors that name their object, and writes that leave a trace in [`super::pending`].
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -59,6 +60,9 @@ pub struct WrittenMeta {
     /// Its `resourceVersion`.
     #[serde(default)]
     pub resource_version: String,
+    /// Its annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Written {

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::ImportError;
 use crate::compress::{Bound, Decoder, Metered};
-use crate::digest::{Algorithm, Digest, Hasher};
+use crate::digest::Digest;
 use crate::limits::{Exceeded, Limits};
 use crate::store::{ContentStore, Expected, StagedBlob, StoreError};
 use crate::tarball::{Bounds, Entry, Kind, Reader, TarError, display};
@@ -167,8 +167,7 @@ impl Stage {
         let decoder = Decoder::open(BufReader::with_capacity(BUFFER, source)).map_err(TarError::from)?;
         let max = limits.archive_bytes;
         let bounds = vec![Bound { limit: "archive_bytes", value: max, bytes: max }];
-        let hasher = Hasher::new(Algorithm::Sha256);
-        let metered = Metered::new(decoder, hasher, "the archive".to_owned(), bounds);
+        let metered = Metered::new(decoder, "the archive".to_owned(), bounds);
         let mut archive = Reader::new(BufReader::with_capacity(BUFFER, metered), Bounds::archive(&limits));
         while let Some(entry) = archive.next_entry()? {
             self.entry(&entry, &mut archive, &limits)?;

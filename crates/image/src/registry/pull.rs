@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use super::credentials::Keyring;
 use super::{Client, RegistryError, Session};
 use crate::acquired::Acquired;
+use crate::blocking::blocking;
 use crate::config::{ConfigError, ImageConfig, ImageId};
 use crate::digest::Digest;
 use crate::limits::Exceeded;
@@ -114,10 +115,9 @@ impl Pull<'_> {
         let blobs: Vec<&Descriptor> =
             std::iter::once(config).chain(layers).filter(|blob| seen.insert(&blob.digest)).collect();
         leases.extend(blobs.iter().map(|blob| self.store.lease(&blob.digest)));
-        stream::iter(blobs.into_iter().map(|blob| self.fetch(blob)))
-            .buffer_unordered(self.session.client.parallel)
-            .try_collect::<()>()
-            .await?;
+        // Collected first: a closure over references inside the stream would keep the future from being `Send`.
+        let fetches: Vec<_> = blobs.into_iter().map(|blob| self.fetch(blob)).collect();
+        stream::iter(fetches).buffer_unordered(self.session.client.parallel).try_collect::<()>().await?;
         let (store, digest, max) = (self.store.clone(), config.digest.clone(), limits.config_bytes);
         let bytes = blocking(move || store.read(&digest, "config_bytes", max)).await?;
         let id = ImageId(config.digest.clone());
@@ -311,17 +311,6 @@ fn write(
                 return Ok(Some(digest));
             }
         }
-    }
-}
-
-/// Runs file-system work where it may block.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => unreachable!("blocking work is never aborted"),
-        },
     }
 }
 

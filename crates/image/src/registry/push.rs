@@ -6,9 +6,9 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::credentials::Keyring;
-use super::pull::blocking;
 use super::transport::Payload;
 use super::{Client, RegistryError, Session};
+use crate::blocking::blocking;
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Document, ManifestError};
 use crate::media;
@@ -90,10 +90,9 @@ impl Push<'_> {
         manifest: &bytes::Bytes,
         blobs: impl Iterator<Item = &Descriptor>,
     ) -> Result<(), PushError> {
-        stream::iter(blobs.map(|blob| self.send(blob)))
-            .buffer_unordered(self.session.client.parallel)
-            .try_collect::<()>()
-            .await?;
+        // Collected first: a closure over references inside the stream would keep the future from being `Send`.
+        let sends: Vec<_> = blobs.map(|blob| self.send(blob)).collect();
+        stream::iter(sends).buffer_unordered(self.session.client.parallel).try_collect::<()>().await?;
         let put = async || self.session.put_manifest(name, media_type, manifest.clone()).await;
         Ok(self.session.client.retry.run(name, self.progress, put).await?)
     }

@@ -16,9 +16,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::RegistryConfig;
 use super::error::RegistryError;
 use super::transport::Hosts;
-use super::{RegistryConfig, blocking};
+use crate::blocking::blocking;
 
 /// Where distributions keep their bundle.
 const BUNDLES: [&str; 5] = [

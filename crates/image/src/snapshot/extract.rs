@@ -1,6 +1,6 @@
 //! Unpacking one layer's archive into a directory.
 //!
-//! Everything is done relative to descriptors below the layer's root (see [`super::path`]); the last component of a
+//! Everything is done relative to descriptors below the layer's root (see `path.rs`); the last component of a
 //! path is never followed, and what is in its place is removed first, so an existing file is never written to. Later
 //! entries win over earlier ones. Times of directories and whiteouts are applied at the end.
 

@@ -13,8 +13,8 @@ use super::lower::LowerView;
 use super::policy::Report;
 use super::whiteout::WhiteoutStyle;
 use super::{ExtractError, FILES, Inner, META, Meta, SnapshotError};
-use crate::compress::{Bound, Decoder, Metered};
-use crate::digest::{Digest, Hasher};
+use crate::compress::{Bound, Decoder, Hashed, Metered};
+use crate::digest::Digest;
 use crate::limits::Limits;
 use crate::manifest::Descriptor;
 use crate::store::{BlobReader, StoreError, TempDir};
@@ -117,12 +117,12 @@ fn extract(
     let limits = inner.store.limits();
     let bounds = stream_bounds(limits, blob.size());
     let decoder = Decoder::open(BufReader::with_capacity(BUFFER, blob)).map_err(TarError::from)?;
-    let hasher = Hasher::new(diff_id.algorithm());
-    let mut metered = Metered::new(decoder, hasher, format!("layer {}", layer.digest), bounds);
-    let mut archive = Reader::new(BufReader::with_capacity(BUFFER, &mut metered), Bounds::layer(limits));
+    let metered = Metered::new(decoder, format!("layer {}", layer.digest), bounds);
+    let mut hashed = Hashed::new(metered, diff_id.algorithm());
+    let mut archive = Reader::new(BufReader::with_capacity(BUFFER, &mut hashed), Bounds::layer(limits));
     let context = Context { root: root.as_fd(), lower, policy: &inner.recipe.policy, limits };
     let extracted = Extractor::new(context).run(&mut archive)?;
-    let (actual, _) = metered.finish().map_err(TarError::from)?;
+    let actual = hashed.finish().map_err(TarError::from)?;
     Ok((extracted, actual))
 }
 

@@ -67,9 +67,18 @@ pub(crate) struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    pub(crate) fn protects(&self, digest: &Digest) -> bool {
+    /// Does `remove` unless the digest is protected. Nobody can take a lease meanwhile, so whoever takes one afterwards
+    /// and then looks finds out that the thing is gone.
+    pub(crate) fn unless_protected<T, E>(
+        &self,
+        digest: &Digest,
+        remove: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
         let state = self.leases.state();
-        state.held.contains_key(digest) || state.released.contains(digest)
+        if state.held.contains_key(digest) || state.released.contains(digest) {
+            return Ok(None);
+        }
+        remove().map(Some)
     }
 }
 

@@ -23,11 +23,6 @@ impl<T> Verified<T> {
         &self.value
     }
 
-    /// The value, without the proof.
-    pub fn into_value(self) -> T {
-        self.value
-    }
-
     /// The bytes that were hashed.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes

@@ -118,11 +118,6 @@ impl Writer {
         Ok(())
     }
 
-    /// How many bytes came so far.
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
     /// Ends writing and checks size and digest.
     ///
     /// # Errors

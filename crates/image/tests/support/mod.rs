@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub(crate) mod registry;
+#[path = "../../src/testing.rs"]
+pub(crate) mod testing;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -27,11 +29,14 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Runs the ignored tests of this program as the root of the host; somebody else has no way to.
+/// Runs the ignored tests of this program as the root of the host, in a mount namespace of their own; somebody else
+/// has no way to.
 pub(crate) fn run_ignored_tests_as_root() {
     if is_root() {
         let exe = std::env::current_exe().expect("the test program");
-        run(Command::new(exe), "as root of the host");
+        let mut command = Command::new("unshare");
+        command.arg("--mount").arg(exe);
+        run(command, "as root of the host");
     }
 }
 

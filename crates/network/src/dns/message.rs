@@ -44,7 +44,7 @@ const CLASSIC_UDP_SIZE: u16 = 512;
 
 /// The outcome that a response states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of the registry")]
+#[expect(missing_docs, reason = "the names are those of the registry")]
 pub enum Rcode {
     NoError,
     FormErr,
@@ -134,7 +134,7 @@ pub struct Record {
 
 /// What a record says. Types whose names other servers may compress are taken apart; the others are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of the registry")]
+#[expect(missing_docs, reason = "the names are those of the registry")]
 pub enum Data {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),

@@ -11,9 +11,16 @@
 //! one who changes the state; actions report their outcome to it and to nobody else.
 
 pub mod backoff;
+pub mod env;
+mod etc;
 pub mod plan;
+pub mod probe;
+pub mod run;
+pub mod spec;
 pub mod state;
 pub mod status;
+mod volumes;
+pub mod worker;
 
 pub use plan::{Action, Plan, plan};
 pub use state::State;

@@ -60,7 +60,10 @@ pub fn plan(pod: &Pod, state: &State, now: SystemTime) -> Plan {
     }
     if is_over(pod, state) {
         // What stayed beside the work ends with it; results and logs stay until the pod is deleted.
-        stop_containers(pod, state, now + Duration::from_secs(30), now, &mut plan);
+        let busy = stop_containers(pod, state, now + Duration::from_secs(30), now, &mut plan);
+        if !busy && matches!(state.sandbox, Stage::Ready(_)) {
+            plan.actions.push(Action::RemoveSandbox);
+        }
         return plan;
     }
     if let Some(deadline) = active_deadline(pod, state) {
@@ -340,7 +343,7 @@ mod tests {
         check("a | c d", "Always", "c:start", "");
         check("a | c d", "Always", "c:0", "start d");
         check("a | c d", "Always", "c:1", "start c");
-        check("a | c d", "Never", "c:1", "");
+        check("a | c d", "Never", "c:1", "RemoveSandbox");
         check("a | c d", "Always", "c:0 d:0", "start a");
         check("a | s* d", "Always", "s:start", "");
         check("a | s* d", "Always", "s:run", "start d");
@@ -348,10 +351,11 @@ mod tests {
         check("a | s* d", "Always", "s:1 d:0 a:run", "start s");
         check("a b", "Always", "a:0 b:run", "start a");
         check("a b", "OnFailure", "a:0 b:run", "");
+        check("a b", "OnFailure", "a:0 b:0", "RemoveSandbox");
         check("a b", "OnFailure", "a:1 b:run", "start a");
         check("a b", "Never", "a:1 b:run", "");
         check("a | s*", "Never", "a:0 s:run", "end s 30");
-        check("a", "Never", "a:0", "");
+        check("a", "Never", "a:0", "RemoveSandbox");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod identity;
 mod keeper;
 mod preflight;
 mod spawn;
+mod stop;
 mod supervise;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ pub use identity::{Identity, IdentityError};
 pub use keeper::main as keeper_main;
 pub use preflight::{IdRange, Preflight, PreflightFailure, Problem, preflight};
 pub use spawn::{Keeper, KeeperEnd};
+pub use stop::stop;
 pub use supervise::EXIT_FATAL;
 
 use crate::sandbox::Limits;
@@ -183,6 +185,7 @@ mod descriptors {
 /// Directories searched for programs, whatever the caller's environment says.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// Finds an installed program of the host.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     PATH.split(':').map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
 }

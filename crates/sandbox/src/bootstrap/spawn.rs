@@ -36,6 +36,13 @@ pub struct KeeperEnd {
     pub code: i32,
 }
 
+impl From<WaitStatus> for KeeperEnd {
+    fn from(status: WaitStatus) -> Self {
+        let code = status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal));
+        Self { code: code.unwrap_or(1) }
+    }
+}
+
 impl Keeper {
     /// Starts a keeper and returns when its server has been started.
     ///
@@ -110,6 +117,15 @@ impl Keeper {
         }
     }
 
+    /// How the keeper ended, if it has; else the keeper.
+    pub fn try_wait(self) -> Result<Result<KeeperEnd, Self>, BootstrapError> {
+        match rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG) {
+            Ok(None) => Ok(Err(self)),
+            Ok(Some((_, status))) => Ok(Ok(KeeperEnd::from(status))),
+            Err(error) => Err(failed("look after the keeper")(error.into())),
+        }
+    }
+
     /// Asks the keeper to stop.
     pub fn terminate(&self) -> Result<(), BootstrapError> {
         self.signal(Signal::TERM)
@@ -119,8 +135,7 @@ impl Keeper {
     pub fn wait(self) -> Result<KeeperEnd, BootstrapError> {
         let status = wait_for(self.pid).map_err(failed("wait for the keeper"))?;
         drop(self.lifeline);
-        let code = status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal));
-        Ok(KeeperEnd { code: code.unwrap_or(1) })
+        Ok(KeeperEnd::from(status))
     }
 
     fn signal(&self, signal: Signal) -> Result<(), BootstrapError> {

@@ -1,41 +1,37 @@
 //! One container of the pod: how it is created, and what is known of it.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use serde_json::Value;
 
-use super::finish::Finish;
-use super::group::PodGroup;
-use super::join::{Connect, ContainerNamespaces, Join};
-use super::launch::{self, Connection, Waiting};
+use super::group::{self, PodGroup};
+use super::gvisor::GvisorContainer;
+use super::join::Connect;
 use super::log::Log;
+use super::oci::{ExecFinish, OciContainer};
 use super::pod::PodNamespaces;
 use super::process::Streams;
 use super::refusal::{Refusal, cannot};
-use super::root::{Root, Stage, open_in};
-use super::spec::{self, PreparedMount, SpecInput, namespace};
+use super::root::{Root, Stage};
+use super::spec::{self, PreparedMount, SpecInput};
 use super::user::{self, ResolvedUser};
-use super::{join, members};
 use crate::capabilities::Capabilities;
-use crate::config::{
-    ContainerConfig, EnvVar, ExecConfig, MountSource, Network, POD_ID_SHIFT, Principal, Stdin,
-};
+use crate::config::{ContainerConfig, EnvVar, ExecConfig, MountSource, Network, Principal, Signal};
 use crate::sandbox::{ContainerInfo, ContainerState, ErrorKind, Limits, Stats};
-use crate::seccomp::Filter;
 use crate::sys::SingleThreaded;
+use crate::wire::EngineOptions;
 
 /// What containers of a pod have in common.
 pub(super) struct Pod {
     pub(super) proof: SingleThreaded,
+    pub(super) engine: EngineOptions,
     pub(super) root: Rc<Root>,
     pub(super) namespaces: PodNamespaces,
+    pub(super) hostname: String,
     pub(super) network: Network,
     pub(super) group: Option<PodGroup>,
     pub(super) enforceable: Limits,
@@ -46,75 +42,87 @@ pub(super) struct Container {
     pub(super) config: ContainerConfig,
     pub(super) state: ContainerState,
     pub(super) created_at: SystemTime,
-    pub(super) pid: Pid,
     /// The key of its first process.
     pub(super) process: u64,
     pub(super) log: Option<Log>,
     /// Somebody's input was taken; with `Stdin::Once` nobody else's is.
     pub(super) input_used: bool,
-    waiting: Option<Waiting>,
-    namespaces: ContainerNamespaces,
     user: ResolvedUser,
-    finish: Finish,
+    env: Vec<String>,
+    runner: Runner,
 }
 
+/// What runs a container.
+enum Runner {
+    Oci(OciContainer),
+    Gvisor(Box<GvisorContainer>),
+}
+
+/// What a container needs before an engine takes over.
+pub(super) struct Prepared {
+    pub(super) stage: Stage,
+    pub(super) user: ResolvedUser,
+    pub(super) env: Vec<String>,
+}
+
+/// A process that has been started.
+pub(super) type Started = (Pid, Streams);
+
 impl Container {
-    /// Creates a container whose program waits to be started.
+    /// Creates a container whose program waits to be started; its process,
+    /// unless the engine only makes one then.
     pub(super) fn create(
         pod: &Pod,
         config: ContainerConfig,
         process: u64,
-    ) -> Result<(Self, Streams), Refusal> {
+    ) -> Result<(Self, Option<Started>), Refusal> {
         validate(&config)?;
         let log = config.log.as_ref().map(|log| Log::open(&pod.root, log)).transpose()?;
-        let mut stage = pod.root.make_stage(&config.id)?;
-        stage.mount_rootfs(&config.rootfs)?;
-        let user = user::resolve(&config.user, |path| stage.open_in_rootfs(path))?;
-        // A directory that cannot be made is reported when it cannot be entered.
-        stage.make_directory(&config.cwd).unwrap_or_default();
-        let finish = Finish {
-            args: config.args.clone(),
-            env: spec::environment(&config, &user),
-            filter: Filter::of(&config.seccomp).map_err(|error| Refusal::invalid(error.to_string()))?,
-            capabilities: Capabilities::of(&config.capabilities),
-            no_new_privileges: config.no_new_privileges,
+        let mut prepared = pod.prepare(&config)?;
+        let (user, env) = (prepared.user.clone(), prepared.env.clone());
+        let (runner, started) = match &pod.engine {
+            EngineOptions::Oci => {
+                let (container, streams) = OciContainer::create(pod, &config, &mut prepared)?;
+                let pid = container.pid;
+                (Runner::Oci(container), Some((pid, streams)))
+            }
+            EngineOptions::Gvisor { platform, .. } => {
+                let container = GvisorContainer::create(pod, &config, prepared, platform)?;
+                (Runner::Gvisor(Box::new(container)), None)
+            }
         };
-        pod.write_bundle(&mut stage, &config, &user, &finish)?;
-        let (waiting, streams) = pod.launch(&stage, &config, &user, &finish)?;
-        let namespaces = ContainerNamespaces::of(waiting.pid)?;
         let container = Self {
             state: ContainerState::Created,
             created_at: SystemTime::now(),
-            pid: waiting.pid,
             process,
             log,
             input_used: false,
-            waiting: Some(waiting),
-            namespaces,
             user,
-            finish,
+            env,
+            runner,
             config,
         };
-        Ok((container, streams))
+        Ok((container, started))
     }
 
-    /// Lets the program run.
-    pub(super) fn start(&mut self) -> Result<(), Refusal> {
-        match (&self.state, self.waiting.take()) {
-            (ContainerState::Created, Some(waiting)) => {
-                waiting.start()?;
-                self.state = ContainerState::Running { started_at: SystemTime::now() };
-                Ok(())
-            }
-            _ => Err(Refusal::new(
+    /// Lets the program run; gives its process if that is only made now.
+    pub(super) fn start(&mut self, pod: &Pod) -> Result<Option<Started>, Refusal> {
+        if self.state != ContainerState::Created {
+            return Err(Refusal::new(
                 ErrorKind::InvalidState,
                 format!("container {} was started before", self.config.id),
-            )),
+            ));
         }
+        let started = match &mut self.runner {
+            Runner::Oci(container) => container.start().map(|()| None),
+            Runner::Gvisor(container) => container.start(pod).map(Some),
+        }?;
+        self.state = ContainerState::Running { started_at: SystemTime::now() };
+        Ok(started)
     }
 
     /// Runs a further process in it.
-    pub(super) fn exec(&self, pod: &Pod, config: &ExecConfig) -> Result<(Pid, Streams), Refusal> {
+    pub(super) fn exec(&mut self, pod: &Pod, config: &ExecConfig) -> Result<Started, Refusal> {
         if !matches!(self.state, ContainerState::Running { .. }) {
             return Err(Refusal::new(
                 ErrorKind::InvalidState,
@@ -123,70 +131,68 @@ impl Container {
         }
         validate_command(&config.args, &config.env)?;
         let user = match &config.user {
-            Some(user) => user::resolve(user, |path| self.open_in_root(path))?,
+            Some(user) => user::resolve(user, |path| match &self.runner {
+                Runner::Oci(container) => container.open_in_root(path),
+                Runner::Gvisor(container) => container.open_in_root(path),
+            })?,
             None => self.user.clone(),
         };
-        let finish = Finish {
+        let finish = ExecFinish {
             args: config.args.clone(),
-            env: overlay(&self.finish.env, &config.env, config.tty),
-            ..self.finish.clone()
+            env: overlay(&self.env, &config.env, config.tty),
+            user: &user,
+            cwd: config.cwd.as_deref().unwrap_or(&self.config.cwd),
+            pids_limit: self.config.limits.pids,
         };
         let connect = if config.tty {
             Connect::Terminal { size: config.size }
         } else {
             Connect::Pipes { input: config.stdin }
         };
-        let join = Join {
-            user_namespace: &pod.namespaces.user,
-            namespaces: &self.namespaces,
-            host_network: pod.network == Network::Host,
-            cgroup: pod.group.as_ref().map(|group| group.container_directory(&self.config.id)),
-            pids_limit: self.config.limits.pids,
-            user: &user,
-            cwd: config.cwd.as_deref().unwrap_or(&self.config.cwd),
-            finish: &finish,
-        };
-        join::start(pod.proof, &join, connect)
+        match &mut self.runner {
+            Runner::Oci(container) => container.exec(pod, finish, connect),
+            Runner::Gvisor(container) => container.exec(pod, &finish, &self.config, connect),
+        }
     }
 
-    fn open_in_root(&self, path: &Path) -> io::Result<OwnedFd> {
-        let root = format!("/proc/{}/root", self.pid.as_raw_nonzero());
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(root, flags, Mode::empty())?;
-        open_in(&root, path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())
+    /// Sends a signal to its first process, the shim's child `pid`.
+    pub(super) fn signal(&self, pod: &Pod, pid: Pid, signal: Signal) -> Result<(), Refusal> {
+        match &self.runner {
+            Runner::Gvisor(container) if signal != Signal::KILL => container.signal(pod, signal),
+            Runner::Gvisor(_) | Runner::Oci(_) => crate::sys::send_signal(pid, signal.number())
+                .map_err(cannot(format!("send {signal} to container {}", self.config.id))),
+        }
     }
 
     /// Ends what is left of a container whose first process has ended.
     pub(super) fn kill_rest(&self, pod: &Pod) -> io::Result<()> {
-        if pod.namespaces.shared_pid.is_some() {
-            members::kill(members::Kind::Mount, self.namespaces.mount())?;
+        match &self.runner {
+            Runner::Oci(container) => container.kill_rest(pod),
+            // Everything was in the process namespace that just ended.
+            Runner::Gvisor(_) => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn stats(&self, pod: &Pod) -> Result<Stats, Refusal> {
-        let group = pod.group.as_ref().map(|group| group.container_directory(&self.config.id));
-        let counted = group.as_deref().and_then(super::group::stats);
-        let mut stats = match counted {
-            Some(stats) => stats,
-            None if pod.namespaces.shared_pid.is_some() => {
-                members::stats(members::Kind::Mount, self.namespaces.mount())
-                    .map_err(cannot("read what the container uses"))?
+        let directory = pod.group.as_ref().map(|group| group.container_directory(&self.config.id));
+        let mut stats = match (directory.as_deref().and_then(group::stats), &self.runner) {
+            (Some(stats), _) => stats,
+            (None, Runner::Oci(container)) => {
+                container.stats(pod).map_err(cannot("read what the container uses"))?
             }
-            None => members::stats(members::Kind::Process, self.namespaces.pid())
-                .map_err(cannot("read what the container uses"))?,
+            (None, Runner::Gvisor(container)) => container.stats(pod)?,
         };
         stats.log_bytes_lost = self.log.as_ref().map_or(0, Log::lost_bytes);
         Ok(stats)
     }
 
-    pub(super) fn info(&self) -> ContainerInfo {
-        let ended = matches!(self.state, ContainerState::Exited(_));
+    /// As `list` shows it, with its process's id.
+    pub(super) fn info(&self, pid: Option<Pid>) -> ContainerInfo {
         ContainerInfo {
             id: self.config.id.clone(),
             state: self.state.clone(),
             created_at: self.created_at,
-            pid: (!ended).then(|| self.pid.as_raw_nonzero().get().unsigned_abs()),
+            pid: pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()),
             labels: self.config.labels.clone(),
             log_path: self.config.log.as_ref().map(|log| log.path.clone()),
             stop_signal: self.config.stop_signal,
@@ -194,22 +200,26 @@ impl Container {
     }
 }
 
-impl Drop for Container {
-    fn drop(&mut self) {
-        if self.waiting.is_some() {
-            launch::forget(&self.config.id);
-        }
-    }
-}
-
 impl Pod {
-    fn write_bundle(
+    fn prepare(&self, config: &ContainerConfig) -> Result<Prepared, Refusal> {
+        let stage = self.root.make_stage(&config.id)?;
+        stage.mount_rootfs(&config.rootfs)?;
+        let user = user::resolve(&config.user, |path| stage.open_in_rootfs(path))?;
+        // A directory that cannot be made is reported when it cannot be entered.
+        stage.make_directory(&config.cwd).unwrap_or_default();
+        let env = spec::environment(config, &user);
+        Ok(Prepared { stage, user, env })
+    }
+
+    /// The container's description for an OCI runtime, its mounts put in place.
+    pub(super) fn describe(
         &self,
-        stage: &mut Stage<'_>,
         config: &ContainerConfig,
-        user: &ResolvedUser,
-        finish: &Finish,
-    ) -> Result<(), Refusal> {
+        prepared: &mut Prepared,
+        namespaces: Vec<Value>,
+        capabilities: Capabilities,
+    ) -> Result<Value, Refusal> {
+        let stage = &mut prepared.stage;
         let mounts = config.mounts.iter().map(|mount| match &mount.source {
             MountSource::Bind { path, sub_path } => Ok(PreparedMount::Bind {
                 source: stage.stage_bind(path, sub_path.as_deref(), mount.read_only)?,
@@ -228,72 +238,24 @@ impl Pod {
         if let Some(score) = config.limits.oom_score_adj {
             config.limits.oom_score_adj = Some(score.max(own_oom_score().unwrap_or(0)));
         }
-        let mut document = spec::build(&SpecInput {
+        Ok(spec::build(&SpecInput {
             config: &config,
-            user,
-            rootfs: stage.rootfs(),
+            user: &prepared.user,
+            rootfs: prepared.stage.rootfs(),
             mounts,
-            namespaces: self.namespace_list(),
+            namespaces,
             network: self.network,
             cgroup: self.group.as_ref().map(|group| group.container(&config.id)),
             enforceable: self.enforceable,
-            capabilities: finish.needed_capabilities(),
-        });
-        // The real environment goes to the program alone; the library looks
-        // for nothing but these two.
-        document["process"]["env"] = serde_json::json!(["PATH=/", "HOME=/"]);
-        std::fs::write(stage.bundle().join("config.json"), document.to_string())
+            capabilities,
+        }))
+    }
+}
+
+impl Prepared {
+    pub(super) fn write_bundle(&self, document: &Value) -> Result<(), Refusal> {
+        std::fs::write(self.stage.bundle().join("config.json"), document.to_string())
             .map_err(cannot("write the container's description"))
-    }
-
-    fn namespace_list(&self) -> Vec<Value> {
-        let held = |fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        let pod = &self.namespaces;
-        let shared_pid = pod.shared_pid.as_ref().map(|shared| held(&shared.namespace));
-        let mut list = vec![
-            namespace("user", Some(&held(&pod.user))),
-            namespace("ipc", Some(&held(&pod.ipc))),
-            namespace("uts", Some(&held(&pod.uts))),
-            namespace("pid", shared_pid.as_deref()),
-            namespace("mount", None),
-            namespace("cgroup", None),
-        ];
-        list.extend(pod.net.as_ref().map(|net| namespace("network", Some(&held(net)))));
-        list
-    }
-
-    fn launch(
-        &self,
-        stage: &Stage<'_>,
-        config: &ContainerConfig,
-        user: &ResolvedUser,
-        finish: &Finish,
-    ) -> Result<(Waiting, Streams), Refusal> {
-        let pod = &self.namespaces;
-        let namespaces: Vec<_> = [&pod.user, &pod.ipc, &pod.uts]
-            .into_iter()
-            .chain(&pod.net)
-            .chain(pod.shared_pid.as_ref().map(|shared| &shared.namespace))
-            .map(AsRawFd::as_raw_fd)
-            .collect();
-        let create = |connection| {
-            launch::create(self.proof, &config.id, &stage.bundle(), &namespaces, finish.clone(), connection)
-        };
-        if config.tty {
-            let socket = stage.path().join("console.sock");
-            let listener = UnixListener::bind(&socket).map_err(cannot("listen for the terminal"))?;
-            let waiting = create(Connection::Terminal { socket })?;
-            let terminal = launch::receive_terminal(&listener)?;
-            // The library leaves it to root, whoever the process is.
-            let shown = format!("/proc/{}/fd/0", waiting.pid.as_raw_nonzero());
-            std::os::unix::fs::chown(shown, Some(user.uid + POD_ID_SHIFT), None)
-                .map_err(cannot("give the terminal to its user"))?;
-            Ok((waiting, Streams::terminal(terminal)?))
-        } else {
-            let owner = (user.uid + POD_ID_SHIFT, user.gid + POD_ID_SHIFT);
-            let (streams, child) = Streams::pipes(config.stdin != Stdin::None, owner)?;
-            Ok((create(Connection::Streams(child))?, streams))
-        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! Running a further process inside a container.
+//! Running a process in the pod: inside a container, or beside the containers
+//! for a program (gVisor's) that makes a container of its own.
 //!
-//! Not left to the runtime library: in version 0.7 its process for this joins
-//! every namespace of the container but the user namespace, so it would keep
-//! the rights of the user who started Xebec.
+//! For containers this is not left to the runtime library: in version 0.7 its
+//! process for this joins every namespace of the container but the user
+//! namespace, so it would keep the rights of the user who started Xebec.
 //!
 //! ```text
 //!  shim ──fork──▶ A: group, limits; user, mount, pid, net, ipc, uts, cgroup namespaces
@@ -21,6 +22,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -28,10 +30,11 @@ use rustix::net::{
 };
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
 use rustix::pty::OpenptFlags;
-use rustix::thread::LinkNameSpaceType;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::finish::Finish;
 use super::launch::{ChildStreams, TIME_LIMIT};
+use super::pod::PodNamespaces;
 use super::process::{Streams, set_size};
 use super::refusal::{Refusal, cannot};
 use super::user::ResolvedUser;
@@ -40,14 +43,11 @@ use crate::config::{POD_ID_SHIFT, TerminalSize};
 use crate::sandbox::ErrorKind;
 use crate::sys::{self, Fork, SingleThreaded};
 
-/// The namespaces of a running container, held open.
+/// The namespaces that a running container has for itself, held open.
 #[derive(Debug)]
 pub(crate) struct ContainerNamespaces {
     mount: OwnedFd,
     pid: OwnedFd,
-    net: OwnedFd,
-    ipc: OwnedFd,
-    uts: OwnedFd,
     cgroup: OwnedFd,
 }
 
@@ -59,14 +59,7 @@ impl ContainerNamespaces {
             rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(cannot(format!("hold the container's {kind} namespace")))
         };
-        Ok(Self {
-            mount: open("mnt")?,
-            pid: open("pid")?,
-            net: open("net")?,
-            ipc: open("ipc")?,
-            uts: open("uts")?,
-            cgroup: open("cgroup")?,
-        })
+        Ok(Self { mount: open("mnt")?, pid: open("pid")?, cgroup: open("cgroup")? })
     }
 
     pub(crate) fn mount(&self) -> BorrowedFd<'_> {
@@ -80,16 +73,23 @@ impl ContainerNamespaces {
 
 /// Where and as whom to run.
 pub(crate) struct Join<'a> {
-    pub(crate) user_namespace: &'a OwnedFd,
-    pub(crate) namespaces: &'a ContainerNamespaces,
-    /// The container has the host's network, which nobody may join.
-    pub(crate) host_network: bool,
+    pub(crate) pod: &'a PodNamespaces,
+    pub(crate) place: Place<'a>,
     /// The container's control group, where one was delegated.
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) pids_limit: Option<u64>,
     pub(crate) user: &'a ResolvedUser,
     pub(crate) cwd: &'a Path,
     pub(crate) finish: &'a Finish,
+}
+
+/// Where in the pod.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// In a container that runs.
+    Container(&'a ContainerNamespaces),
+    /// In process, mount and cgroup namespaces of its own, as their first process.
+    Beside,
 }
 
 /// What the process shall be connected to.
@@ -199,21 +199,25 @@ fn enter(
         rustix::process::setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit })
             .map_err(cannot("limit the number of processes"))?;
     }
-    let enter = |fd: BorrowedFd<'_>, kind, name: &str| {
-        rustix::thread::move_into_link_name_space(fd, Some(kind))
-            .map_err(cannot(format!("enter the container's {name} namespace")))
-    };
-    let namespaces = join.namespaces;
-    enter(join.user_namespace.as_fd(), LinkNameSpaceType::User, "user")?;
+    let user = join.pod.user.as_fd();
+    enter_namespace(user, LinkNameSpaceType::User, "user")?;
     become_pod_root().map_err(cannot("become root of the pod"))?;
-    enter(namespaces.pid.as_fd(), LinkNameSpaceType::ProcessID, "process")?;
-    if !join.host_network {
-        enter(namespaces.net.as_fd(), LinkNameSpaceType::Network, "network")?;
+    // Nobody may join the host's network, and nobody left it.
+    if let Some(net) = &join.pod.net {
+        enter_namespace(net.as_fd(), LinkNameSpaceType::Network, "network")?;
     }
-    enter(namespaces.ipc.as_fd(), LinkNameSpaceType::InterProcessCommunication, "ipc")?;
-    enter(namespaces.uts.as_fd(), LinkNameSpaceType::HostNameAndNISDomainName, "uts")?;
-    enter(namespaces.cgroup.as_fd(), LinkNameSpaceType::ControlGroup, "cgroup")?;
-    enter(namespaces.mount.as_fd(), LinkNameSpaceType::Mount, "mount")?;
+    enter_namespace(join.pod.ipc.as_fd(), LinkNameSpaceType::InterProcessCommunication, "ipc")?;
+    enter_namespace(join.pod.uts.as_fd(), LinkNameSpaceType::HostNameAndNISDomainName, "uts")?;
+    match join.place {
+        Place::Container(namespaces) => {
+            enter_namespace(namespaces.pid.as_fd(), LinkNameSpaceType::ProcessID, "process")?;
+            enter_namespace(namespaces.cgroup.as_fd(), LinkNameSpaceType::ControlGroup, "cgroup")?;
+            enter_namespace(namespaces.mount.as_fd(), LinkNameSpaceType::Mount, "mount")?;
+        }
+        Place::Beside => {
+            sys::unshare(UnshareFlags::NEWPID).map_err(cannot("make a process namespace"))?;
+        }
+    }
     match sys::clone(proof, libc::CLONE_PARENT).map_err(cannot("start a process in the container"))? {
         Fork::Parent(pid) => {
             let said = format!("p{}", pid.as_raw_nonzero());
@@ -229,6 +233,21 @@ fn enter(
     }
 }
 
+fn enter_namespace(fd: BorrowedFd<'_>, kind: LinkNameSpaceType, name: &str) -> Result<(), Refusal> {
+    rustix::thread::move_into_link_name_space(fd, Some(kind))
+        .map_err(cannot(format!("enter the container's {name} namespace")))
+}
+
+/// Mounts that fit the first process of a process namespace.
+fn settle_beside() -> io::Result<()> {
+    sys::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWCGROUP)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", "/proc", "proc", flags, None)?;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    Ok(mount("devpts", "/dev/pts", "devpts", flags, Some(c"newinstance,ptmxmode=0666,mode=0620,gid=5"))?)
+}
+
 fn become_pod_root() -> io::Result<()> {
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
@@ -242,6 +261,9 @@ fn settle(
     streams: Option<ChildStreams>,
     socket: &OwnedFd,
 ) -> Result<PathBuf, Refusal> {
+    if let Place::Beside = join.place {
+        settle_beside().map_err(cannot("prepare the mounts of gVisor"))?;
+    }
     sys::reset_signals().map_err(cannot("reset signals"))?;
     rustix::process::setsid().map_err(cannot("start a session"))?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);

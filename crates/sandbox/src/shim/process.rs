@@ -79,7 +79,8 @@ pub(super) enum Owner {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) owner: Owner,
-    pub(super) pid: Pid,
+    /// `None` before it is started, where nothing runs until then.
+    pub(super) pid: Option<Pid>,
     pub(super) started_at: SystemTime,
     /// How and when it ended; its output may not have been read yet.
     pub(super) end: Option<(Outcome, SystemTime)>,
@@ -98,15 +99,27 @@ pub(super) enum ReadOutput {
 
 impl Process {
     pub(super) fn new(owner: Owner, pid: Pid, streams: Streams) -> Self {
+        Self { pid: Some(pid), streams, ..Self::to_come(owner) }
+    }
+
+    /// A process that does not run yet. Its input is kept.
+    pub(super) fn to_come(owner: Owner) -> Self {
         Self {
             owner,
-            pid,
+            pid: None,
             started_at: SystemTime::now(),
             end: None,
-            streams,
+            streams: Streams::default(),
             pending_input: Vec::new(),
             input_ends: false,
         }
+    }
+
+    /// The process runs now.
+    pub(super) fn begin(&mut self, pid: Pid, streams: Streams) {
+        self.pid = Some(pid);
+        self.streams = streams;
+        self.flush_input();
     }
 
     /// The descriptor of an output that has not ended.
@@ -151,7 +164,7 @@ impl Process {
 
     /// Takes input; what cannot be written now is kept.
     pub(super) fn write_input(&mut self, bytes: &[u8]) {
-        if self.streams.stdin.is_some() && !self.input_ends {
+        if (self.streams.stdin.is_some() || self.pid.is_none()) && !self.input_ends {
             self.pending_input.extend_from_slice(bytes);
             self.flush_input();
         }

@@ -9,7 +9,7 @@
 //!  /host               what was `/` before: the server's view
 //!  /dev  /proc  /sys   the same as there
 //!  /shm                the pod's shared memory
-//!  /lib                the runtime library's own files
+//!  /lib, /tmp          for the runtime library and gVisor
 //!  /c/<container>/     bundle/config.json, rootfs (overlay), m/<n> (sources of mounts)
 //! ```
 //!
@@ -22,6 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::mount::{
@@ -68,7 +69,7 @@ impl Root {
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         mount("tmpfs", SCAFFOLD, "tmpfs", flags, Some(c"mode=0755,size=64m"))?;
         let scaffold = Path::new(SCAFFOLD);
-        for directory in ["host", "dev", "proc", "sys", "shm", "c", "lib"] {
+        for directory in ["host", "dev", "proc", "sys", "shm", "c", "lib", "tmp"] {
             DirBuilder::new().mode(0o755).create(scaffold.join(directory))?;
         }
         let options = format!("mode=1777,size={shm_bytes},uid={POD_ID_SHIFT},gid={POD_ID_SHIFT}");
@@ -88,13 +89,16 @@ impl Root {
         open_in(&self.host, path, OFlags::PATH, Mode::empty()).map_err(|error| lookup_failed(path, error))
     }
 
-    /// Opens a file of the server's view, in an existing directory.
-    pub(crate) fn open_file(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        open_in(&self.host, path, flags | OFlags::NOFOLLOW | OFlags::NOCTTY, mode)
+    /// Shows a program of the server's view at a place that pods' users can reach.
+    pub(crate) fn expose_program(&self, path: &Path, target: &Path) -> Result<(), Refusal> {
+        let program = self.open(path)?;
+        fs::File::create_new(target)
+            .and_then(|_| clone_mount(program.as_fd(), target, true))
+            .map_err(cannot(format!("show `{}` to the pod", path.display())))
     }
 
     /// Makes the directory in which a container's things are put.
-    pub(crate) fn make_stage(&self, container: &ContainerId) -> Result<Stage<'_>, Refusal> {
+    pub(crate) fn make_stage(self: &Rc<Self>, container: &ContainerId) -> Result<Stage, Refusal> {
         let path = Path::new(CONTAINERS).join(container.as_str());
         for directory in [path.clone(), path.join("rootfs"), path.join("m"), path.join("bundle")] {
             DirBuilder::new()
@@ -102,20 +106,20 @@ impl Root {
                 .create(&directory)
                 .map_err(cannot(format!("prepare container {container}")))?;
         }
-        Ok(Stage { root: self, path, sources: 0 })
+        Ok(Stage { root: Rc::clone(self), path, sources: 0 })
     }
 }
 
-/// A container's things, as long as it is being created. Dropping it unmounts
-/// and removes them: the container has its own copies of the mounts.
+/// A container's things, as long as it is being created; with gVisor, as long
+/// as there is the container. Dropping it unmounts and removes them.
 #[derive(Debug)]
-pub(crate) struct Stage<'a> {
-    root: &'a Root,
+pub(crate) struct Stage {
+    root: Rc<Root>,
     path: PathBuf,
     sources: usize,
 }
 
-impl Drop for Stage<'_> {
+impl Drop for Stage {
     fn drop(&mut self) {
         // What is not mounted cannot be unmounted; the removal below tells
         // whether anything really stayed.
@@ -129,7 +133,7 @@ impl Drop for Stage<'_> {
     }
 }
 
-impl Stage<'_> {
+impl Stage {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::connection::{Connection, Role, SessionKind};
 use super::container::{Container, Pod};
+use super::group;
 use super::log::Stream;
 use super::process::{Owner, Process, ReadOutput};
 use super::refusal::{Refusal, cannot};
-use super::{group, members};
 use crate::config::{ContainerConfig, ContainerId, ExecConfig, Signal, Stdin};
 use crate::sandbox::{Change, ContainerInfo, ContainerState, ErrorKind, Event, ExitStatus, Outcome};
 use crate::sys::SignalFd;
@@ -244,6 +244,24 @@ impl Server {
         }
     }
 
+    /// Reaps children until a killed one is among them. Not that one alone: the
+    /// first process of a process namespace only ends when all others there
+    /// have been reaped, and some of them are this process's children.
+    fn reap_until(&mut self, wanted: Pid) -> io::Result<()> {
+        loop {
+            match rustix::process::wait(WaitOptions::empty()) {
+                Ok(Some((pid, status))) => {
+                    self.note_end(pid, status);
+                    if pid == wanted {
+                        return Ok(());
+                    }
+                }
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     fn note_end(&mut self, pid: Pid, status: WaitStatus) {
         let outcome = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Outcome::Exited(code),
@@ -252,7 +270,7 @@ impl Server {
         };
         // Helpers that only prepared something are nobody's process.
         if let Some(process) =
-            self.processes.values_mut().find(|process| process.pid == pid && process.end.is_none())
+            self.processes.values_mut().find(|process| process.pid == Some(pid) && process.end.is_none())
         {
             process.end = Some((outcome, SystemTime::now()));
         }
@@ -368,10 +386,16 @@ impl Server {
     }
 
     fn save(&self) {
-        let containers = self.containers.values().map(Container::info).collect();
-        if let Err(error) = self.state.save(&Record { info: self.info.clone(), containers }) {
+        let record = Record { info: self.info.clone(), containers: self.list() };
+        if let Err(error) = self.state.save(&record) {
             eprintln!("xebec: cannot record the state of pod {}: {error}", self.info.id);
         }
+    }
+
+    fn list(&self) -> Vec<ContainerInfo> {
+        let living = |key: &u64| self.processes.get(key).filter(|process| process.end.is_none());
+        let pid = |container: &Container| living(&container.process).and_then(|process| process.pid);
+        self.containers.values().map(|container| container.info(pid(container))).collect()
     }
 
     /// Lets go of clients that are gone or have been told everything.
@@ -391,8 +415,10 @@ impl Server {
     /// Nobody is left to see what an `exec` does.
     fn kill_session(&self, key: u64) {
         let Some(process) = self.processes.get(&key).filter(|process| process.end.is_none()) else { return };
-        // It leads a session and group of its own; it may just be ending.
-        rustix::process::kill_process_group(process.pid, RawSignal::KILL).unwrap_or_default();
+        if let Some(pid) = process.pid {
+            // It leads a session and group of its own; it may just be ending.
+            rustix::process::kill_process_group(pid, RawSignal::KILL).unwrap_or_default();
+        }
     }
 
     fn leave(&mut self, key: u64) {
@@ -505,9 +531,7 @@ impl Server {
     fn answer(&mut self, key: u64, request: Request) -> Result<Option<Response>, Refusal> {
         match request {
             Request::Info => Ok(Some(Response::Info(self.info.clone()))),
-            Request::List => {
-                Ok(Some(Response::Containers(self.containers.values().map(Container::info).collect())))
-            }
+            Request::List => Ok(Some(Response::Containers(self.list()))),
             Request::Create(config) => self.create(*config).map(done),
             Request::Start(id) => self.start(&id).map(done),
             Request::Signal(id, signal) => self.signal(&id, signal).map(done),
@@ -559,8 +583,12 @@ impl Server {
             ));
         }
         let key = self.new_key();
-        let (container, streams) = Container::create(&self.pod, config, key)?;
-        let process = Process::new(Owner::Container(id.clone()), container.pid, streams);
+        let (container, started) = Container::create(&self.pod, config, key)?;
+        let owner = Owner::Container(id.clone());
+        let process = match started {
+            Some((pid, streams)) => Process::new(owner, pid, streams),
+            None => Process::to_come(owner),
+        };
         self.processes.insert(key, process);
         self.containers.insert(id.clone(), container);
         self.announce(&id, Change::Created);
@@ -569,21 +597,30 @@ impl Server {
 
     fn start(&mut self, id: &ContainerId) -> Result<(), Refusal> {
         self.container(id)?;
-        if let Some(container) = self.containers.get_mut(id) {
-            container.start()?;
+        if let Some(container) = self.containers.get_mut(id)
+            && let Some((pid, streams)) = container.start(&self.pod)?
+            && let Some(process) = self.processes.get_mut(&container.process)
+        {
+            process.begin(pid, streams);
         }
         self.announce(id, Change::Started);
         Ok(())
     }
 
-    fn signal(&self, id: &ContainerId, signal: Signal) -> Result<(), Refusal> {
+    fn signal(&mut self, id: &ContainerId, signal: Signal) -> Result<(), Refusal> {
         let container = self.container(id)?;
-        let Some(process) = self.processes.get(&container.process).filter(|p| p.end.is_none()) else {
+        let key = container.process;
+        let Some(process) = self.processes.get(&key).filter(|process| process.end.is_none()) else {
             return Ok(());
         };
-        // The process is this one's child and not yet waited for, so its id is still its own.
-        crate::sys::send_signal(process.pid, signal.number())
-            .map_err(cannot(format!("send {signal} to container {id}")))
+        match process.pid {
+            // It is this one's child and not yet waited for, so its id is still its own.
+            Some(pid) => container.signal(&self.pod, pid, signal),
+            None if signal == Signal::KILL => self.kill_and_settle(&[key]),
+            None => {
+                Err(Refusal::new(ErrorKind::InvalidState, format!("container {id} has not been started")))
+            }
+        }
     }
 
     fn await_end(&mut self, key: u64, id: ContainerId) -> Result<Option<Response>, Refusal> {
@@ -604,7 +641,9 @@ impl Server {
                 format!("{MAX_EXECS} commands are being run in pod {}, the most at once", self.info.id),
             ));
         }
-        let (pid, streams) = self.container(id)?.exec(&self.pod, config)?;
+        self.container(id)?;
+        let Some(container) = self.containers.get_mut(id) else { return Ok(()) };
+        let (pid, streams) = container.exec(&self.pod, config)?;
         let key = self.new_key();
         self.processes.insert(key, Process::new(Owner::Exec { connection }, pid, streams));
         self.open_stream(connection, Role::Session { process: key, kind: SessionKind::Exec });
@@ -639,13 +678,14 @@ impl Server {
     fn kill_and_settle(&mut self, keys: &[u64]) -> Result<(), Refusal> {
         for key in keys {
             let Some(process) = self.processes.get_mut(key) else { continue };
-            if process.end.is_none() {
-                rustix::process::kill_process(process.pid, RawSignal::KILL)
-                    .map_err(cannot("kill a container's process"))?;
-                // The end of a process namespace's first process takes all others with it.
-                let status = wait_for(process.pid).map_err(cannot("wait for a killed process"))?;
-                let pid = process.pid;
-                self.note_end(pid, status);
+            match process.pid {
+                Some(pid) if process.end.is_none() => {
+                    rustix::process::kill_process(pid, RawSignal::KILL)
+                        .map_err(cannot("kill a container's process"))?;
+                    self.reap_until(pid).map_err(cannot("wait for a killed process"))?;
+                }
+                Some(_) => {}
+                None => process.end = Some((Outcome::Signaled(RawSignal::KILL.as_raw()), SystemTime::now())),
             }
             // What a slow client of an `exec` has not read is lost with it.
             self.drain(*key);
@@ -660,9 +700,11 @@ impl Server {
             eprintln!("xebec: {refusal}");
         }
         self.containers.clear();
-        if let Some(shared) = &self.pod.namespaces.shared_pid {
-            let killed = members::kill(members::Kind::Process, shared.namespace.as_fd())
-                .and_then(|()| wait_for(shared.reaper));
+        if let Some(reaper) = self.pod.namespaces.shared_pid.as_ref().map(|shared| shared.reaper) {
+            // Its end takes whatever else is in the process namespace with it.
+            let killed = rustix::process::kill_process(reaper, RawSignal::KILL)
+                .map_err(io::Error::from)
+                .and_then(|()| self.reap_until(reaper));
             if let Err(error) = killed {
                 eprintln!("xebec: cannot end the reaper of pod {}: {error}", self.info.id);
             }
@@ -675,14 +717,4 @@ impl Server {
 
 const fn done((): ()) -> Option<Response> {
     Some(Response::Done)
-}
-
-fn wait_for(pid: Pid) -> io::Result<WaitStatus> {
-    loop {
-        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
-            Ok(Some((_, status))) => return Ok(status),
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }

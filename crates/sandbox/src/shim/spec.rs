@@ -239,7 +239,7 @@ mod tests {
             network,
             cgroup: cgroup.map(PathBuf::from),
             enforceable: Limits { memory: true, pids: true, cpu: true },
-            capabilities: Capabilities::NONE,
+            capabilities: Capabilities::of(&config.capabilities),
         })
     }
 

@@ -14,15 +14,15 @@ use rustix::process::DumpableBehavior;
 
 use super::container::Pod;
 use super::group::PodGroup;
-use super::pod;
 use super::refusal::{Refusal, cannot};
 use super::root::Root;
 use super::server::{Server, State};
+use super::{gvisor, pod};
 use crate::bootstrap::netns_dir;
 use crate::config::{Network, SandboxId};
 use crate::sandbox::ErrorKind;
 use crate::sys::{self, Fork, SignalFd, SingleThreaded};
-use crate::wire::{SandboxInfo, ShimOrder, ShimReport};
+use crate::wire::{EngineOptions, SandboxInfo, ShimOrder, ShimReport};
 
 /// The shim's socket in the pod's directory.
 pub(crate) const SOCKET: &str = "shim.sock";
@@ -77,7 +77,12 @@ fn leave_the_server(proof: SingleThreaded) -> Result<(), Refusal> {
 }
 
 fn start(proof: SingleThreaded) -> Result<Server, Refusal> {
-    let order = read_order()?;
+    let mut order = read_order()?;
+    if let EngineOptions::Gvisor { .. } = order.engine {
+        // The kernel would count gVisor's own threads, not the container's.
+        order.pod.limits.pids = None;
+        order.limits.pids = false;
+    }
     let signals = SignalFd::open(&[libc::SIGCHLD, libc::SIGPIPE, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .map_err(cannot("watch for signals"))?;
     let id = &order.pod.id;
@@ -93,6 +98,9 @@ fn start(proof: SingleThreaded) -> Result<Server, Refusal> {
     let group = PodGroup::create(id, &order.pod.limits, order.limits)?;
     let listener = listen(&directory).map_err(cannot("listen for requests"))?;
     let root = Root::enter(&order.run_dir, order.pod.shm_bytes)?;
+    if let EngineOptions::Gvisor { runsc, .. } = &order.engine {
+        root.expose_program(runsc, Path::new(gvisor::PROGRAM))?;
+    }
     // From here on nobody but root of the keeper's namespace looks into this
     // process or, until they run their programs, its children.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -107,6 +115,8 @@ fn start(proof: SingleThreaded) -> Result<Server, Refusal> {
     };
     let pod = Pod {
         proof,
+        engine: order.engine,
+        hostname: order.pod.hostname,
         root: Rc::new(root),
         namespaces,
         network: order.pod.network,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::future::Future;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use xebec_sandbox::bootstrap::{
-    EXIT_FATAL, Identity, Keeper, KeeperConfig, KeeperInfo, Lifetime, ServerCommand, preflight,
-};
+use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
 use xebec_sandbox::client::{Collected, Session};
 use xebec_sandbox::config::{
     ContainerConfig, ContainerId, ExecConfig, LogConfig, PodSandboxConfig, Rootfs, host_id,
@@ -21,7 +19,6 @@ use xebec_sandbox::config::{
 use xebec_sandbox::engines::{OciEngine, Runtime};
 use xebec_sandbox::sandbox::{Engine, ExitStatus, Sandbox};
 
-const USER: &str = "xebec-test";
 const BUSYBOX: &str = "/bin/busybox";
 
 /// The longest that anything in a case may take before it counts as hung.
@@ -45,57 +42,6 @@ macro_rules! cases {
     };
 }
 pub(crate) use cases;
-
-/// The part that runs on the host.
-pub(crate) fn outside(cases: &[Case]) -> ! {
-    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    if std::env::args().any(|arg| arg == "--list") {
-        for case in cases {
-            println!("{}: test", case.name);
-        }
-        std::process::exit(0);
-    }
-    become_ordinary();
-    let directory = std::env::temp_dir().join(format!("xebec-test-{}", std::process::id()));
-    fs::DirBuilder::new().mode(0o700).create(&directory).expect("make the test directory");
-    let code = run_keeper(&directory, filters);
-    fs::remove_dir_all(&directory).expect("remove the test directory");
-    std::process::exit(code);
-}
-
-/// Becomes an ordinary user if this process is root's.
-pub(crate) fn become_ordinary() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let identity = Identity::lookup(USER).unwrap_or_else(|_| {
-        let made = Command::new("useradd").args(["--create-home", USER]).status().expect("run useradd");
-        assert!(made.success(), "useradd {USER}: {made}");
-        Identity::lookup(USER).expect("the user was made")
-    });
-    identity.assume().expect("become the test user");
-}
-
-pub(crate) fn keeper_config(directory: &Path, server_args: Vec<String>) -> KeeperConfig {
-    let mut args = vec!["server".into(), directory.as_os_str().to_owned()];
-    args.extend(server_args.into_iter().map(Into::into));
-    KeeperConfig {
-        run_dir: directory.join("run"),
-        keeper_args: vec!["keeper".into()],
-        server: ServerCommand { args, env: Vec::new() },
-        lifetime: Lifetime::Foreground,
-        stop_grace: Duration::from_secs(10),
-    }
-}
-
-fn run_keeper(directory: &Path, filters: Vec<String>) -> i32 {
-    let host = match preflight() {
-        Ok(host) => host,
-        Err(failure) => panic!("this machine cannot run the tests:\n{failure}"),
-    };
-    let keeper = Keeper::spawn(&host, &keeper_config(directory, filters)).expect("start the keeper");
-    keeper.supervise().expect("supervise the keeper").code
-}
 
 /// The part that runs in the keeper's namespaces.
 pub(crate) fn serve(cases: &[Case]) -> ! {
@@ -146,7 +92,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf) -> Self {
         let info = KeeperInfo::load(&directory.join("run")).expect("what the keeper recorded");
         let runtime =
             Runtime { run_dir: info.run_dir.clone(), shim_args: vec!["shim".into()], limits: info.limits };
@@ -158,7 +104,7 @@ impl Bench {
     }
 
     /// Removes what belongs to pods' users, which the host's user may not.
-    fn clean(&self) {
+    pub(crate) fn clean(&self) {
         for entry in fs::read_dir(&self.directory).expect("read the test directory") {
             let entry = entry.expect("an entry");
             if entry.path() == self.info.run_dir {
@@ -308,5 +254,4 @@ fn make_layer(path: &Path) {
     }
     fs::set_permissions(path.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("set a mode");
     give_to_pods(path);
-    chown(path, host_id(0), host_id(0)).expect("change the owner");
 }

@@ -5,8 +5,12 @@
 //! none. The container images are made of a static busybox.
 
 mod basics;
+mod gvisor;
 mod harness;
+mod host;
 mod isolation;
+mod keeper;
+mod roles;
 
 use std::ffi::OsString;
 
@@ -15,14 +19,18 @@ fn main() {
     match args.first().and_then(|arg| arg.to_str()) {
         Some("keeper") => xebec_sandbox::bootstrap::keeper_main(),
         Some("shim") => xebec_sandbox::shim::main(),
-        Some("server") => harness::serve(&cases()),
-        _ => harness::outside(&cases()),
+        Some("server") => harness::serve(&inside()),
+        Some("role") => roles::play(),
+        _ => host::run(&inside()),
     }
 }
 
-fn cases() -> Vec<harness::Case> {
+/// The cases that run in the keeper's namespaces.
+fn inside() -> Vec<harness::Case> {
     let mut cases = Vec::new();
+    keeper::cases(&mut cases);
     basics::cases(&mut cases);
     isolation::cases(&mut cases);
+    gvisor::cases(&mut cases);
     cases
 }

@@ -60,7 +60,7 @@ fn reset_fields(target: Target<'_>) -> Vec<(Cow<'static, str>, Filter)> {
         Part::Main => FieldSet::of(&[&["status"]]),
         Part::Status if served.row.custom => FieldSet::of(&[&["spec"], &["metadata"]]),
         Part::Status => FieldSet::of(&[&["spec"]]),
-        Part::Other(_) => return Vec::new(),
+        Part::Other(_) | Part::Own(_) => return Vec::new(),
     };
     let versions = served.row.def.versions.iter().map(|v| served.row.def.api_version(&v.name));
     versions.map(|version| (Cow::Owned(version), Filter::Exclude(fields.clone()))).collect()

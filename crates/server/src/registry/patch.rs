@@ -120,10 +120,6 @@ impl Change for Patch<'_> {
         decode::tree(new, self.duplicates.clone(), &expected, self.context)
     }
 
-    fn expects(&self, _: &Value) -> String {
-        meta::resource_version(&self.document).to_owned()
-    }
-
     fn tracking(&self) -> Tracking {
         if self.kind == PatchKind::Apply { Tracking::Applied } else { Tracking::ByChange }
     }

@@ -47,6 +47,8 @@ pub enum Part<'a> {
     Status,
     /// What another subresource stands for, named for admission; the change keeps to it by itself.
     Other(&'a str),
+    /// As `Other`, but the server itself decides what changes: the kind's rules for clients do not hold.
+    Own(&'a str),
 }
 
 impl<'a> Part<'a> {
@@ -56,7 +58,7 @@ impl<'a> Part<'a> {
         match self {
             Self::Main => "",
             Self::Status => "status",
-            Self::Other(name) => name,
+            Self::Other(name) | Self::Own(name) => name,
         }
     }
 }
@@ -291,7 +293,7 @@ fn check_version(change: &dyn Change, new: &Value, old: &Value, target: Target<'
         return Err(Status::conflict(row.group(), row.resource(), target.name, why));
     }
     match expected.as_str() {
-        "" | "0" if row.kind.unconditional_update || change.may_retry() && target.part != Part::Main => {
+        "" | "0" if row.kind.unconditional_update || matches!(target.part, Part::Other(_) | Part::Own(_)) => {
             Ok(())
         }
         "" | "0" => {
@@ -410,16 +412,41 @@ fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -
     match target.part {
         Part::Main if has_status => keep(new, old, "status"),
         Part::Status => keep_all_but_status(new, old),
-        Part::Main | Part::Other(_) => {}
+        Part::Other(name) => confine(name, new, old),
+        Part::Main | Part::Own(_) => {}
+    }
+    if target.part == Part::Main {
+        (served.row.kind.prepare_update)(new, old);
     }
     if target.part != Part::Status {
-        (served.row.kind.prepare_update)(new, old);
         served.row.strategy.update(write, new)?;
     }
     if served.row.kind.generation {
         count_generation(new, old, served);
     }
     Ok(())
+}
+
+/// What a write through a subresource of the object's own kind may change: one field; all else stays as it was.
+fn confine(subresource: &str, new: &mut Value, old: &Value) {
+    let field: &[&str] = match subresource {
+        "finalize" => &["spec", "finalizers"],
+        "approval" => &["status", "conditions"],
+        "ephemeralcontainers" => &["spec", "ephemeralContainers"],
+        "resize" => &["spec", "containers"],
+        _ => return,
+    };
+    let wanted = new.at(field).cloned();
+    let managed = new.at(&["metadata", "managedFields"]).cloned();
+    *new = old.clone();
+    for (path, value) in [(field, wanted), (&["metadata", "managedFields"], managed)] {
+        match value {
+            Some(value) => new.set(path, value),
+            None => {
+                new.remove_at(path);
+            }
+        }
+    }
 }
 
 /// What no client may change by an update, but may leave out.
@@ -492,8 +519,12 @@ fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> Vec<Cause> 
     let row = &target.served.row;
     let mut causes = meta::validate_update(new, old, row.def.is_namespaced());
     causes.extend(validate_shape(new, target.served));
-    let rule = if target.part == Part::Status { row.kind.validate_status } else { row.kind.validate_update };
-    causes.extend(rule(new, old));
+    match target.part {
+        Part::Other("finalize") => {}
+        Part::Main | Part::Other(_) => causes.extend((row.kind.validate_update)(new, old)),
+        Part::Status => causes.extend((row.kind.validate_status)(new, old)),
+        Part::Own(_) => {}
+    }
     causes
 }
 

@@ -24,8 +24,16 @@ const MAGIC: &str = "xebec-store";
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Unlocked when closed.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that is just being started holds a copy of the file.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the store's directory stays locked until the process ends");
+        }
+    }
 }
 
 /// Why a directory cannot be used.
@@ -83,7 +91,7 @@ impl Directory {
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.map_err(io_error("open", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(DirectoryError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(io_error("lock", &lock_path)(source)),
         }

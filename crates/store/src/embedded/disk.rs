@@ -255,6 +255,11 @@ impl DiskError {
         }
     }
 
+    /// Whether the engine refused without trying, because its flush or compaction had failed.
+    pub(crate) fn engine_had_stopped(&self) -> bool {
+        matches!(self, Self::Write(error) if matches!(**error, fjall::Error::Poisoned))
+    }
+
     /// It in words: the system's where there are some.
     pub(crate) fn reason(&self) -> String {
         match (io_error(self), self.source()) {

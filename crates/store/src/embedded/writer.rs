@@ -133,7 +133,7 @@ impl Writer {
         let answers: Vec<_> = group.into_iter().map(decide).collect();
         // A conflict, too, is answered only when what it conflicts with is durable.
         if !stage.changes().is_empty() {
-            match self.disk.write(stage.changes(), stage.revision()) {
+            match self.write(&stage) {
                 Ok(()) => self.succeed(),
                 Err(error) => {
                     self.fail(error.clone());
@@ -152,11 +152,22 @@ impl Writer {
         self.disk.maintain();
     }
 
+    /// Writes a group. When the engine's background work had stopped it before, once more with the files reopened.
+    fn write(&mut self, stage: &Stage) -> Result<(), DiskError> {
+        match self.disk.write(stage.changes(), stage.revision()) {
+            Err(error) if error.engine_had_stopped() => {
+                tracing::warn!("the storage engine had stopped, its files are opened again");
+                self.disk.reopen(self.live.snapshot().revision())?;
+                self.disk.write(stage.changes(), stage.revision())
+            }
+            result => result,
+        }
+    }
+
     /// Opens the files again after a failure, not too often. The next write shows whether that was enough.
     fn recover(&mut self) -> Result<(), DiskError> {
-        let Some(failure) = &mut self.failure else { return Ok(()) };
-        let now = Instant::now();
-        if now < failure.retry_at {
+        let Some(failure) = &self.failure else { return Ok(()) };
+        if Instant::now() < failure.retry_at {
             return Err(failure.error.clone());
         }
         let acknowledged = self.live.snapshot().revision();

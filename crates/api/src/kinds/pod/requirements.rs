@@ -79,7 +79,8 @@ pub(in crate::kinds) fn resource_name(c: &mut Check, name: &str) -> bool {
     c.count() == before
 }
 
-fn container_resource(c: &mut Check, name: &str) {
+/// Checks a name of what a container can ask for, where the walk stands.
+pub(in crate::kinds) fn container_resource(c: &mut Check, name: &str) {
     resource_name(c, name);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !name.starts_with(HUGE_PAGES) {
@@ -117,9 +118,13 @@ pub(super) fn container(c: &mut Check, container: &Value, claims: &BTreeSet<&str
 
 /// Checks what running a pod costs beside its containers.
 pub(super) fn overhead(c: &mut Check, spec: &Value) {
-    if let Some(list) = spec.get("overhead").filter(|o| !o.is_null()) {
-        let as_limits = crate::object!({"limits": (list.clone())});
-        c.within("overhead", |c| requirements(c, &as_limits, container_resource));
+    c.within("overhead", |c| limits(c, spec.get("overhead")));
+}
+
+/// Checks a list of resources as if it were limits.
+pub(in crate::kinds) fn limits(c: &mut Check, list: Option<&Value>) {
+    if let Some(list) = list.filter(|list| !list.is_null()) {
+        requirements(c, &crate::object!({"limits": (list.clone())}), container_resource);
     }
 }
 

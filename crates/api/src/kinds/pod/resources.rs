@@ -6,10 +6,10 @@ use crate::quantity::Quantity;
 use crate::{Map, Value};
 
 /// Amounts by resource name.
-pub(super) type List = BTreeMap<String, Quantity>;
+pub(in crate::kinds) type List = BTreeMap<String, Quantity>;
 
 /// Reads a resource list; what is no quantity is left out.
-pub(super) fn list(map: Option<&Map>) -> List {
+pub(in crate::kinds) fn list(map: Option<&Map>) -> List {
     let read = |(name, value): (&str, &Value)| Some((name.to_owned(), value.as_str()?.parse().ok()?));
     map.into_iter().flat_map(Map::iter).filter_map(read).collect()
 }

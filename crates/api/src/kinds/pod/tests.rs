@@ -71,6 +71,11 @@ fn fields_of_the_specification() {
             r#"spec.dnsConfig.nameservers: Invalid value: ["1.1.1.1","1.1.1.1","1.1.1.1","1.1.1.1"]: must not have more than 3 nameservers"#,
         ],
     );
+}
+
+#[test]
+fn names_and_times() {
+    let spec = |field: &str, value: &str, want: &[&str]| check(&[(&format!("spec.{field}"), value)], want);
     spec(
         "activeDeadlineSeconds",
         "0",
@@ -105,6 +110,11 @@ fn fields_of_the_specification() {
             r#"spec.preemptionPolicy: Unsupported value: "x": supported values: "PreemptLowerPriority", "Never""#,
         ],
     );
+}
+
+#[test]
+fn fields_that_depend_on_each_other() {
+    let spec = |field: &str, value: &str, want: &[&str]| check(&[(&format!("spec.{field}"), value)], want);
     spec("os", r#"{"name": "linux"}"#, &[]);
     spec(
         "os",
@@ -232,6 +242,15 @@ fn fields_of_containers() {
             "volumeMounts.recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
         ],
     );
+}
+
+#[test]
+fn further_fields_of_containers() {
+    let container = |field: &str, value: &str, want: &[&str]| {
+        let want: Vec<String> = want.iter().map(|w| format!("spec.containers[0].{w}")).collect();
+        let want: Vec<&str> = want.iter().map(String::as_str).collect();
+        check(&[(&format!("spec.containers.0.{field}"), value)], &want);
+    };
     container(
         "volumeDevices",
         r#"[{"name": "v", "devicePath": "/dev/x"}]"#,

@@ -187,7 +187,7 @@ fn has_only_additions(new: &Value, old: &Value) -> bool {
         new.len() >= old.len() && old.iter().zip(new).all(|(o, n)| same(Some(o), Some(n)))
     };
     // A term without requirements matches nothing: adding to it would let the pod run.
-    !(empty(old) && !empty(new)) && LISTS.iter().all(|list| extends(list))
+    (!empty(old) || empty(new)) && LISTS.iter().all(|list| extends(list))
 }
 
 /// What is wrong with a changed status.

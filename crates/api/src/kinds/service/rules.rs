@@ -25,11 +25,11 @@ pub(super) fn is_headless(spec: &Value) -> bool {
 /// Checks a service, new or changed from an old one.
 pub(super) fn check(c: &mut Check, service: &Value, old: Option<&Value>) {
     let old_spec = old.and_then(|old| old.get("spec")).unwrap_or(&Value::Null);
-    if let (Some(mode), Some(hints)) = (meta::annotation(service, MODE), meta::annotation(service, HINTS)) {
-        if mode != hints {
-            let detail = format!("must match annotations[{HINTS}] when both are specified");
-            c.within("metadata", |c| c.at("annotations").key(MODE).invalid(mode, &detail));
-        }
+    if let (Some(mode), Some(hints)) = (meta::annotation(service, MODE), meta::annotation(service, HINTS))
+        && mode != hints
+    {
+        let detail = format!("must match annotations[{HINTS}] when both are specified");
+        c.within("metadata", |c| c.at("annotations").key(MODE).invalid(mode, &detail));
     }
     c.field(service, "spec", |c, spec| {
         if spec.array_at(&["ports"]).is_empty() && is_cluster(spec) && !is_headless(spec) {

@@ -177,11 +177,11 @@ impl<'a, 'p> Elements<'a, 'p> {
         mut self,
         old: Option<Vec<Value>>,
         patch: Option<Vec<Value>>,
-        order: Vec<Value>,
+        order: &[Value],
         merges: bool,
     ) -> Result<Vec<Value>, StrategicError> {
         if let Some(patch) = &patch {
-            self.check_order(patch, &order)?;
+            self.check_order(patch, order)?;
         }
         let server = old.clone().unwrap_or_default();
         let merged = match (old, patch) {
@@ -192,7 +192,7 @@ impl<'a, 'p> Elements<'a, 'p> {
         if merged.is_empty() {
             return Ok(merged);
         }
-        let (order, server) = (self.all_told(&order)?, self.all_told(&server)?);
+        let (order, server) = (self.all_told(order)?, self.all_told(&server)?);
         self.arrange(merged, &order, &server)
     }
 

@@ -306,7 +306,7 @@ fn order_elements(
                 return Ok(None);
             }
             let elements = Elements::new(field.merge_key, field.schema.items(), path);
-            elements.merge_in_order(old, new, order, field.merges_lists()).map(Some)
+            elements.merge_in_order(old, new, &order, field.merges_lists()).map(Some)
         })?;
         if let Some(list) = merged {
             object.insert(name, Value::Array(list));

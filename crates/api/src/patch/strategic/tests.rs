@@ -202,147 +202,154 @@ fn elements_can_be_ordered() {
     );
 }
 
+#[track_caller]
+fn refused(object: &str, patch: &str, code: u16, want: &str) {
+    let wrap = |text: &str| format!(r#"{{"spec":{text}}}"#);
+    let status = patched(&wrap(object), &wrap(patch)).expect_err(want);
+    assert_eq!((status.code(), status.message.as_ref()), (code, want));
+}
+
+const PART: &str = r#"{"parts":[{"name":"a"}]}"#;
+
 #[test]
-fn patches_that_are_wrong() {
-    let check = |object: &str, patch: &str, code: u16, want: &str| {
-        let wrap = |text: &str| format!(r#"{{"spec":{text}}}"#);
-        let status = patched(&wrap(object), &wrap(patch)).expect_err(want);
-        assert_eq!((status.code(), status.message.as_ref()), (code, want));
-    };
-    let part = r#"{"parts":[{"name":"a"}]}"#;
-    check(
+fn elements_that_are_wrong() {
+    refused(
         r#"{"mode":{}}"#,
         r#"{"mode":{"$patch":"melt","kind":"x"}}"#,
         400,
         r#"unknown patch type: melt in map: {"kind":"x"} (at spec.mode)"#,
     );
-    check(
+    refused(
         r#"{"mode":{}}"#,
         r#"{"mode":{"$patch":"merge"}}"#,
         400,
         "unknown patch type: merge in map: {} (at spec.mode)",
     );
-    check(
+    refused(
         r#"{"mode":{}}"#,
         r#"{"mode":{"$patch":3}}"#,
         400,
         "unknown patch type: 3 in map: {} (at spec.mode)",
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"parts":[{"name":"a","$patch":"merge"}]}"#,
         400,
         "merging lists cannot yet be specified in the patch (at spec.parts)",
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"parts":[{"$patch":"x"}]}"#,
         400,
         r#"unknown patch type: x in map: {"$patch":"x"} (at spec.parts)"#,
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"parts":[{"image":"1"}]}"#,
         400,
         r#"map: {"image":"1"} does not contain declared merge key: name (at spec.parts)"#,
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"parts":[{"$patch":"delete"}]}"#,
         400,
         r#"map: {"$patch":"delete"} does not contain declared merge key: name (at spec.parts)"#,
     );
-    check(
+    refused(
         r#"{"parts":[{"image":"1"}]}"#,
         r#"{"parts":[{"name":"a"}]}"#,
         400,
         r#"map: {"image":"1"} does not contain declared merge key: name (at spec.parts)"#,
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"parts":[{"name":["x"]}]}"#,
         400,
         r#"merge key must be a scalar, got ["x"] (at spec.parts)"#,
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"parts":["a"]}"#,
         400,
         "list element types are not identical: object and string (at spec.parts)",
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"parts":[null]}"#,
         400,
         "list element types are not identical: object and null (at spec.parts)",
     );
-    check(
+    refused(
         r#"{"things":[{"name":"a"}]}"#,
         r#"{"things":[{"name":"a"}]}"#,
         400,
         "cannot merge lists without merge key (at spec.things)",
     );
-    check(
+    refused(
         r#"{"matrix":[[1]]}"#,
         r#"{"matrix":[[2]]}"#,
         422,
         "lists of lists are not supported (at spec.matrix)",
     );
-    check(
+    refused(
         r#"{"parts":[{"name":"a","env":[{"name":"x"}]}]}"#,
         r#"{"parts":[{"name":"a","env":[{"value":"1"}]}]}"#,
         400,
         r#"map: {"value":"1"} does not contain declared merge key: name (at spec.parts[0].env)"#,
     );
-    check(
+}
+
+#[test]
+fn directives_that_are_wrong() {
+    refused(
         "{}",
         r#"{"$deleteFromPrimitiveList":["a"]}"#,
         400,
         "invalid patch format of primitive list (at spec)",
     );
-    check(
+    refused(
         r#"{"colors":["a"]}"#,
         r#"{"$deleteFromPrimitiveList/colors":[1]}"#,
         400,
         "list element types are not identical: string and integer (at spec.colors)",
     );
-    check(
+    refused(
         "{}",
         r#"{"$setElementOrder":["a"]}"#,
         400,
         "invalid patch format of setElementOrder list (at spec)",
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"$setElementOrder/parts":"a"}"#,
         400,
         "expected a list, but received a string (at spec.parts)",
     );
-    check(
+    refused(
         r#"{"parts":1}"#,
         r#"{"$setElementOrder/parts":[]}"#,
         400,
         "expected a list, but received a integer (at spec.parts)",
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"$setElementOrder/parts":[{"name":"b"},{"name":"a"}],"parts":[{"name":"a"},{"name":"b"}]}"#,
         400,
         "The order in patch list:\n[{\"name\":\"a\"},{\"name\":\"b\"}]\n doesn't match $setElementOrder list:\n[{\"name\":\"b\"},{\"name\":\"a\"}]\n (at spec.parts)",
     );
-    check(
-        part,
+    refused(
+        PART,
         r#"{"$setElementOrder/parts":[{"nam":"b"}]}"#,
         400,
         r#"map: {"nam":"b"} does not contain declared merge key: name (at spec.parts)"#,
     );
-    check(
+    refused(
         r#"{"mode":{}}"#,
         r#"{"mode":{"$retainKeys":["kind"],"fast":{"n":1}}}"#,
         400,
         "invalid patch format of retainKeys (at spec.mode)",
     );
-    check(
+    refused(
         r#"{"mode":{}}"#,
         r#"{"mode":{"$retainKeys":"kind"}}"#,
         400,

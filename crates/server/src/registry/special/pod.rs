@@ -83,7 +83,7 @@ async fn bind_to(core: &Core, context: &Context, target: &Target, binding: &Valu
         served: &served,
         namespace: &target.namespace,
         name: &target.name,
-        part: Part::Other("binding"),
+        part: Part::Own("binding"),
     };
     write::change(core, context, about, &mut bind).await?;
     Ok(Reply::Document(

@@ -1,8 +1,15 @@
 //! Workloads of `apps`, and the ReplicationController before them.
 
-use super::fill::{Given, Row, absent, fill, text};
+pub(super) mod rules;
+mod stateful;
+#[cfg(test)]
+mod tests;
+
+use super::check::run;
+use super::fill::{Given, absent, fill, text};
 use super::pod::defaults::template;
 use super::{Kind, names};
+use crate::error::Cause;
 use crate::{Value, meta};
 
 const APPS: Kind = Kind { group: "apps", unconditional_update: true, ..Kind::DEFAULT };
@@ -11,6 +18,20 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     resource: "deployments",
     defaults: |object, _| deployment_defaults(object),
     prepare_update: count_annotations,
+    validate: |object| run(|c| c.field(object, "spec", rules::deployment)),
+    validate_update: |object, old| {
+        run(|c| {
+            c.field(object, "spec", rules::deployment);
+            rules::selector_stays(c, object, old);
+        })
+    },
+    validate_status: |object, old| {
+        run(|c| {
+            let counts = ["updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"];
+            rules::status_counts(c, object, old, &counts, "readyReplicas");
+        })
+    },
+    warnings: named_warnings,
     ..APPS
 };
 
@@ -20,6 +41,15 @@ pub(super) const REPLICA_SET: Kind = Kind {
         fill(object, &[absent("spec!.replicas", Given::Int(1))]);
         template(object, TEMPLATE);
     },
+    validate: |object| run(|c| c.field(object, "spec", rules::replica_set)),
+    validate_update: |object, old| {
+        run(|c| {
+            c.field(object, "spec", rules::replica_set);
+            rules::selector_stays(c, object, old);
+        })
+    },
+    validate_status: replica_status,
+    warnings: named_warnings,
     ..APPS
 };
 
@@ -35,26 +65,64 @@ pub(super) const DAEMON_SET: Kind = Kind {
         let changed = object.at(&["spec", "template"]) != old.at(&["spec", "template"]);
         set_template_generation(object, if changed { generation.saturating_add(1) } else { generation });
     },
+    validate: |object| run(|c| c.field(object, "spec", rules::daemon_set)),
+    validate_update: |object, old| {
+        run(|c| {
+            rules::selector_stays(c, object, old);
+            c.field(object, "spec", rules::daemon_set);
+        })
+    },
+    validate_status: |object, old| run(|c| rules::daemon_set_status(c, object, old)),
     ..APPS
 };
 
 pub(super) const STATEFUL_SET: Kind = Kind {
     resource: "statefulsets",
     name: names::dns_label,
-    defaults: |object, _| stateful_set_defaults(object),
+    defaults: |object, _| stateful::defaults(object),
+    validate: |object| run(|c| c.field(object, "spec", |c, spec| stateful::check(c, spec, true))),
+    validate_update: |object, old| run(|c| stateful::check_update(c, object, old)),
+    validate_status: |object, old| run(|c| stateful::check_status(c, object, old)),
+    warnings: |object, _| stateful::warnings(object),
     ..APPS
 };
 
-pub(super) const CONTROLLER_REVISION: Kind =
-    Kind { resource: "controllerrevisions", generation: false, ..APPS };
+pub(super) const CONTROLLER_REVISION: Kind = Kind {
+    resource: "controllerrevisions",
+    generation: false,
+    validate: |object| run(|c| rules::revision(c, object)),
+    validate_update: |object, old| {
+        run(|c| {
+            c.non_negative(object, "revision");
+            c.immutable(object, old, "data");
+        })
+    },
+    ..APPS
+};
 
 pub(super) const REPLICATION_CONTROLLER: Kind = Kind {
     resource: "replicationcontrollers",
     unconditional_update: true,
     orphan_by_default: true,
     defaults: |object, _| replication_controller_defaults(object),
+    validate: |object| run(|c| c.field(object, "spec", rules::replication_controller)),
+    validate_update: |object, _| run(|c| c.field(object, "spec", rules::replication_controller)),
+    validate_status: replica_status,
+    warnings: named_warnings,
     ..Kind::DEFAULT
 };
+
+fn replica_status(object: &Value, old: &Value) -> Vec<Cause> {
+    run(|c| {
+        let counts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+        rules::status_counts(c, object, old, &counts, "readyReplicas");
+    })
+}
+
+fn named_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let name = if old.is_none() { rules::name_warning(object) } else { None };
+    name.into_iter().collect()
+}
 
 const TEMPLATE: &str = "spec!.template!";
 
@@ -124,32 +192,6 @@ fn set_template_generation(object: &mut Value, generation: i64) {
     }
 }
 
-const STATEFUL_SET_SPEC: &[Row] = &[
-    text("spec!.podManagementPolicy", "OrderedReady"),
-    text("spec.persistentVolumeClaimRetentionPolicy!.whenDeleted", "Retain"),
-    text("spec.persistentVolumeClaimRetentionPolicy.whenScaled", "Retain"),
-    absent("spec.replicas", Given::Int(1)),
-    absent("spec.revisionHistoryLimit", Given::Int(10)),
-];
-
-fn stateful_set_defaults(object: &mut Value) {
-    fill(object, STATEFUL_SET_SPEC);
-    if object.str_at(&["spec", "updateStrategy", "type"]).is_none_or(str::is_empty) {
-        fill(
-            object,
-            &[
-                text("spec.updateStrategy!.type", "RollingUpdate"),
-                absent("spec.updateStrategy.rollingUpdate", Given::Object),
-            ],
-        );
-    }
-    if object.str_at(&["spec", "updateStrategy", "type"]) == Some("RollingUpdate") {
-        fill(object, &[absent("spec.updateStrategy.rollingUpdate.partition", Given::Int(0))]);
-    }
-    template(object, TEMPLATE);
-    super::fill::each(object, "spec.volumeClaimTemplates[*]", &mut super::claims::claim_defaults);
-}
-
 fn replication_controller_defaults(object: &mut Value) {
     fill(object, &[absent("spec!.replicas", Given::Int(1))]);
     labels_from_template(object, &[&["spec", "selector"], &["metadata", "labels"]]);
@@ -166,80 +208,5 @@ pub(super) fn labels_from_template(object: &mut Value, targets: &[&[&str]]) {
         if !given && !labels.is_empty() {
             object.set(target, labels.clone());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::object;
-
-    #[test]
-    fn strategies_are_completed() {
-        let check = |kind: &Kind, spec: Value, path: &[&str], want: Value| {
-            let mut object = object!({"spec": (spec)});
-            (kind.defaults)(&mut object, "v1");
-            assert_eq!(object.at(path), Some(&want));
-        };
-        let deployment = ["spec", "strategy"];
-        let rolling = object!({"maxSurge": "25%", "maxUnavailable": "25%"});
-        check(
-            &DEPLOYMENT,
-            object!({}),
-            &deployment,
-            object!({"type": "RollingUpdate", "rollingUpdate": (rolling)}),
-        );
-        check(
-            &DEPLOYMENT,
-            object!({"strategy": {"type": "Recreate"}}),
-            &deployment,
-            object!({"type": "Recreate"}),
-        );
-        let update = ["spec", "updateStrategy"];
-        check(
-            &DAEMON_SET,
-            object!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}),
-            &update,
-            object!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}),
-        );
-        check(
-            &STATEFUL_SET,
-            object!({}),
-            &update,
-            object!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}),
-        );
-        check(
-            &STATEFUL_SET,
-            object!({"updateStrategy": {"type": "RollingUpdate"}}),
-            &update,
-            object!({"type": "RollingUpdate"}),
-        );
-        check(&REPLICA_SET, object!({}), &["spec", "replicas"], object!(1));
-        let template = object!({"metadata": {"labels": {"a": "b"}}});
-        check(
-            &REPLICATION_CONTROLLER,
-            object!({"template": (template)}),
-            &["spec", "selector"],
-            object!({"a": "b"}),
-        );
-    }
-
-    #[test]
-    fn changes_are_counted() {
-        let old = object!({"metadata": {"generation": 3, "annotations": {"a": "b"}}});
-        let check = |mut object: Value, want: i64| {
-            (DEPLOYMENT.prepare_update)(&mut object, &old);
-            assert_eq!(object.i64_at(&["metadata", "generation"]), Some(want));
-        };
-        check(old.clone(), 3);
-        check(object!({"metadata": {"generation": 3, "annotations": {"a": "c"}}}), 4);
-        check(object!({"metadata": {"generation": 4}}), 4);
-
-        let mut set = object!({"spec": {"template": {"a": 1}}});
-        (DAEMON_SET.prepare_create)(&mut set);
-        let old = set.clone();
-        set.set(&["spec", "template", "a"], 2);
-        (DAEMON_SET.prepare_update)(&mut set, &old);
-        assert_eq!((template_generation(&old), template_generation(&set)), (1, 2));
     }
 }

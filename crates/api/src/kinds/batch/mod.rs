@@ -2,19 +2,60 @@
 //!
 //! The selector of a job and the labels that go with it need the uid of the new object: the server makes them.
 
+mod cron;
+mod rules;
+mod status;
+#[cfg(test)]
+mod tests;
+
 use super::Kind;
 use super::apps::labels_from_template;
+use super::apps::rules::name_warning;
+use super::check::run;
 use super::fill::{Given, Row, absent, fill, text};
 use super::pod::defaults::template;
-use crate::Value;
+use crate::{Value, meta};
 
 const BATCH: Kind = Kind { group: "batch", unconditional_update: true, ..Kind::DEFAULT };
 
-pub(super) const JOB: Kind =
-    Kind { resource: "jobs", orphan_by_default: true, defaults: |object, _| job_defaults(object), ..BATCH };
+pub(super) const JOB: Kind = Kind {
+    resource: "jobs",
+    orphan_by_default: true,
+    defaults: |object, _| job_defaults(object),
+    validate: |object| run(|c| rules::job(c, object)),
+    validate_update: |object, old| {
+        run(|c| {
+            rules::job(c, object);
+            rules::job_update(c, object, old);
+        })
+    },
+    validate_status: |object, old| run(|c| status::check(c, object, old)),
+    warnings: |object, old| {
+        let name = if old.is_none() { name_warning(object) } else { None };
+        name.into_iter().collect()
+    },
+    ..BATCH
+};
 
-pub(super) const CRON_JOB: Kind =
-    Kind { resource: "cronjobs", defaults: |object, _| cron_job_defaults(object), ..BATCH };
+pub(super) const CRON_JOB: Kind = Kind {
+    resource: "cronjobs",
+    defaults: |object, _| cron_job_defaults(object),
+    validate: |object| {
+        run(|c| {
+            c.field(object, "spec", |c, spec| rules::cron_job(c, spec, None));
+            // Eleven characters are added to make the name of a job.
+            let name = meta::name(object);
+            if name.len() > 52 {
+                c.at("metadata.name").invalid(name, "must be no more than 52 characters");
+            }
+        })
+    },
+    validate_update: |object, old| {
+        run(|c| c.field(object, "spec", |c, spec| rules::cron_job(c, spec, old.get("spec"))))
+    },
+    warnings: cron_job_warnings,
+    ..BATCH
+};
 
 const JOB_SPEC: &[Row] = &[
     absent("spec.parallelism", Given::Int(1)),
@@ -60,4 +101,15 @@ fn cron_job_defaults(object: &mut Value) {
         ],
     );
     template(object, "spec!.jobTemplate!.spec!.template!");
+}
+
+fn cron_job_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let zoned = object.str_at(&["spec", "schedule"]).is_some_and(|schedule| schedule.contains("TZ"));
+    let zone = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
+                https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details";
+    let warning = match old {
+        None => name_warning(object),
+        Some(_) => zoned.then(|| zone.to_owned()),
+    };
+    warning.into_iter().collect()
 }

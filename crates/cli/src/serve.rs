@@ -1,0 +1,282 @@
+//! The server process: API server, controllers, scheduler and node agent, put together.
+
+mod command;
+mod roles;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use kube::Client;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use xebec_controllers::runtime::informer::Informers;
+use xebec_controllers::runtime::rng::Rng;
+use xebec_image::ImageService;
+use xebec_image::service::ServiceConfig;
+use xebec_network::node::{NodeConfig, NodeNetwork};
+use xebec_network::proxy::ports::Site;
+use xebec_node::events::Recorder;
+use xebec_node::host::Host;
+use xebec_node::manager::{self, Pods};
+use xebec_node::registration::{self, Facts};
+use xebec_node::services::{self, Network};
+use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
+use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
+use xebec_sandbox::sandbox::Engine;
+use xebec_server::ApiServer;
+use xebec_server::auth::User;
+use xebec_server::auth::keys::ClusterKeys;
+use xebec_server::config::Settings;
+use xebec_server::core::SystemClock;
+use xebec_server::discovery::KUBERNETES_VERSION;
+use xebec_server::nodes::NoNodes;
+use xebec_server::server::Parts;
+use xebec_store::{AesGcmSealer, Embedded, EmbeddedOptions, Encryption, SealKeyId};
+
+use crate::args::{Place, Serve};
+use crate::control::{Pids, Status};
+use crate::kubeconfig;
+use crate::layout::Layout;
+
+/// How many threads the asynchronous runtime has.
+const WORKERS: usize = 2;
+
+/// Serves until told to stop.
+pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
+    start_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    match runtime.block_on(serve(place, options)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // Whatever kept it from starting will keep it again: the keeper need not try.
+            Ok(ExitCode::from(u8::try_from(EXIT_FATAL).unwrap_or(u8::MAX)))
+        }
+    }
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("XEBEC_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+async fn serve(place: &Place, options: &Serve) -> Result<()> {
+    let layout = Layout::find(place)?;
+    let _lock = layout.try_lock()?.context("another xebec is using the data directory")?;
+    let keeper = KeeperInfo::load(&layout.run()).context("reading what the keeper recorded")?;
+    let keys = ClusterKeys::open(&layout.pki(), &ring::rand::SystemRandom::new())?;
+    let url = format!("https://{}", options.bind);
+    let server = api_server(&layout, &keys, &url)?;
+    server.start().await?;
+    let listener =
+        TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
+    let mut cluster =
+        Cluster { tasks: JoinSet::new(), shutdown: CancellationToken::new(), notes: Vec::new() };
+    let (images, api) = cluster.start_node(&layout, &keeper, &server).await?;
+    cluster.start_api(&server, &keys, listener, api, options.bind.ip())?;
+    cluster.start_controllers(&server, &keys);
+    kubeconfig::write(&layout, &keys, &url)?;
+    let status = Status {
+        ready: true,
+        server: url,
+        kubeconfig: layout.kubeconfig(),
+        pids: Pids { keeper: keeper.host_pid, server: None },
+        version: env!("CARGO_PKG_VERSION").into(),
+        notes: cluster.notes.clone(),
+    };
+    let socket = layout.control_socket();
+    match std::fs::remove_file(&socket) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).context("removing the old control socket");
+        }
+        _ => {}
+    }
+    let control =
+        UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
+    cluster.tasks.spawn(command::serve(control, status, images, cluster.shutdown.clone()));
+    stop_signal().await?;
+    tracing::info!("stopping");
+    cluster.shutdown.cancel();
+    server.stop().await;
+    while let Some(ended) = cluster.tasks.join_next().await {
+        ended?;
+    }
+    server.core().store.shutdown().await;
+    Ok(())
+}
+
+fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServer> {
+    let encryption = Encryption {
+        sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
+        covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
+    };
+    let store = Embedded::open(
+        &layout.store(),
+        EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
+    )?;
+    let settings = Settings { url: url.to_owned(), component_roles: roles::all(), ..Settings::default() };
+    let parts =
+        Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock: Arc::new(SystemClock), settings };
+    Ok(ApiServer::new(parts, keys)?)
+}
+
+/// A client of the API in this process.
+fn client(server: &ApiServer, user: User) -> Client {
+    Client::new(server.local(user), "default")
+}
+
+/// Waits for the keeper to ask for the end.
+async fn stop_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("watching for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watching for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+struct Cluster {
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+    notes: Vec<String>,
+}
+
+impl Cluster {
+    async fn start_node(
+        &mut self,
+        layout: &Layout,
+        keeper: &KeeperInfo,
+        server: &ApiServer,
+    ) -> Result<(ImageService, TcpListener)> {
+        let config = NodeConfig::new(keeper.node_netns.clone());
+        let NodeNetwork { node, links, rules, ports, dns, api } =
+            NodeNetwork::start(&config).await.context("starting the pods' network")?;
+        let rules = match rules {
+            Ok(rules) => Some(rules),
+            Err(error) => {
+                self.notes.push(format!("service addresses do not work: {error}"));
+                None
+            }
+        };
+        if let xebec_network::egress::Egress::Unavailable { reason } =
+            xebec_network::egress::Egress::start(&node).await
+        {
+            self.notes.push(format!("pods cannot reach anything outside of the cluster: {reason}"));
+        }
+        let images =
+            ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;
+        let name = hostname();
+        let client = client(
+            server,
+            User::component(&format!("system:node:{name}"), &["system:nodes", "system:masters"]),
+        );
+        let runtime = || Runtime {
+            run_dir: layout.run(),
+            shim_args: vec![OsString::from("shim")],
+            limits: keeper.limits,
+        };
+        let engines: Vec<Arc<dyn Engine>> =
+            vec![Arc::new(OciEngine::new(runtime())), Arc::new(GvisorEngine::new(runtime()))];
+        let (events, writing) = Recorder::new(client.clone(), name.clone());
+        let gateway = links.gateway();
+        let host = Arc::new(Host {
+            name: name.clone(),
+            client: client.clone(),
+            engines,
+            images: images.clone(),
+            links,
+            netns: node,
+            pods: layout.pods(),
+            dns: config.dns,
+            domain: config.domain.clone(),
+            events,
+        });
+        let facts = Facts {
+            name: name.clone(),
+            ip: gateway.to_string(),
+            pod_cidr: config.link.pod_range.to_string(),
+            version: KUBERNETES_VERSION.into(),
+        };
+        registration::register(&client, &facts).await.context("registering this node")?;
+        let network = Network {
+            rules,
+            ports,
+            places: vec![(Site::Host, IpAddr::V4(Ipv4Addr::LOCALHOST)), (Site::Node, gateway)],
+            dns,
+            zone: config.zone(),
+            node: name,
+        };
+        self.tasks.spawn(writing);
+        self.tasks.spawn(registration::keep_alive(client.clone(), facts, self.shutdown.clone()));
+        self.tasks.spawn(manager::run(host, Arc::new(Pods::default()), self.shutdown.clone()));
+        self.tasks.spawn(services::run(client, network, self.shutdown.clone()));
+        Ok((images, api))
+    }
+
+    fn start_api(
+        &mut self,
+        server: &ApiServer,
+        keys: &ClusterKeys,
+        listener: TcpListener,
+        inside: TcpListener,
+        bind: IpAddr,
+    ) -> Result<()> {
+        let names = [
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ];
+        let addresses = [bind, IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(10, 43, 0, 1))];
+        let credential = Arc::new(keys.serving(&names, &addresses)?);
+        for listener in [listener, inside] {
+            let (server, credential) = (server.clone(), credential.clone());
+            self.tasks.spawn(async move {
+                if let Err(error) = server.serve(listener, &credential).await {
+                    tracing::error!(%error, "the API cannot be served");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn start_controllers(&mut self, server: &ApiServer, keys: &ClusterKeys) {
+        let mut controllers = xebec_controllers::Config::new(keys.ca_pem().to_owned());
+        let mut scheduler = xebec_scheduler::Config::default();
+        let client = client(server, roles::controllers());
+        // One set of caches for all of them.
+        let informers = Informers::new(client.clone(), Arc::new(Rng::seeded(controllers.seed)));
+        controllers.informers = Some(informers.clone());
+        scheduler.informers = Some(informers);
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await;
+        });
+        let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
+        self.tasks
+            .spawn(async move { xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await });
+    }
+}
+
+/// The machine's name, as a node may be called.
+fn hostname() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let clean: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' })
+        .collect();
+    let trimmed = clean.trim_matches(['-', '.']);
+    if trimmed.is_empty() { "node".into() } else { trimmed.to_owned() }
+}

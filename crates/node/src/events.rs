@@ -1,0 +1,84 @@
+//! Events about pods (core/v1): best effort, never waited for.
+
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, PostParams};
+use kube::{Client, Resource as _};
+use tokio::sync::mpsc;
+
+/// How many events wait to be written; more are dropped.
+const QUEUE: usize = 256;
+
+/// Whether an event is good news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As it should be.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// Takes events.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    node: String,
+    queue: mpsc::Sender<Event>,
+}
+
+impl Recorder {
+    /// A recorder, and the task that writes its events; the task ends with the last recorder.
+    pub fn new(client: Client, node: String) -> (Self, impl Future<Output = ()> + Send) {
+        let (queue, events) = mpsc::channel(QUEUE);
+        (Self { node, queue }, write(client, events))
+    }
+
+    /// Says that something happened to a pod, or to one of its containers.
+    pub fn pod(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        kind: Kind,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let now = Timestamp::now();
+        let time = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
+        let event = Event {
+            metadata: ObjectMeta {
+                name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+                namespace: Some(namespace),
+                ..ObjectMeta::default()
+            },
+            involved_object: ObjectReference {
+                field_path: container.map(|c| format!("spec.containers{{{c}}}")),
+                ..pod.object_ref(&())
+            },
+            type_: Some(if kind == Kind::Normal { "Normal" } else { "Warning" }.into()),
+            reason: Some(reason.into()),
+            message: Some(message.into()),
+            source: Some(EventSource { component: Some("kubelet".into()), host: Some(self.node.clone()) }),
+            reporting_component: Some("kubelet".into()),
+            reporting_instance: Some(self.node.clone()),
+            first_timestamp: Some(time.clone()),
+            last_timestamp: Some(time),
+            count: Some(1),
+            ..Event::default()
+        };
+        if self.queue.try_send(event).is_err() {
+            tracing::warn!(pod = name, reason, limit = QUEUE, "event dropped: too many wait to be written");
+        }
+    }
+}
+
+async fn write(client: Client, mut events: mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        let namespace = event.metadata.namespace.clone().unwrap_or_default();
+        let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+        if let Err(error) = api.create(&PostParams::default(), &event).await {
+            tracing::debug!(%error, reason = event.reason, "event not written");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The node's pods: one worker each, fed by a watch on the pods that are bound here.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use xebec_sandbox::sandbox::Recovered;
+
+use crate::host::Host;
+use crate::pod::run::uid;
+use crate::pod::worker::{Found, View, Wanted, Worker};
+
+/// A pod's worker, seen from outside.
+struct Handle {
+    wanted: watch::Sender<Wanted>,
+    view: watch::Receiver<View>,
+}
+
+/// All pods of the node.
+#[derive(Default)]
+pub struct Pods {
+    workers: Mutex<HashMap<String, Handle>>,
+}
+
+impl Pods {
+    /// What is known of a pod.
+    #[must_use]
+    pub fn find(&self, namespace: &str, name: &str) -> Option<View> {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = workers.values().map(|handle| handle.view.borrow().clone());
+        let same = |pod: &Pod| {
+            pod.metadata.namespace.as_deref() == Some(namespace) && pod.metadata.name.as_deref() == Some(name)
+        };
+        // Of an old and a new pod of the same name the one that is not being deleted.
+        let mut found: Vec<View> = views.filter(|view| same(&view.pod)).collect();
+        found.sort_by_key(|view| view.pod.metadata.deletion_timestamp.is_some());
+        found.into_iter().next()
+    }
+}
+
+/// Runs the node's pods until `shutdown`; containers run on then.
+pub async fn run(host: Arc<Host>, pods: Arc<Pods>, shutdown: CancellationToken) {
+    let mut found = recover(&host).await;
+    let api: Api<Pod> = Api::all(host.client.clone());
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", host.name));
+    let mut events = pin!(watcher::watcher(api, config));
+    let mut workers: JoinSet<String> = JoinSet::new();
+    let mut listed: Vec<String> = Vec::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(ended) = workers.join_next(), if !workers.is_empty() => match ended {
+                Ok(uid) => drop(pods.workers.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid)),
+                Err(error) => tracing::error!(%error, "the worker of a pod has failed"),
+            },
+            Some(event) = events.next() => match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(pod)) => {
+                    listed.push(uid(&pod).to_owned());
+                    apply(&host, &pods, &mut workers, Arc::new(pod), &mut found);
+                }
+                Ok(Event::InitDone) => {
+                    forget_all_but(&pods, &listed);
+                    remove_unknown(std::mem::take(&mut found)).await;
+                }
+                Ok(Event::Apply(pod)) => apply(&host, &pods, &mut workers, Arc::new(pod), &mut found),
+                Ok(Event::Delete(pod)) => gone(&pods, Arc::new(pod)),
+                Err(error) => tracing::warn!(%error, "the watch on this node's pods broke, trying again"),
+            },
+        }
+    }
+    // Workers end when nobody can tell them anything any more.
+    pods.workers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    while workers.join_next().await.is_some() {}
+}
+
+/// Sandboxes that outlived an earlier server, by the UID of their pod.
+async fn recover(host: &Host) -> HashMap<String, Found> {
+    let mut found = HashMap::new();
+    for engine in &host.engines {
+        let recovered = match engine.recover().await {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                tracing::error!(engine = %engine.kind(), %error, "sandboxes of an earlier server cannot be found");
+                continue;
+            }
+        };
+        for sandbox in recovered {
+            match sandbox {
+                Recovered::Alive(sandbox) => match sandbox.list().await {
+                    Ok(containers) => {
+                        found.insert(sandbox.id().as_str().to_owned(), Found { sandbox, containers });
+                    }
+                    Err(error) => tracing::warn!(id = %sandbox.id(), %error, "a sandbox does not answer"),
+                },
+                Recovered::Dead { id, .. } => tracing::info!(%id, "a sandbox ended with its processes"),
+            }
+        }
+    }
+    found
+}
+
+fn apply(
+    host: &Arc<Host>,
+    pods: &Pods,
+    workers: &mut JoinSet<String>,
+    pod: Arc<Pod>,
+    found: &mut HashMap<String, Found>,
+) {
+    let id = uid(&pod).to_owned();
+    let mut known = pods.workers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = known.get(&id) {
+        handle.wanted.send_replace(Wanted::Pod(pod));
+        return;
+    }
+    let over = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.phase.as_deref())
+        .is_some_and(|p| p == "Succeeded" || p == "Failed");
+    let sandbox = found.remove(&id);
+    if over
+        && sandbox.is_none()
+        && pod.metadata.deletion_timestamp.is_none()
+        && !host.pod_dir(&id).root().exists()
+    {
+        return;
+    }
+    let (worker, view) = Worker::new(host.clone(), pod.clone(), sandbox);
+    let (wanted, wants) = watch::channel(Wanted::Pod(pod));
+    known.insert(id.clone(), Handle { wanted, view });
+    workers.spawn(async move {
+        worker.run(wants).await;
+        id
+    });
+}
+
+fn gone(pods: &Pods, pod: Arc<Pod>) {
+    let known = pods.workers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = known.get(uid(&pod)) {
+        handle.wanted.send_replace(Wanted::Gone(pod));
+    }
+}
+
+/// Pods that a fresh list does not hold are gone.
+fn forget_all_but(pods: &Pods, listed: &[String]) {
+    let known = pods.workers.lock().unwrap_or_else(PoisonError::into_inner);
+    for (id, handle) in known.iter().filter(|(id, _)| !listed.contains(id)) {
+        tracing::info!(uid = id, "a pod went while nobody watched");
+        let pod = handle.view.borrow().pod.clone();
+        handle.wanted.send_replace(Wanted::Gone(pod));
+    }
+}
+
+/// Sandboxes of pods that the API does not know are taken down.
+async fn remove_unknown(found: HashMap<String, Found>) {
+    for (id, found) in found {
+        tracing::info!(uid = id, "a sandbox without a pod is removed");
+        if let Err(error) = found.sandbox.remove().await {
+            tracing::warn!(uid = id, %error, "a sandbox without a pod could not be removed");
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! The actions of a plan, carried out. Each reports what came of it; none touches the pod's state.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::core::v1::{Container, Pod, Service};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use xebec_image::progress::Silent;
+use xebec_image::reference::Reference;
+use xebec_image::registry::Keyring;
+use xebec_network::ipam::PodId;
+use xebec_sandbox::config::{ContainerId, ExecConfig, Network, PodSandboxConfig, SandboxId, Signal, host_id};
+use xebec_sandbox::sandbox::{EngineKind, ErrorKind, Sandbox};
+
+use super::env::{Addresses, Sources, environment};
+use super::spec::{Ingredients, container_config};
+use super::{etc, volumes};
+use crate::events::Kind;
+use crate::host::{Host, PodDir};
+
+/// A pod's sandbox with its place in the network.
+pub struct Made {
+    /// The sandbox.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// The pod's address; none with the host's network.
+    pub ip: Option<IpAddr>,
+}
+
+/// A container that runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Its id in the sandbox.
+    pub id: String,
+    /// The image it runs.
+    pub image_id: String,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// A container that could not be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason in its status.
+    pub reason: &'static str,
+    /// In words.
+    pub message: String,
+    /// It was the image, which is waited for on its own.
+    pub pulling: bool,
+}
+
+impl Failure {
+    fn new(reason: &'static str, message: impl std::fmt::Display) -> Self {
+        Self { reason, message: message.to_string(), pulling: false }
+    }
+}
+
+/// The pod's UID: the name of its sandbox and directory.
+#[must_use]
+pub fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or_default()
+}
+
+/// Labels by which a sandbox is known again after a restart.
+fn labels(pod: &Pod) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("namespace".to_owned(), namespace(pod).to_owned()),
+        ("name".to_owned(), name(pod).to_owned()),
+        ("uid".to_owned(), uid(pod).to_owned()),
+    ])
+}
+
+/// Makes the pod's namespaces and network.
+///
+/// # Errors
+/// What failed, in words.
+pub async fn create_sandbox(host: &Host, pod: &Pod) -> Result<Made, String> {
+    let engine = engine(host, pod).await?;
+    let engine = host.engine(engine).ok_or_else(|| format!("this node has no {engine} engine"))?;
+    engine.available().map_err(|e| e.to_string())?;
+    let id: SandboxId = uid(pod).parse().map_err(|e| format!("{e}"))?;
+    let spec = pod.spec.as_ref();
+    let mut config = PodSandboxConfig::new(id, etc::hostname(pod));
+    config.labels = labels(pod);
+    config.share_process_namespace = spec.and_then(|s| s.share_process_namespace) == Some(true);
+    if spec.and_then(|s| s.host_network) == Some(true) {
+        config.network = Network::Host;
+    }
+    let sysctls = spec.and_then(|s| s.security_context.as_ref()).and_then(|s| s.sysctls.as_ref());
+    config.sysctls = sysctls.into_iter().flatten().map(|s| (s.name.clone(), s.value.clone())).collect();
+    let sandbox = engine.create(config).await.map_err(|e| format!("creating the sandbox: {}", chain(&e)))?;
+    let connected = connect(host, pod, &*sandbox).await;
+    if connected.is_err() {
+        // What was made is taken down again, so that the next try starts from nothing.
+        if let Err(error) = sandbox.remove().await {
+            tracing::warn!(pod = name(pod), %error, "a half-made sandbox could not be removed");
+        }
+    }
+    Ok(Made { ip: connected?, sandbox })
+}
+
+async fn connect(host: &Host, pod: &Pod, sandbox: &dyn Sandbox) -> Result<Option<IpAddr>, String> {
+    let ip = match sandbox.netns_path() {
+        None => None,
+        Some(netns) => {
+            let id = PodId::new(uid(pod)).map_err(|e| e.to_string())?;
+            let network = host.links.attach(&id, netns).await;
+            Some(network.map_err(|e| format!("connecting the pod: {}", chain(&e)))?.ip)
+        }
+    };
+    etc::write(host, pod, &host.pod_dir(uid(pod)), ip).map_err(|e| chain(&e))?;
+    Ok(ip)
+}
+
+/// An error with everything that caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Which engine the pod's RuntimeClass names.
+async fn engine(host: &Host, pod: &Pod) -> Result<EngineKind, String> {
+    let Some(class) =
+        pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref()).filter(|c| !c.is_empty())
+    else {
+        return Ok(EngineKind::Oci);
+    };
+    let api: Api<RuntimeClass> = Api::all(host.client.clone());
+    let found = api.get(class).await.map_err(|e| format!("RuntimeClass {class:?}: {e}"))?;
+    match found.handler.as_str() {
+        "oci" | "runc" | "crun" => Ok(EngineKind::Oci),
+        "gvisor" | "runsc" => Ok(EngineKind::Gvisor),
+        other => Err(format!(
+            "RuntimeClass {class:?} asks for the handler {other:?}; this node has oci and gvisor"
+        )),
+    }
+}
+
+/// Fills the pod's volumes.
+///
+/// # Errors
+/// What failed, in words.
+pub async fn set_up_volumes(
+    host: &Host,
+    pod: &Pod,
+    addresses: &Addresses,
+) -> Result<BTreeMap<String, PathBuf>, String> {
+    let dir = host.pod_dir(uid(pod));
+    volumes::set_up(host, pod, &dir, addresses).await.map_err(|e| chain(&e))
+}
+
+/// What starting a container needs besides the pod.
+pub struct Start {
+    /// The pod's sandbox.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Where its volumes are.
+    pub volumes: BTreeMap<String, PathBuf>,
+    /// Its addresses.
+    pub addresses: Addresses,
+    /// How many runs came before.
+    pub restart: u32,
+}
+
+/// Pulls the image if need be, makes the container and starts it.
+///
+/// # Errors
+/// The reason and message for its status.
+pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) -> Result<Started, Failure> {
+    let record = image(host, pod, container).await.map_err(|f| Failure { pulling: true, ..f })?;
+    let rootfs = host.images.ensure_snapshot(&record, Arc::new(Silent)).await;
+    let rootfs = rootfs.map_err(|e| Failure { pulling: true, ..Failure::new("ErrImagePull", chain(&e)) })?;
+    let config_error = |e: &dyn std::error::Error| Failure::new("CreateContainerConfigError", chain(e));
+    let sources = sources(host, pod, container, &rootfs.defaults.env).await?;
+    let env = environment(container, pod, &sources, &start.addresses).map_err(|e| config_error(&e))?;
+    let dir = host.pod_dir(uid(pod));
+    let id = format!("{}-{}", container.name, start.restart);
+    let container_id: ContainerId =
+        id.parse().map_err(|e: xebec_sandbox::config::InvalidId| config_error(&e))?;
+    prepare(&dir, container, &id, start.restart).map_err(|e| Failure::new("CreateContainerError", e))?;
+    let ingredients = Ingredients {
+        pod,
+        container,
+        rootfs: &rootfs,
+        env,
+        volumes: &start.volumes,
+        dir: &dir,
+        id: container_id.clone(),
+        restart: start.restart,
+    };
+    let config = container_config(ingredients).map_err(|e| config_error(&e))?;
+    start.sandbox.create_container(config).await.map_err(|e| {
+        let reason = match e.kind() {
+            ErrorKind::CommandNotFound | ErrorKind::CommandNotRunnable => "RunContainerError",
+            ErrorKind::InvalidConfig => "CreateContainerConfigError",
+            _ => "CreateContainerError",
+        };
+        Failure::new(reason, chain(&e))
+    })?;
+    host.events.pod(
+        pod,
+        Some(&container.name),
+        Kind::Normal,
+        "Created",
+        format!("Container created: {}", container.name),
+    );
+    start.sandbox.start(&container_id).await.map_err(|e| Failure::new("RunContainerError", chain(&e)))?;
+    host.events.pod(
+        pod,
+        Some(&container.name),
+        Kind::Normal,
+        "Started",
+        format!("Container started: {}", container.name),
+    );
+    Ok(Started { id, image_id: record.manifest.to_string(), since: SystemTime::now() })
+}
+
+/// Directories and files that a run of a container needs.
+fn prepare(dir: &PodDir, container: &Container, id: &str, restart: u32) -> Result<(), String> {
+    let failed = |e: &dyn std::error::Error| chain(e);
+    let logs = dir.log(&container.name, restart);
+    for path in [dir.writable(id).as_path(), logs.parent().unwrap_or(dir.root())] {
+        fs::create_dir_all(path).map_err(|e| format!("making {}: {e}", path.display()))?;
+    }
+    let message = dir.termination_message(id);
+    let parent = message.parent().unwrap_or(dir.root());
+    fs::create_dir_all(parent).map_err(|e| failed(&e))?;
+    fs::write(&message, "").map_err(|e| failed(&e))?;
+    std::os::unix::fs::chown(&message, host_id(0), host_id(0)).map_err(|e| failed(&e))?;
+    fs::set_permissions(&message, std::os::unix::fs::PermissionsExt::from_mode(0o666)).map_err(|e| failed(&e))
+}
+
+/// The container's image, pulled as its policy wants.
+async fn image(
+    host: &Host,
+    pod: &Pod,
+    container: &Container,
+) -> Result<xebec_image::images::Record, Failure> {
+    let text = container.image.as_deref().unwrap_or_default();
+    let reference = Reference::parse(text).map_err(|e| {
+        Failure::new("InvalidImageName", format!("Failed to apply default image tag {text:?}: {e}"))
+    })?;
+    let present = host.images.get(&reference);
+    let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+    let say =
+        |kind, reason, message: String| host.events.pod(pod, Some(&container.name), kind, reason, message);
+    match (policy, present) {
+        ("IfNotPresent" | "Never", Some(record)) => {
+            say(Kind::Normal, "Pulled", format!("Container image {text:?} already present on machine"));
+            return Ok(record);
+        }
+        ("Never", None) => {
+            let message = format!("Container image {text:?} is not present with pull policy of Never");
+            say(Kind::Warning, "ErrImageNeverPull", message.clone());
+            return Err(Failure::new("ErrImageNeverPull", message));
+        }
+        _ => {}
+    }
+    say(Kind::Normal, "Pulling", format!("Pulling image {text:?}"));
+    let keyring = keyring(host, pod).await;
+    let began = SystemTime::now();
+    match pull(host, reference, keyring).await {
+        Ok(record) => {
+            let took = began.elapsed().unwrap_or_default().as_millis();
+            say(
+                Kind::Normal,
+                "Pulled",
+                format!("Successfully pulled image {text:?} in {took}ms. Image size: {} bytes.", record.size),
+            );
+            Ok(record)
+        }
+        Err(error) => {
+            let message = format!("Failed to pull image {text:?}: {error}");
+            say(Kind::Warning, "Failed", message.clone());
+            Err(Failure::new("ErrImagePull", message))
+        }
+    }
+}
+
+/// Pulls on a thread of its own: the compiler cannot prove that the pull may move between threads.
+async fn pull(
+    host: &Host,
+    image: Reference,
+    keyring: Keyring,
+) -> Result<xebec_image::images::Record, String> {
+    let (images, runtime) = (host.images.clone(), tokio::runtime::Handle::current());
+    let pulled = tokio::task::spawn_blocking(move || {
+        runtime.block_on(images.pull(&image, &keyring, Arc::new(Silent))).map_err(|e| chain(&e))
+    });
+    pulled.await.unwrap_or_else(|e| Err(e.to_string()))
+}
+
+/// Credentials of the pod's pull secrets; one that cannot be read is said and passed over, as upstream does.
+async fn keyring(host: &Host, pod: &Pod) -> Keyring {
+    let mut keyring = Keyring::default();
+    for reference in pod.spec.iter().flat_map(|s| s.image_pull_secrets.iter().flatten()) {
+        let read = match volumes::secret(host, pod, &reference.name, false).await {
+            Ok(data) => data
+                .unwrap_or_default()
+                .remove(".dockerconfigjson")
+                .ok_or_else(|| "no .dockerconfigjson".to_owned()),
+            Err(error) => Err(chain(&error)),
+        };
+        let parsed = read.and_then(|bytes| Keyring::parse(&bytes).map_err(|e| e.to_string()));
+        match parsed {
+            Ok(more) => keyring.extend(more),
+            Err(why) => {
+                let message = format!(
+                    "Unable to retrieve image pull secret {:?}: {why}; attempting to pull the image may not succeed.",
+                    reference.name
+                );
+                host.events.pod(pod, None, Kind::Warning, "FailedToRetrieveImagePullSecret", message);
+            }
+        }
+    }
+    keyring
+}
+
+/// Gathers what the environment refers to.
+async fn sources(
+    host: &Host,
+    pod: &Pod,
+    container: &Container,
+    image: &[String],
+) -> Result<Sources, Failure> {
+    let mut sources = Sources { image: image.to_vec(), ..Sources::default() };
+    let (mut maps, mut secrets) = (Vec::new(), Vec::new());
+    for from in container.env_from.iter().flatten() {
+        maps.extend(from.config_map_ref.as_ref().map(|r| r.name.clone()));
+        secrets.extend(from.secret_ref.as_ref().map(|r| r.name.clone()));
+    }
+    for from in container.env.iter().flatten().filter_map(|v| v.value_from.as_ref()) {
+        maps.extend(from.config_map_key_ref.as_ref().map(|r| r.name.clone()));
+        secrets.extend(from.secret_key_ref.as_ref().map(|r| r.name.clone()));
+    }
+    let text = |data: BTreeMap<String, Vec<u8>>| -> BTreeMap<String, String> {
+        data.into_iter().map(|(k, v)| (k, String::from_utf8_lossy(&v).into_owned())).collect()
+    };
+    let failed = |e: volumes::VolumeError| Failure::new("CreateContainerConfigError", chain(&e));
+    for name in maps {
+        if let Some(data) = volumes::config_map(host, pod, &name, true).await.map_err(failed)? {
+            sources.config_maps.insert(name, text(data));
+        }
+    }
+    for name in secrets {
+        if let Some(data) = volumes::secret(host, pod, &name, true).await.map_err(failed)? {
+            sources.secrets.insert(name, text(data));
+        }
+    }
+    sources.services = service_variables(host, pod).await?;
+    Ok(sources)
+}
+
+/// `NAME_SERVICE_HOST` and the like, for the services of the pod's namespace and the API itself.
+async fn service_variables(host: &Host, pod: &Pod) -> Result<BTreeMap<String, String>, Failure> {
+    let links = pod.spec.as_ref().and_then(|s| s.enable_service_links) != Some(false);
+    let mut out = BTreeMap::new();
+    let failed = |e: kube::Error| {
+        Failure::new("CreateContainerConfigError", format!("services cannot be listed: {e}"))
+    };
+    let own: Api<Service> = Api::namespaced(host.client.clone(), namespace(pod));
+    if links {
+        own.list(&ListParams::default())
+            .await
+            .map_err(failed)?
+            .items
+            .iter()
+            .for_each(|s| add_service(&mut out, s));
+    }
+    let master: Api<Service> = Api::namespaced(host.client.clone(), "default");
+    if let Some(service) = master.get_opt("kubernetes").await.map_err(failed)? {
+        add_service(&mut out, &service);
+    }
+    Ok(out)
+}
+
+fn add_service(out: &mut BTreeMap<String, String>, service: &Service) {
+    let Some(spec) = &service.spec else { return };
+    let ip = spec.cluster_ip.as_deref().unwrap_or_default();
+    let Some(first) = spec.ports.iter().flatten().next() else { return };
+    if matches!(ip, "" | "None") {
+        return;
+    }
+    let name = service.metadata.name.as_deref().unwrap_or_default().to_uppercase().replace('-', "_");
+    out.insert(format!("{name}_SERVICE_HOST"), ip.to_owned());
+    out.insert(format!("{name}_SERVICE_PORT"), first.port.to_string());
+    for (i, port) in spec.ports.iter().flatten().enumerate() {
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let url = format!("{}://{ip}:{}", protocol.to_lowercase(), port.port);
+        if let Some(port_name) = port.name.as_deref().filter(|n| !n.is_empty()) {
+            let port_name = port_name.to_uppercase().replace('-', "_");
+            out.insert(format!("{name}_SERVICE_PORT_{port_name}"), port.port.to_string());
+        }
+        if i == 0 {
+            out.insert(format!("{name}_PORT"), url.clone());
+        }
+        let prefix = format!("{name}_PORT_{}_{protocol}", port.port);
+        out.insert(prefix.clone(), url);
+        out.insert(format!("{prefix}_PROTO"), protocol.to_lowercase());
+        out.insert(format!("{prefix}_PORT"), port.port.to_string());
+        out.insert(format!("{prefix}_ADDR"), ip.to_owned());
+    }
+}
+
+/// Asks a container to end: its `preStop` hook, its stop signal, and when the time is over, the kill.
+///
+/// # Errors
+/// What failed, in words; the container's end is reported by its sandbox.
+pub async fn terminate(
+    host: &Host,
+    pod: &Pod,
+    container: &Container,
+    sandbox: &dyn Sandbox,
+    id: &str,
+    grace: Duration,
+) -> Result<(), String> {
+    let id: ContainerId = id.parse().map_err(|e: xebec_sandbox::config::InvalidId| e.to_string())?;
+    let gone =
+        |e: &xebec_sandbox::sandbox::SandboxError| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Gone);
+    host.events.pod(
+        pod,
+        Some(&container.name),
+        Kind::Normal,
+        "Killing",
+        format!("Stopping container {}", container.name),
+    );
+    let ask = async {
+        let command =
+            container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).and_then(|h| h.exec.as_ref());
+        if let Some(command) = command.and_then(|e| e.command.clone()) {
+            let hook = async { sandbox.exec(&id, ExecConfig::new(command)).await?.collect(64 * 1024).await };
+            if let Err(error) = hook.await {
+                let message = format!("PreStopHook failed: {}", chain(&error));
+                host.events.pod(pod, Some(&container.name), Kind::Warning, "FailedPreStopHook", message);
+            }
+        }
+        let stop =
+            sandbox.list().await?.into_iter().find(|c| c.id == id).map_or(Signal::TERM, |c| c.stop_signal);
+        sandbox.signal(&id, stop).await?;
+        sandbox.wait(&id).await
+    };
+    match tokio::time::timeout(grace, ask).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) if gone(&error) => return Ok(()),
+        Ok(Err(error)) => {
+            tracing::warn!(pod = name(pod), container = container.name, %error, "a container is killed, it could not be asked")
+        }
+        Err(_) => {}
+    }
+    match sandbox.signal(&id, Signal::KILL).await {
+        Err(error) if !gone(&error) => Err(chain(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// Takes down the sandbox and its network.
+///
+/// # Errors
+/// What failed, in words.
+pub async fn remove_sandbox(host: &Host, pod: &Pod, sandbox: Option<Arc<dyn Sandbox>>) -> Result<(), String> {
+    if let Some(sandbox) = sandbox {
+        sandbox.remove().await.map_err(|e| format!("removing the sandbox: {}", chain(&e)))?;
+    }
+    let id = PodId::new(uid(pod)).map_err(|e| e.to_string())?;
+    host.links.detach(&id).await.map_err(|e| format!("disconnecting the pod: {}", chain(&e)))
+}
+
+/// Removes the pod's files and tells the API that it is gone.
+///
+/// # Errors
+/// What failed, in words.
+pub async fn finish(host: &Host, pod: &Pod) -> Result<(), String> {
+    let root = host.pod_dir(uid(pod)).root().to_owned();
+    let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&root) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("removing {}: {e}", root.display()))
+        }
+        _ => Ok(()),
+    });
+    removed.await.map_err(|e| e.to_string())??;
+    let api: Api<Pod> = Api::namespaced(host.client.clone(), namespace(pod));
+    let options = DeleteParams {
+        grace_period_seconds: Some(0),
+        preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() }),
+        ..DeleteParams::default()
+    };
+    match api.delete(name(pod), &options).await {
+        Ok(_) => Ok(()),
+        // Gone already, or another pod of that name.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(format!("telling the API that the pod is gone: {error}")),
+    }
+}

@@ -1,0 +1,205 @@
+//! A cluster for tests: the real program, started as an ordinary user, asked by the real kubectl.
+//!
+//! `cargo xtask test` says where the programs are: `XEBEC_BIN`, `XEBEC_KUBECTL`, `XEBEC_HELM`, and in `XEBEC_IMAGE` the
+//! archive of an image called `xebec.local/busybox:demo`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+/// The user that tests become when they are started as root.
+const USER: &str = "xebec-test";
+
+/// A cluster that is taken down at its end.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: tempfile::TempDir,
+    bind: String,
+    user: Option<&'static str>,
+    xebec: PathBuf,
+    kubectl: PathBuf,
+}
+
+fn program(variable: &str) -> Result<PathBuf> {
+    let path =
+        std::env::var_os(variable).with_context(|| format!("{variable} is not set: run cargo xtask test"))?;
+    Ok(PathBuf::from(path))
+}
+
+fn is_root() -> Result<bool> {
+    let meta = std::fs::metadata("/proc/self")?;
+    Ok(std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+}
+
+impl Cluster {
+    /// Starts a cluster on free ports.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn up() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("xebec-e2e-").tempdir_in("/var/tmp")?;
+        let user = is_root()?.then_some(USER);
+        let xebec = dir.path().join("xebec");
+        std::fs::copy(program("XEBEC_BIN")?, &xebec).context("copying the program")?;
+        std::fs::copy(program("XEBEC_IMAGE")?, dir.path().join("image.tar")).context("copying the image")?;
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data)?;
+        if let Some(user) = user {
+            ensure_user(user)?;
+            succeed(Command::new("chown").arg(user).arg(&data))?;
+            succeed(Command::new("chmod").arg("755").arg(dir.path()))?;
+        }
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let cluster =
+            Self { dir, bind: format!("127.0.0.1:{port}"), user, xebec, kubectl: program("XEBEC_KUBECTL")? };
+        cluster.start()?;
+        Ok(cluster)
+    }
+
+    /// Starts the cluster on its data.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start(&self) -> Result<()> {
+        self.xebec(&["up", "--detach", "--bind", &self.bind]).map(drop)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A path for files of the test.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs `xebec` as the ordinary user; its standard output.
+    ///
+    /// # Errors
+    /// It fails; the message has what it said.
+    pub fn xebec(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = match self.user {
+            Some(user) => {
+                let mut command = Command::new("runuser");
+                command.args(["-u", user, "--"]).arg(&self.xebec);
+                command
+            }
+            None => Command::new(&self.xebec),
+        };
+        succeed(command.args(arguments).arg("--data-dir").arg(self.data()).current_dir(self.dir.path()))
+    }
+
+    /// Runs `kubectl`; its standard output.
+    ///
+    /// # Errors
+    /// It fails; the message has what it said.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        succeed(&mut self.kubectl_command(arguments))
+    }
+
+    /// Runs `kubectl` with a document on its standard input.
+    ///
+    /// # Errors
+    /// It fails; the message has what it said.
+    pub fn kubectl_with(&self, arguments: &[&str], document: &str) -> Result<String> {
+        let file = self.path("document.yaml");
+        std::fs::write(&file, document)?;
+        let mut command = self.kubectl_command(arguments);
+        command.stdin(std::fs::File::open(&file)?);
+        succeed(&mut command)
+    }
+
+    /// What a failing `kubectl` says.
+    ///
+    /// # Errors
+    /// It succeeds.
+    pub fn kubectl_fails(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubectl_command(arguments).output()?;
+        ensure!(!output.status.success(), "kubectl {arguments:?} succeeds");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// `kubectl` for this cluster.
+    #[must_use]
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.args(arguments).env("KUBECONFIG", self.data().join("kubeconfig"));
+        command.env("HOME", self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// An object as JSON.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn get(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.kubectl(&[&["get", "-o", "json"], arguments].concat())?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// `xebec status` as JSON.
+    ///
+    /// # Errors
+    /// No cluster runs.
+    pub fn status(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.xebec(&["status", "-o", "json"])?)?)
+    }
+
+    /// The last lines of what the cluster logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.data().join("xebec.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(40).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The directory of everything.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Err(error) = self.xebec(&["down"]) {
+            eprintln!("the cluster could not be taken down: {error:#}");
+        }
+    }
+}
+
+fn ensure_user(user: &str) -> Result<()> {
+    let known = std::fs::read_to_string("/etc/passwd")?.lines().any(|l| l.starts_with(&format!("{user}:")));
+    if !known {
+        succeed(Command::new("useradd").args(["--create-home", user]))?;
+    }
+    Ok(())
+}
+
+fn succeed(command: &mut Command) -> Result<String> {
+    let output: Output = command.output().with_context(|| format!("starting {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Tries until it works, for at most `limit`; the last failure if it never does.
+///
+/// # Errors
+/// The last failure.
+pub fn eventually<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}

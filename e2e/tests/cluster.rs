@@ -1,0 +1,238 @@
+//! One cluster, from its first start to its end, with the real kubectl.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use xebec_e2e::{Cluster, eventually};
+
+/// A case's name, and what it does.
+type Case = (&'static str, fn(&Cluster) -> Result<()>);
+
+const CASES: [Case; 9] = [
+    ("the node is ready", node_is_ready),
+    ("an application runs and answers", application_answers),
+    ("a deployment is scaled and rolled", deployment_is_changed),
+    ("a custom resource is served", custom_resource),
+    ("bad input is refused with a reason", bad_input),
+    ("a token of a service account is good until the account goes", tokens),
+    ("a killed server comes back and adopts its pods", killed_server),
+    ("a stopped cluster goes on where it stopped", restart),
+    ("a namespace goes with everything in it", namespace_goes),
+];
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    // Listed by a test runner, or run by one that does not say where the programs are.
+    if std::env::args().any(|a| a == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let cluster = match Cluster::up() {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            eprintln!("the cluster does not start: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut failed = 0;
+    for (name, case) in CASES {
+        match case(&cluster) {
+            Ok(()) => println!("ok      {name}"),
+            Err(error) => {
+                failed += 1;
+                println!("FAILED  {name}: {error:#}\n{}", cluster.log());
+            }
+        }
+    }
+    println!("{} passed, {failed} failed", CASES.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn node_is_ready(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=30s"])?;
+    let version = cluster.kubectl(&["version"])?;
+    ensure!(version.contains("Server Version: v1.36"), "{version}");
+    Ok(())
+}
+
+fn application_answers(cluster: &Cluster) -> Result<()> {
+    cluster.xebec(&["image", "import", &cluster.path("image.tar").display().to_string()])?;
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello/hello.yaml");
+    cluster.kubectl(&["apply", "-f", manifest])?;
+    cluster.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"])?;
+    answers(cluster)
+}
+
+fn answers(_: &Cluster) -> Result<()> {
+    eventually(PATIENCE, || {
+        let mut stream = TcpStream::connect("127.0.0.1:30080")?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        ensure!(text.contains("Hello from Xebec."), "the application answers {text:?}");
+        Ok(())
+    })
+}
+
+fn deployment_is_changed(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["scale", "deployment/hello", "--replicas=2"])?;
+    eventually(PATIENCE, || {
+        let pods = cluster.get(&["pods", "-l", "app=hello"])?;
+        let count = pods["items"].as_array().map_or(0, Vec::len);
+        ensure!(count == 2, "{count} pods");
+        Ok(())
+    })?;
+    cluster.kubectl(&["set", "env", "deployment/hello", "COLOUR=blue"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"])?;
+    let history = cluster.kubectl(&["rollout", "history", "deployment/hello"])?;
+    ensure!(history.contains('2'), "{history}");
+    cluster.kubectl(&["rollout", "undo", "deployment/hello"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"])?;
+    let deployment = cluster.get(&["deployment", "hello"])?;
+    let env = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
+    ensure!(env.is_null(), "the environment is still {env}");
+    answers(cluster)
+}
+
+fn custom_resource(cluster: &Cluster) -> Result<()> {
+    let definition = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget, shortNames: [wd]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    additionalPrinterColumns: [{name: Size, type: string, jsonPath: .spec.size}]
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            required: [size]
+            properties: {size: {type: string, enum: [S, L]}, count: {type: integer, default: 1}}
+          status: {type: object, properties: {done: {type: boolean}}}
+"#;
+    cluster.kubectl_with(&["apply", "-f", "-"], definition)?;
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=30s"])?;
+    let widget = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}\nspec: {size: S}\n";
+    cluster.kubectl_with(&["apply", "-f", "-"], widget)?;
+    let table = cluster.kubectl(&["get", "wd"])?;
+    ensure!(table.contains("SIZE") && table.contains('S'), "{table}");
+    let stored = cluster.get(&["widget", "a"])?;
+    ensure!(stored["spec"]["count"] == 1, "the default is missing: {stored}");
+    let refused = cluster.kubectl_with(&["apply", "-f", "-"], &widget.replace("size: S", "size: M"));
+    let text = format!("{:#}", refused.err().context("a wrong size is taken")?);
+    ensure!(text.contains("Unsupported value: \"M\""), "{text}");
+    cluster.kubectl(&["delete", "widget", "a"])?;
+    Ok(())
+}
+
+fn bad_input(cluster: &Cluster) -> Result<()> {
+    let check = |document: &str, want: &str| -> Result<()> {
+        let refused = cluster.kubectl_with(&["create", "--validate=strict", "-f", "-"], document);
+        let text = format!("{:#}", refused.err().with_context(|| format!("taken: {document}"))?);
+        ensure!(text.contains(want), "{text:?} does not say {want:?}");
+        Ok(())
+    };
+    check("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nodd: 1\n", "unknown field \"odd\"")?;
+    check("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A}\n", "metadata.name: Invalid value: \"A\"")?;
+    check("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n", "spec.containers: Required value")?;
+    let missing = cluster.kubectl_fails(&["get", "pod", "absent"])?;
+    ensure!(missing.contains("pods \"absent\" not found"), "{missing}");
+    let forbidden =
+        cluster.kubectl_fails(&["get", "pods", "--token=nonsense", "--client-certificate=/dev/null"]);
+    ensure!(forbidden.is_ok(), "a nonsensical token is taken");
+    Ok(())
+}
+
+fn tokens(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl_with(
+        &["apply", "-f", "-"],
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: robot}\n",
+    )?;
+    let path = "/api/v1/namespaces/default/serviceaccounts/robot/token";
+    let request = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}"#;
+    let answer: serde_json::Value =
+        serde_json::from_str(&cluster.kubectl_with(&["create", "--raw", path, "-f", "-"], request)?)?;
+    let token = answer["status"]["token"].as_str().context("a token")?.to_owned();
+    let ask = |token: &str| {
+        let review = format!(
+            "{{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"TokenReview\",\"spec\":{{\"token\":\"{}\"}}}}",
+            token.trim()
+        );
+        cluster.kubectl_with(
+            &[
+                "create",
+                "--validate=false",
+                "-o",
+                "jsonpath={.status.authenticated} {.status.user.username}",
+                "-f",
+                "-",
+            ],
+            &review,
+        )
+    };
+    let who = ask(&token)?;
+    ensure!(who == "true system:serviceaccount:default:robot", "{who}");
+    cluster.kubectl(&["delete", "serviceaccount", "robot"])?;
+    let who = ask(&token)?;
+    ensure!(who.starts_with("false"), "the token outlives its account: {who}");
+    Ok(())
+}
+
+fn killed_server(cluster: &Cluster) -> Result<()> {
+    let before = cluster.get(&["pods", "-l", "app=hello"])?;
+    let status = cluster.status()?;
+    let server = status["pids"]["server"].as_u64().context("the server's process id")?;
+    ensure!(Command::new("kill").args(["-9", &server.to_string()]).status()?.success(), "kill failed");
+    eventually(PATIENCE, || {
+        let now = cluster.status()?["pids"]["server"].as_u64();
+        ensure!(now.is_some() && now != Some(server), "the server is not back");
+        Ok(())
+    })?;
+    let after = eventually(PATIENCE, || cluster.get(&["pods", "-l", "app=hello"]))?;
+    let names = |list: &serde_json::Value| -> Vec<String> {
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items
+            .iter()
+            .map(|p| {
+                format!("{} {}", p["metadata"]["name"], p["status"]["containerStatuses"][0]["restartCount"])
+            })
+            .collect()
+    };
+    ensure!(names(&before) == names(&after), "{:?} became {:?}", names(&before), names(&after));
+    answers(cluster)
+}
+
+fn restart(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl_with(
+        &["apply", "-f", "-"],
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept}\ndata: {a: b}\n",
+    )?;
+    cluster.xebec(&["down"])?;
+    ensure!(cluster.status().is_err(), "the cluster still runs");
+    cluster.start()?;
+    ensure!(cluster.get(&["configmap", "kept"])?["data"]["a"] == "b", "the object is gone");
+    cluster.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"])?;
+    answers(cluster)
+}
+
+fn namespace_goes(cluster: &Cluster) -> Result<()> {
+    let objects = "apiVersion: v1\nkind: Namespace\nmetadata: {name: brief}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: brief}\n";
+    cluster.kubectl_with(&["apply", "-f", "-"], objects)?;
+    cluster.kubectl(&["delete", "namespace", "brief", "--timeout=60s"])?;
+    let gone = cluster.kubectl_fails(&["get", "namespace", "brief"])?;
+    ensure!(gone.contains("not found"), "{gone}");
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! `cargo xtask demo`: a cluster, an application, and what it answers.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{cargo, run};
+use crate::{clients, image, packages};
+
+const USER: &str = "xebec";
+/// The name of the demonstration's image.
+pub(crate) const IMAGE: &str = "xebec.local/busybox:demo";
+const ADDRESS: &str = "127.0.0.1:30080";
+
+/// A cluster of the demonstration's own.
+struct Demo {
+    root: PathBuf,
+    data: PathBuf,
+    kubectl: PathBuf,
+    user: Option<&'static str>,
+}
+
+/// Shows a cluster; with `once` it is taken down again.
+///
+/// # Errors
+/// The first step that fails.
+pub(crate) fn run_demo(once: bool) -> Result<()> {
+    packages::for_demo()?;
+    run(&mut cargo(&["build", "--release", "--package", "xebec"]))?;
+    let demo = Demo::prepare()?;
+    let shown = demo.show();
+    if once || shown.is_err() {
+        demo.xebec(&["down"])?;
+    }
+    shown
+}
+
+impl Demo {
+    fn prepare() -> Result<Self> {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent directory")?;
+        let root_user = std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self")?) == 0;
+        let root = if root_user { PathBuf::from("/var/tmp/xebec-demo") } else { top.join("target/demo") };
+        fs::create_dir_all(&root)?;
+        let kubectl = clients::find("kubectl", &top.join("target/clients"))?;
+        fs::copy(top.join("target/release/xebec"), root.join("xebec")).context("copying the program")?;
+        fs::copy(top.join("examples/hello/hello.yaml"), root.join("hello.yaml"))
+            .context("copying the example")?;
+        let data = root.join("data");
+        if root_user {
+            ensure_user()?;
+            fs::create_dir_all(&data)?;
+            run(Command::new("chown").args([USER]).arg(&data))?;
+        }
+        Ok(Self { root, data, kubectl, user: root_user.then_some(USER) })
+    }
+
+    /// Runs `xebec` as an ordinary user.
+    fn xebec(&self, arguments: &[&str]) -> Result<()> {
+        let program = self.root.join("xebec");
+        let mut command = match self.user {
+            Some(user) => {
+                let mut command = Command::new("runuser");
+                command.args(["-u", user, "--"]).arg(&program);
+                command
+            }
+            None => Command::new(&program),
+        };
+        run(command.args(arguments).arg("--data-dir").arg(&self.data).current_dir(&self.root))
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<()> {
+        run(Command::new(&self.kubectl).args(arguments).env("KUBECONFIG", self.data.join("kubeconfig")))
+    }
+
+    fn show(&self) -> Result<()> {
+        let mut times = Vec::new();
+        let mut timed = |what: &'static str, step: &dyn Fn() -> Result<()>| -> Result<()> {
+            let begun = Instant::now();
+            step()?;
+            times.push((what, begun.elapsed()));
+            Ok(())
+        };
+        timed("cluster ready", &|| self.xebec(&["up", "--detach"]))?;
+        let archive = self.root.join("busybox.tar");
+        image::write(&archive, IMAGE)?;
+        timed("image imported", &|| self.xebec(&["image", "import", &archive.display().to_string()]))?;
+        let manifest = self.root.join("hello.yaml").display().to_string();
+        timed("application applied", &|| self.kubectl(&["apply", "-f", &manifest]))?;
+        timed("three pods ready", &|| {
+            self.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"])
+        })?;
+        let mut answer = String::new();
+        let begun = Instant::now();
+        while answer.is_empty() && begun.elapsed() < Duration::from_secs(5) {
+            answer = ask().unwrap_or_default();
+        }
+        if !answer.contains("Hello from Xebec.") {
+            bail!("the application at {ADDRESS} answered {answer:?}");
+        }
+        self.kubectl(&["get", "nodes,deployments,pods,services", "-o", "wide"])?;
+        println!("\nhttp://{ADDRESS}/ answers: {}", answer.trim());
+        for (what, took) in times {
+            println!("  {what:<20} {:>6} ms", took.as_millis());
+        }
+        println!(
+            "\nlook around:  export KUBECONFIG={0}/kubeconfig; kubectl get all --all-namespaces\nstop:         {1} down --data-dir {0}",
+            self.data.display(),
+            self.root.join("xebec").display()
+        );
+        Ok(())
+    }
+}
+
+/// The answer of the application, from outside of the cluster.
+fn ask() -> Result<String> {
+    let mut stream = TcpStream::connect(ADDRESS)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+}
+
+/// Started as root: an ordinary user with subordinate ids runs the cluster.
+fn ensure_user() -> Result<()> {
+    let known = fs::read_to_string("/etc/passwd")?.lines().any(|l| l.starts_with(&format!("{USER}:")));
+    if !known {
+        run(Command::new("useradd").args(["--create-home", "--shell", "/usr/sbin/nologin", USER]))?;
+    }
+    Ok(())
+}
