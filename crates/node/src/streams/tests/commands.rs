@@ -85,7 +85,7 @@ async fn much_input_and_output_flow_at_once() {
     frames.extend(masked(2, &[255, 0]));
     let got = exchange(&mut client, &frames).await;
     assert!(got.stdout == input);
-    assert_eq!(got.status["status"], "Success");
+    assert_eq!(got.status["status"], "Success", "{}", got.status);
 }
 
 #[tokio::test]

@@ -189,10 +189,12 @@ impl ProcessOutput for LocalOutput {
                     },
                 }
             }
-            if std::mem::replace(&mut self.exited, true) {
+            if self.exited {
                 return Ok(None);
             }
+            // Only then: a call that is dropped here must lose nothing.
             let code = self.child.wait().await.unwrap().code().unwrap_or(255);
+            self.exited = true;
             let now = SystemTime::now();
             Ok(Some(Output::Exit(ExitStatus {
                 outcome: Outcome::Exited(code),
