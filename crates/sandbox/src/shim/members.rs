@@ -1,5 +1,4 @@
-//! Which processes belong to a container, by its namespaces; for hosts
-//! without a control group to ask.
+//! Which processes belong to a container or a pod, by their namespaces.
 
 use std::fs;
 use std::io;
@@ -10,13 +9,15 @@ use rustix::process::{Pid, Signal};
 
 use crate::sandbox::Stats;
 
-/// The kind of namespace that a container has for itself.
+/// The kind of namespace that tells processes apart.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     /// Its processes', unless the pod shares one.
     Process,
     /// Its mounts'.
     Mount,
+    /// Its users', which all containers of a pod share.
+    User,
 }
 
 impl Kind {
@@ -24,6 +25,7 @@ impl Kind {
         match self {
             Self::Process => "pid",
             Self::Mount => "mnt",
+            Self::User => "user",
         }
     }
 }

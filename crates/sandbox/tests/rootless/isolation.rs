@@ -510,6 +510,17 @@ async fn pods_have_their_own_networks(bench: Arc<Bench>) {
     assert_eq!(inside, format!("net:[{pinned}]"));
     let own = fs::read_link("/proc/self/ns/net").unwrap().display().to_string();
     assert_ne!(inside, own);
+    // The server may administrate it.
+    let netns = fs::File::open(&pin).unwrap();
+    std::thread::spawn(move || {
+        use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+        use std::os::fd::AsFd;
+        move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        std::net::TcpListener::bind("127.0.0.1:1").unwrap();
+        fs::write("/proc/sys/net/ipv4/conf/lo/rp_filter", "1").unwrap();
+    })
+    .join()
+    .unwrap();
     // A user without capabilities may listen on a low port.
     let mut config = bench.script("(echo hi | nc -l -p 80 & ); for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 80 && break; usleep 50000; done");
     config.user = ContainerUser::ids(100, 100);
