@@ -49,8 +49,11 @@ enum Kind {
     /// A message around the value, which is in its field of this number.
     Inside(u32, &'static Kind),
     /// A message around the value, which is in the first field that accepts it.
-    OneOf(&'static [(fn(&Value) -> bool, u32, Kind)]),
+    OneOf(&'static [Choice]),
 }
+
+/// Which values it accepts, the number of its field, and how they are encoded.
+type Choice = (fn(&Value) -> bool, u32, Kind);
 
 /// The fields of a pair of name and value, and of `Any`'s text.
 const NAME: u32 = 1;
