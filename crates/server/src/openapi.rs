@@ -22,14 +22,17 @@ const JSON: &str = "application/json";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
+/// Hashes by key.
+type ByKey = BTreeMap<String, String>;
+
 /// The hashes of the documents of one table.
 #[derive(Debug, Default)]
 pub struct Hashes {
-    known: Mutex<Option<(Arc<Table>, Arc<BTreeMap<String, String>>)>>,
+    known: Mutex<Option<(Arc<Table>, Arc<ByKey>)>>,
 }
 
 impl Hashes {
-    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> Arc<BTreeMap<String, String>> {
+    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> Arc<ByKey> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, hashes)) = known.as_ref().filter(|(of, _)| Arc::ptr_eq(of, table)) {
             return hashes.clone();
@@ -39,7 +42,7 @@ impl Hashes {
             let document = documents.v3(&key, &docs)?;
             Some((key, document_hash(&document)))
         };
-        let hashes: Arc<BTreeMap<_, _>> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
+        let hashes: Arc<ByKey> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
         *known = Some((table.clone(), hashes.clone()));
         hashes
     }
