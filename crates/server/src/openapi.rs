@@ -24,6 +24,8 @@ const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1
 
 /// Hashes by document.
 type ByKey = Arc<BTreeMap<String, String>>;
+/// Hashes by key.
+type ByKey = BTreeMap<String, String>;
 
 /// The hashes of the documents of one table.
 #[derive(Debug, Default)]
@@ -33,6 +35,11 @@ pub struct Hashes {
 
 impl Hashes {
     fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> ByKey {
+    known: Mutex<Option<(Arc<Table>, Arc<ByKey>)>>,
+}
+
+impl Hashes {
+    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> Arc<ByKey> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, hashes)) = known.as_ref().filter(|(of, _)| Arc::ptr_eq(of, table)) {
             return hashes.clone();
@@ -43,6 +50,7 @@ impl Hashes {
             Some((key, document_hash(&document)))
         };
         let hashes: ByKey = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
+        let hashes: Arc<ByKey> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
         *known = Some((table.clone(), hashes.clone()));
         hashes
     }

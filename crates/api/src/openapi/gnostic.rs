@@ -53,6 +53,7 @@ enum Kind {
 }
 
 /// Which values a field accepts, its number, and what it holds.
+/// Which values it accepts, the number of its field, and how they are encoded.
 type Choice = (fn(&Value) -> bool, u32, Kind);
 
 /// The fields of a pair of name and value, and of `Any`'s text.
