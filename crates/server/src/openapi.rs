@@ -22,19 +22,12 @@ const JSON: &str = "application/json";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-/// Hashes by document.
-type ByKey = Arc<BTreeMap<String, String>>;
 /// Hashes by key.
 type ByKey = BTreeMap<String, String>;
 
 /// The hashes of the documents of one table.
 #[derive(Debug, Default)]
 pub struct Hashes {
-    known: Mutex<Option<(Arc<Table>, ByKey)>>,
-}
-
-impl Hashes {
-    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> ByKey {
     known: Mutex<Option<(Arc<Table>, Arc<ByKey>)>>,
 }
 
@@ -49,7 +42,6 @@ impl Hashes {
             let document = documents.v3(&key, &docs)?;
             Some((key, document_hash(&document)))
         };
-        let hashes: ByKey = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
         let hashes: Arc<ByKey> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
         *known = Some((table.clone(), hashes.clone()));
         hashes

@@ -52,7 +52,6 @@ enum Kind {
     OneOf(&'static [Choice]),
 }
 
-/// Which values a field accepts, its number, and what it holds.
 /// Which values it accepts, the number of its field, and how they are encoded.
 type Choice = (fn(&Value) -> bool, u32, Kind);
 
