@@ -244,7 +244,7 @@ impl Spot<'_> {
         }
     }
 
-    fn report(self, cause: impl FnOnce(FieldPath) -> Cause) {
+    pub(super) fn report(self, cause: impl FnOnce(FieldPath) -> Cause) {
         if self.check.causes.len() < MAX_CAUSES {
             let path = self.check.path.current();
             self.check.causes.push(cause(path));

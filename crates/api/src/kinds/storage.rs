@@ -4,6 +4,7 @@ use super::check::{Check, IMMUTABLE, NOT_NEGATIVE, filled, is_set, number, run, 
 use super::fill::{Given, Row, absent, each, fill};
 use super::pod::defaults::SOURCES;
 use super::pod::volumes::driver_name;
+use super::warnings::{node_label, selected_labels, warned};
 use super::{Kind, volumes};
 use crate::quantity::Quantity;
 use crate::{Map, Value, names};
@@ -20,6 +21,17 @@ pub(super) const STORAGE_CLASS: Kind = Kind {
             for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
                 c.immutable(object, old, field);
             }
+        })
+    },
+    warnings: |object, _| {
+        warned(|c| {
+            c.each(object, "allowedTopologies", |c, term| {
+                c.each(term, "matchLabelExpressions", |c, expression| {
+                    if let Some(message) = node_label(text(expression, "key")) {
+                        c.at("key").warn(message);
+                    }
+                });
+            });
         })
     },
     ..STORAGE
@@ -87,6 +99,7 @@ pub(super) const CSI_STORAGE_CAPACITY: Kind = Kind {
             c.immutable(object, old, "storageClassName");
         })
     },
+    warnings: |object, _| warned(|c| c.field(object, "nodeTopology", selected_labels)),
     ..STORAGE
 };
 
