@@ -30,7 +30,7 @@ pub(super) fn workload(object: &Value, old: Option<&Value>, path: &[&str], names
 }
 
 /// Whether the specification is new or changed, so that it is worth a warning.
-fn is_news(object: &Value, old: Option<&Value>) -> bool {
+pub(super) fn is_news(object: &Value, old: Option<&Value>) -> bool {
     let generation = |object: &Value| object.i64_at(&["metadata", "generation"]);
     old.is_none_or(|old| generation(old) != generation(object))
 }
