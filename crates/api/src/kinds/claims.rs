@@ -7,6 +7,7 @@ use super::fill::{Given, absent, each, empty, fill};
 use super::pod::requirements::amount;
 use super::pod::resources::{round, round_list};
 use super::volumes::{access_modes, class_name, positive, quantity, set_phase};
+use super::warnings::{self, warned};
 use crate::error::Cause;
 use crate::quantity::Quantity;
 use crate::{Map, Value, names};
@@ -26,6 +27,12 @@ pub(super) const PERSISTENT_VOLUME_CLAIM: Kind = Kind {
     validate: |claim| check::run(|c| c.field(claim, "spec", |c, spec| claim_spec(c, spec, false))),
     validate_update: validate_claim_update,
     validate_status: validate_claim_status,
+    warnings: |object, _| {
+        warned(|c| {
+            warnings::annotations(c, object, &[warnings::CLASS_ANNOTATION]);
+            c.field(object, "spec", warnings::claim);
+        })
+    },
     ..Kind::DEFAULT
 };
 

@@ -7,6 +7,7 @@ use super::address::{self, endpoint_address};
 use super::check::{self, Check, is_set, same, text};
 use super::fill::{Given, absent, fill, text as default_text};
 use super::service::rules::port_number;
+use super::warnings::{self, warned};
 use crate::error::Cause;
 use crate::names::{self, Fault};
 use crate::{Value, meta};
@@ -19,9 +20,17 @@ pub(super) const ENDPOINTS: Kind = Kind {
     defaults: |object, _| fill(object, &[default_text("subsets[*].ports[*].protocol", "TCP")]),
     validate: |object| check::run(|c| c.each(object, "subsets", subset)),
     validate_update: |object, old| unless_same(object, old, "subsets", ENDPOINTS.validate),
-    warnings: |_, old| match old {
-        None => vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into()],
-        Some(_) => Vec::new(),
+    warnings: |object, old| {
+        warned(|c| {
+            if old.is_none() {
+                c.warn("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
+            }
+            c.each(object, "subsets", |c, subset| {
+                for list in ["addresses", "notReadyAddresses"] {
+                    c.each(subset, list, |c, at| warnings::address(c, at, "ip"));
+                }
+            });
+        })
     },
     ..Kind::DEFAULT
 };
@@ -54,6 +63,18 @@ pub(super) const ENDPOINT_SLICE: Kind = Kind {
                 slice_endpoints(c, object);
             }
             c.immutable(object, old, "addressType");
+        })
+    },
+    warnings: |object, old| {
+        warned(|c| {
+            if old.is_none() && text(object, "addressType") == "FQDN" {
+                c.at("spec.addressType").warn("FQDN endpoints are deprecated");
+            }
+            c.each(object, "endpoints", |c, endpoint| {
+                c.each(endpoint, "addresses", |c, at| {
+                    warnings::address_here(c, at.as_str().unwrap_or_default());
+                });
+            });
         })
     },
     ..Kind::DEFAULT

@@ -34,6 +34,7 @@ mod service;
 mod storage;
 mod syntax;
 mod volumes;
+mod warnings;
 mod webhook;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::address::{self, Range};
 use super::check::{Check, IMMUTABLE, is_set, number, run};
 use super::fill::{Given, absent, fill};
 use super::syntax::port_name;
+use super::warnings::{range_here, warned};
 use crate::error::Cause;
 use crate::{Value, names};
 
@@ -18,6 +19,15 @@ pub(super) const NETWORK_POLICY: Kind = Kind {
     validate_update: |object, old| {
         let known = ranges_of(old);
         run(|c| c.field(object, "spec", |c, spec| policy(c, spec, &known)))
+    },
+    warnings: |object, _| {
+        warned(|c| {
+            c.field(object, "spec", |c, spec| {
+                for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+                    c.each(spec, rules, |c, rule| c.each(rule, peers, peer_warnings));
+                }
+            });
+        })
     },
     ..NETWORKING
 };
@@ -44,6 +54,13 @@ pub(super) const SERVICE_CIDR: Kind = Kind {
     validate_update: service_ranges_update,
     ..NETWORKING
 };
+
+fn peer_warnings(c: &mut Check, peer: &Value) {
+    c.some(peer, "ipBlock", |c, block| {
+        c.field(block, "cidr", |c, range| range_here(c, range.as_str().unwrap_or_default()));
+        c.each(block, "except", |c, range| range_here(c, range.as_str().unwrap_or_default()));
+    });
+}
 
 fn policy_defaults(object: &mut Value) {
     fill(

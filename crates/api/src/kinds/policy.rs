@@ -6,7 +6,8 @@ use super::check::{Check, is_set, is_true, number, run, text};
 use super::fill::{Given, absent, fill};
 use super::pod::requirements;
 use super::pod::scheduling::tolerations;
-use crate::{Value, meta, names};
+use super::warnings::{node_label, warned};
+use crate::{Map, Value, meta, names};
 
 pub(super) const POD_DISRUPTION_BUDGET: Kind = Kind {
     group: "policy",
@@ -53,6 +54,16 @@ pub(super) const RUNTIME_CLASS: Kind = Kind {
     create_on_update: true,
     validate: |object| run(|c| runtime_class(c, object)),
     validate_update: |object, old| run(|c| c.immutable(object, old, "handler")),
+    warnings: |object, _| {
+        warned(|c| {
+            c.some(object, "scheduling", |c, scheduling| {
+                let labels = scheduling.object_at(&["nodeSelector"]).into_iter().flat_map(Map::keys);
+                for message in labels.filter_map(node_label) {
+                    c.at("nodeSelector").warn(message);
+                }
+            });
+        })
+    },
     ..Kind::DEFAULT
 };
 

@@ -9,6 +9,7 @@ use super::pod::resources::round_list;
 use super::pod::scheduling::node_selector;
 use super::pod::volumes as rules;
 use super::pod::volumes::{Source, source};
+use super::warnings::{self, warned};
 use crate::error::Cause;
 use crate::quantity::Quantity;
 use crate::{Value, names, object};
@@ -21,6 +22,7 @@ pub(super) const PERSISTENT_VOLUME: Kind = Kind {
     prepare_create: |object| set_phase(object),
     validate: validate_volume,
     validate_update: validate_volume_update,
+    warnings: |object, _| warned(|c| volume_warnings(c, object)),
     ..Kind::DEFAULT
 };
 
@@ -243,6 +245,42 @@ fn validate_volume_update(new: &Value, old: &Value) -> Vec<Cause> {
             c.at("spec.volumeAttributesClassName").forbidden("update from non-nil value to nil is forbidden");
         }
     })
+}
+
+/// Volumes that no longer work.
+const GONE: [(&str, &str, &str); 6] = [
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+fn volume_warnings(c: &mut Check, object: &Value) {
+    let options = (
+        "volume.beta.kubernetes.io/mount-options",
+        "deprecated since v1.31; use \"mountOptions\" attribute instead",
+    );
+    warnings::annotations(c, object, &[warnings::CLASS_ANNOTATION, options]);
+    c.field(object, "spec", |c, spec| {
+        if text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+            c.at("persistentVolumeReclaimPolicy").warn(
+                "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic \
+                 provisioning.",
+            );
+        }
+        c.some(spec, "nodeAffinity", |c, affinity| {
+            c.field(affinity, "required", |c, selector| {
+                c.each(selector, "nodeSelectorTerms", |c, term| warnings::node_expressions(c, term, false));
+            });
+        });
+        for (field, reported, message) in GONE {
+            if is_set(spec, field) {
+                c.at(reported).warn(message);
+            }
+        }
+    });
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod tests;
 use super::check::run;
 use super::fill::{Given, absent, fill, text};
 use super::pod::defaults::template;
+use super::warnings::workload;
 use super::{Kind, names};
 use crate::error::Cause;
 use crate::{Value, meta};
@@ -31,7 +32,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
             rules::status_counts(c, object, old, &counts, "readyReplicas");
         })
     },
-    warnings: named_warnings,
+    warnings: |object, old| workload(object, old, PODS, true),
     ..APPS
 };
 
@@ -49,7 +50,7 @@ pub(super) const REPLICA_SET: Kind = Kind {
         })
     },
     validate_status: replica_status,
-    warnings: named_warnings,
+    warnings: |object, old| workload(object, old, PODS, true),
     ..APPS
 };
 
@@ -73,6 +74,7 @@ pub(super) const DAEMON_SET: Kind = Kind {
         })
     },
     validate_status: |object, old| run(|c| rules::daemon_set_status(c, object, old)),
+    warnings: |object, old| workload(object, old, PODS, false),
     ..APPS
 };
 
@@ -83,7 +85,11 @@ pub(super) const STATEFUL_SET: Kind = Kind {
     validate: |object| run(|c| c.field(object, "spec", |c, spec| stateful::check(c, spec, true))),
     validate_update: |object, old| run(|c| stateful::check_update(c, object, old)),
     validate_status: |object, old| run(|c| stateful::check_status(c, object, old)),
-    warnings: |object, _| stateful::warnings(object),
+    warnings: |object, old| {
+        let mut out = workload(object, old, PODS, false);
+        out.extend(stateful::warnings(object));
+        out
+    },
     ..APPS
 };
 
@@ -108,7 +114,7 @@ pub(super) const REPLICATION_CONTROLLER: Kind = Kind {
     validate: |object| run(|c| c.field(object, "spec", rules::replication_controller)),
     validate_update: |object, _| run(|c| c.field(object, "spec", rules::replication_controller)),
     validate_status: replica_status,
-    warnings: named_warnings,
+    warnings: |object, old| workload(object, old, PODS, true),
     ..Kind::DEFAULT
 };
 
@@ -119,11 +125,8 @@ fn replica_status(object: &Value, old: &Value) -> Vec<Cause> {
     })
 }
 
-fn named_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
-    let name = if old.is_none() { rules::name_warning(object) } else { None };
-    name.into_iter().collect()
-}
-
+/// Where the template for pods stands.
+const PODS: &[&str] = &["spec", "template"];
 const TEMPLATE: &str = "spec!.template!";
 
 fn deployment_defaults(object: &mut Value) {

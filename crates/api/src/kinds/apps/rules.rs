@@ -3,9 +3,8 @@
 use crate::kinds::check::{Check, NOT_NEGATIVE, is_set, number, same, text};
 use crate::kinds::pod;
 use crate::kinds::syntax::percent;
-use crate::names::{self, Fault};
 use crate::selector::Selector;
-use crate::{Map, Value, meta, object};
+use crate::{Map, Value, object};
 
 /// Checks a specification with a selector, and the pod template that the selector has to match. `kind` names the kind
 /// where a sentence does, `noun` where an empty selector is spoken of.
@@ -240,15 +239,6 @@ pub(super) fn revision(c: &mut Check, object: &Value) {
         Some(Value::Object(_)) => {}
         Some(_) => c.at("data").required("data must be a valid JSON object"),
     }
-}
-
-/// What names of pods are made of should be a label of DNS.
-pub(in crate::kinds) fn name_warning(object: &Value) -> Option<String> {
-    let fault: Fault = names::dns_label(meta::name(object)).err()?;
-    Some(format!(
-        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label \
-         is recommended: [{fault}]"
-    ))
 }
 
 /// Whether nothing but the named members of the specifications differs.

@@ -5,6 +5,7 @@ use crate::kinds::check::{Check, text};
 use crate::kinds::claims::{claim_defaults, claim_spec};
 use crate::kinds::fill::{Given, Row, absent, each, fill, text as default_text};
 use crate::kinds::pod::defaults::template;
+use crate::kinds::warnings::{claim, warned};
 use crate::{Value, names, object};
 
 const SPEC: &[Row] = &[
@@ -137,8 +138,13 @@ pub(super) fn check_status(c: &mut Check, object: &Value, old: &Value) {
 
 /// What the client should be warned of.
 pub(super) fn warnings(object: &Value) -> Vec<String> {
-    let limit = object.i64_at(&["spec", "revisionHistoryLimit"]);
-    let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \
-                recommended";
-    limit.filter(|n| *n < 0).map(|_| text.to_owned()).into_iter().collect()
+    warned(|c| {
+        c.field(object, "spec", |c, spec| {
+            c.each(spec, "volumeClaimTemplates", |c, template| c.field(template, "spec", claim));
+            if spec.i64_at(&["revisionHistoryLimit"]).is_some_and(|limit| limit < 0) {
+                c.at("revisionHistoryLimit")
+                    .warn("a negative value retains all historical revisions; a value >= 0 is recommended");
+            }
+        });
+    })
 }

@@ -10,10 +10,10 @@ mod tests;
 
 use super::Kind;
 use super::apps::labels_from_template;
-use super::apps::rules::name_warning;
 use super::check::run;
 use super::fill::{Given, Row, absent, fill, text};
 use super::pod::defaults::template;
+use super::warnings::{is_news, workload};
 use crate::{Value, meta};
 
 const BATCH: Kind = Kind { group: "batch", unconditional_update: true, ..Kind::DEFAULT };
@@ -31,8 +31,9 @@ pub(super) const JOB: Kind = Kind {
     },
     validate_status: |object, old| run(|c| status::check(c, object, old)),
     warnings: |object, old| {
-        let name = if old.is_none() { name_warning(object) } else { None };
-        name.into_iter().collect()
+        let mut out = size_warnings(object, old, &["spec"]);
+        out.extend(workload(object, old, &["spec", "template"], true));
+        out
     },
     ..BATCH
 };
@@ -104,12 +105,31 @@ fn cron_job_defaults(object: &mut Value) {
 }
 
 fn cron_job_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    const ZONE: &str = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
+                        https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details";
+    let mut out = size_warnings(object, old, &["spec", "jobTemplate", "spec"]);
+    out.extend(workload(object, old, &["spec", "jobTemplate", "spec", "template"], true));
     let zoned = object.str_at(&["spec", "schedule"]).is_some_and(|schedule| schedule.contains("TZ"));
-    let zone = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
-                https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details";
-    let warning = match old {
-        None => name_warning(object),
-        Some(_) => zoned.then(|| zone.to_owned()),
+    out.extend((zoned && old.is_some()).then(|| ZONE.to_owned()));
+    out
+}
+
+/// Warns of a job (its specification stands at `path`) that may lose count of what failed.
+fn size_warnings(object: &Value, old: Option<&Value>, path: &[&str]) -> Vec<String> {
+    const MANY: i64 = 100_000;
+    const MANY_AT_ONCE: i64 = 10_000;
+    let spec = object.at(path).unwrap_or(&Value::Null);
+    let above = |field: &str, limit: i64| spec.i64_at(&[field]).is_some_and(|n| n > limit);
+    let too_many = is_news(object, old)
+        && spec.str_at(&["completionMode"]) == Some("Indexed")
+        && above("completions", MANY)
+        && above("parallelism", MANY_AT_ONCE);
+    let message = || {
+        format!(
+            "{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
+            path.join(".")
+        )
     };
-    warning.into_iter().collect()
+    too_many.then(message).into_iter().collect()
 }

@@ -2,7 +2,9 @@
 //!
 //! The time that a taint of a device was added, where the driver does not say it, is the server's to set.
 
+mod capacity;
 mod claims;
+mod device;
 mod slices;
 
 use super::Kind;
@@ -176,4 +178,12 @@ fn bindings(c: &mut Check, owner: &Value) {
             c.at(field).invalid(Value::Null, &format!("{field} are required to use {others}"));
         }
     }
+}
+
+/// A flag that is either set or absent; whether it is set.
+fn flag(c: &mut Check, owner: &Value, field: &str) -> bool {
+    if owner.bool_at(&[field]) == Some(false) {
+        c.at(field).invalid(false, "must be either unset or set to true");
+    }
+    check::is_true(owner, field)
 }

@@ -5,6 +5,7 @@ mod nested;
 mod paths;
 mod schema;
 mod structural;
+mod version;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -5,6 +5,7 @@ mod containers;
 pub(super) mod defaults;
 mod env;
 mod mounts;
+mod overlaps;
 mod prepare;
 mod probes;
 mod projected;
@@ -16,9 +17,11 @@ mod security;
 mod tests;
 mod update;
 pub(super) mod volumes;
+pub(super) mod warnings;
 
 use super::Kind;
 use super::check::run;
+use super::warnings::workload;
 use crate::Value;
 use crate::error::Cause;
 
@@ -30,6 +33,7 @@ pub(super) const POD: Kind = Kind {
     validate: check::create,
     validate_update: update::validate,
     validate_status: update::validate_status,
+    warnings: warnings::of_pod,
     ..Kind::DEFAULT
 };
 
@@ -39,6 +43,7 @@ pub(super) const POD_TEMPLATE: Kind = Kind {
     defaults: |object, _| defaults::template(object, "template!"),
     validate: validate_template,
     validate_update: |object, _| validate_template(object),
+    warnings: |object, old| workload(object, old, &["template"], false),
     ..Kind::DEFAULT
 };
 

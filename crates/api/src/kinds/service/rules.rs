@@ -8,6 +8,7 @@ use super::{has_health_port, is_cluster, is_external, service_type};
 use crate::kinds::address::{self, endpoint_address};
 use crate::kinds::check::{Check, between, filled, is_set, number, text};
 use crate::kinds::syntax::port_name;
+use crate::kinds::warnings::{self, warned};
 use crate::{Value, meta, names, object};
 
 /// Longest time that a client stays with one endpoint, in seconds: a day.
@@ -276,35 +277,51 @@ pub(in crate::kinds) fn ingress_names(c: &mut Check, ingress: &Value, before: &[
 
 /// What the client should be warned of.
 pub(super) fn warnings(service: &Value) -> Vec<String> {
-    let mut out = Vec::new();
+    const OTHER: &str = "\"ExternalName\"";
     let spec = service.get("spec").unwrap_or(&Value::Null);
     let external = !spec.array_at(&["externalIPs"]).is_empty();
-    if meta::annotation(service, HINTS).is_some() {
-        out.push(format!("annotation {HINTS} is deprecated, please use {MODE} instead"));
-    }
-    if is_headless(spec) {
-        for (given, field) in [
-            (filled(spec, "loadBalancerIP").is_some(), "loadBalancerIP"),
-            (external, "externalIPs"),
-            (text(spec, "sessionAffinity") != "None", "SessionAffinity"),
-        ] {
-            if given {
-                out.push(format!("spec.{field} is ignored for headless services"));
+    warned(|c| {
+        if meta::annotation(service, HINTS).is_some() {
+            c.warn(format!("annotation {HINTS} is deprecated, please use {MODE} instead"));
+        }
+        if is_cluster(spec) && !is_headless(spec) {
+            c.within("spec", |c| each_address(c, spec, "clusterIPs"));
+        }
+        if is_headless(spec) {
+            for (given, field) in [
+                (filled(spec, "loadBalancerIP").is_some(), "loadBalancerIP"),
+                (external, "externalIPs"),
+                (text(spec, "sessionAffinity") != "None", "SessionAffinity"),
+            ] {
+                if given {
+                    c.warn(format!("spec.{field} is ignored for headless services"));
+                }
             }
         }
-    } else if external && is_cluster(spec) {
-        out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".into());
-    }
-    if external && !is_cluster(spec) {
-        out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
-    }
-    if is_cluster(spec) && filled(spec, "externalName").is_some() {
-        out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
-    }
-    if text(spec, "trafficDistribution") == "PreferClose" {
-        out.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".into());
-    }
-    out
+        c.within("spec", |c| each_address(c, spec, "externalIPs"));
+        if external && is_cluster(spec) && !is_headless(spec) {
+            c.warn("spec.externalIPs is deprecated and may no longer be implemented in some clusters");
+        }
+        c.within("spec", |c| {
+            warnings::address(c, spec, "loadBalancerIP");
+            c.each(spec, "loadBalancerSourceRanges", |c, range| {
+                warnings::range_here(c, range.as_str().unwrap_or_default());
+            });
+        });
+        if external && !is_cluster(spec) {
+            c.warn(format!("spec.externalIPs is ignored when spec.type is {OTHER}"));
+        }
+        if is_cluster(spec) && filled(spec, "externalName").is_some() {
+            c.warn(format!("spec.externalName is ignored when spec.type is not {OTHER}"));
+        }
+        if text(spec, "trafficDistribution") == "PreferClose" {
+            c.at("spec.trafficDistribution").warn("\"PreferClose\" is deprecated; use \"PreferSameZone\"");
+        }
+    })
+}
+
+fn each_address(c: &mut Check, spec: &Value, list: &str) {
+    c.each(spec, list, |c, ip| warnings::address_here(c, ip.as_str().unwrap_or_default()));
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Whole objects, rich in fields, from which trees are mutated.
 
-pub(super) const ALL: &[&str] =
-    &[POD, SERVICE, DEPLOYMENT, CRON_JOB, AUTOSCALER, DEFINITION, WEBHOOKS, VOLUME];
+pub(super) const ALL: &[&str] = &[
+    POD, SERVICE, DEPLOYMENT, CRON_JOB, AUTOSCALER, DEFINITION, WEBHOOKS, VOLUME, DEVICES, CLAIM, SCHEMA,
+    STATUS,
+];
 
 const POD: &str = r#"{
   "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
@@ -129,4 +131,67 @@ const VOLUME: &str = r#"{
     "podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "taints": [{"key": "a", "effect": "NoSchedule"}],
     "drivers": [{"name": "a", "nodeID": "b", "topologyKeys": ["c"]}], "cidrs": ["10.0.0.0/8"]},
   "status": {"capacity": {"cpu": "4"}, "phase": "Bound"}
+}"#;
+
+const DEVICES: &str = r#"{
+  "metadata": {"name": "s"},
+  "spec": {"driver": "d.e", "pool": {"name": "p/q", "resourceSliceCount": 1}, "perDeviceNodeSelection": true,
+    "devices": [{"name": "a", "allNodes": true, "allowMultipleAllocations": true,
+      "attributes": {"d.e/f": {"strings": ["a"]}, "v": {"version": "1.2.3-rc.1+b"}},
+      "capacity": {"m": {"value": "8", "requestPolicy": {"default": "2", "validRange": {"min": "1", "max": "4", "step": "1"}}},
+        "n": {"value": "8", "requestPolicy": {"default": "2", "validValues": ["1", "2"]}}},
+      "taints": [{"key": "a", "effect": "NoSchedule"}], "bindingConditions": ["a"], "bindingFailureConditions": ["b"],
+      "consumesCounters": [{"counterSet": "a", "counters": {"m": {"value": "1"}}}],
+      "nodeAllocatableResourceMappings": {"memory": {"capacityKey": "m", "allocationMultiplier": "1"}}}],
+    "sharedCounters": [{"name": "a", "counters": {"m": {"value": "1"}}}]}
+}"#;
+
+const CLAIM: &str = r#"{
+  "metadata": {"name": "c", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+  "spec": {"devices": {"requests": [{"name": "a", "exactly": {"deviceClassName": "c", "selectors": [{"cel": {"expression":
+      "true"}}], "tolerations": [{"operator": "Exists"}]}}, {"name": "b", "firstAvailable": [{"name": "x",
+      "deviceClassName": "c"}]}], "constraints": [{"requests": ["a", "b/x"], "matchAttribute": "d.e/f"}],
+      "config": [{"opaque": {"driver": "d.e", "parameters": {"k": "v"}}}]},
+    "selectors": [{"cel": {"expression": "true"}}], "extendedResourceName": "a.b/c"},
+  "status": {"reservedFor": [{"resource": "pods", "name": "a", "uid": "b"}],
+    "allocation": {"devices": {"results": [{"request": "a", "driver": "d", "pool": "p", "device": "v",
+      "shareID": "01234567-89ab-cdef-0123-456789abcdef"}], "config": [{"source": "FromClass"}]}},
+    "devices": [{"driver": "d", "pool": "p", "device": "v", "data": {}, "networkData": {"ips": ["10.0.0.1/24"]}}]}
+}"#;
+
+const SCHEMA: &str = r#"{
+  "metadata": {"name": "ws.k8s.io", "annotations": {"api-approved.kubernetes.io": "https://a"}},
+  "spec": {"group": "k8s.io", "scope": "Cluster", "names": {"plural": "ws", "kind": "W"},
+    "versions": [{"name": "v1", "storage": true, "deprecated": true, "deprecationWarning": "a",
+      "selectableFields": [{"jsonPath": ".spec.k"}],
+      "additionalPrinterColumns": [{"name": "a", "type": "string", "jsonPath": ".spec.k"}],
+      "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {"k": {"type": "string"}}, "x-kubernetes-validations":
+          [{"rule": "true", "message": "m", "fieldPath": ".k"}]},
+        "list": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items":
+          {"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}}}},
+        "any": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+        "map": {"type": "object", "additionalProperties": {"type": "string"}},
+        "not": {"type": "string", "not": {"maxLength": 1}, "allOf": [{"oneOf": [{"minLength": 1}]}]},
+        "metadata": {"type": "object", "properties": {"name": {"type": "string"}}}}}}},
+      {"name": "v2", "schema": {"openAPIV3Schema": {"type": "object"}}}]},
+  "status": {"storedVersions": ["v1"], "acceptedNames": {"kind": "W"},
+    "conditions": [{"type": "Established", "status": "True"}]}
+}"#;
+
+const STATUS: &str = r#"{
+  "metadata": {"name": "j", "labels": {"job-name": "j", "controller-uid": "u"}},
+  "allowedTopologies": [{"matchLabelExpressions": [{"key": "a", "values": ["b"]}]}], "nodeTopology": {"matchLabels": {"a": "b"}},
+  "capacity": "1Gi", "storageClassName": "a", "volumeBindingMode": "Immediate", "driverName": "a.b",
+  "webhooks": [{"clientConfig": {"url": "https://a@b:1/c?d#e"}}], "scheduling": {"nodeSelector": {"a": "b"}},
+  "spec": {"completions": 5, "parallelism": 2, "completionMode": "Indexed", "tokenRequests": [{"audience": "a"}],
+    "group": "a.b", "version": "v1", "service": {"name": "a", "namespace": "b"}, "caBundle": "YQ==", "paramRef": {"name": "a"},
+    "paramKind": {"apiVersion": "a/v1", "kind": "A"}, "auditAnnotations": [{"key": "a", "valueExpression": "b"}],
+    "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}], "matchResources": {"objectSelector": {}},
+    "exempt": {"lendablePercent": 1}, "request": "LS0tLS1CRUdJTiBBLS0tLS0KLS0tLS1FTkQgQS0tLS0tCg==",
+    "volumes": [{"name": "v", "configMap": {"items": [{"path": "a"}, {"path": "a/b"}]}}]},
+  "status": {"completedIndexes": "0,2-3", "failedIndexes": "1", "succeeded": 3, "failed": 1, "ready": 1, "active": 1,
+    "uncountedTerminatedPods": {"succeeded": ["a"], "failed": ["b"]}, "attachError": {"message": "m", "errorCode": 1},
+    "typeChecking": {"expressionWarnings": [{"fieldRef": "spec.a", "warning": "w"}]}, "certificate": "eA==",
+    "conditions": [{"type": "Approved", "status": "True"}, {"type": "Failed", "status": "False"}]}
 }"#;
