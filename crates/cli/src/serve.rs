@@ -1,12 +1,14 @@
 //! The server process: API server, controllers, scheduler and node agent, put together.
 
 mod command;
+mod local_node;
 mod roles;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use kube::Client;
@@ -19,11 +21,13 @@ use xebec_image::ImageService;
 use xebec_image::service::ServiceConfig;
 use xebec_network::node::{NodeConfig, NodeNetwork};
 use xebec_network::proxy::ports::Site;
+use xebec_node::access::Access;
 use xebec_node::events::Recorder;
 use xebec_node::host::Host;
 use xebec_node::manager::{self, Pods};
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
+use xebec_node::streams::AgentService;
 use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
 use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
 use xebec_sandbox::sandbox::Engine;
@@ -33,7 +37,6 @@ use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
 use xebec_server::core::SystemClock;
 use xebec_server::discovery::KUBERNETES_VERSION;
-use xebec_server::nodes::NoNodes;
 use xebec_server::server::Parts;
 use xebec_store::{AesGcmSealer, Embedded, EmbeddedOptions, Encryption, SealKeyId};
 
@@ -41,9 +44,13 @@ use crate::args::{Place, Serve};
 use crate::control::{Pids, Status};
 use crate::kubeconfig;
 use crate::layout::Layout;
+use local_node::LocalNode;
 
 /// How many threads the asynchronous runtime has.
 const WORKERS: usize = 2;
+
+/// How long streams to pods may take to end when the server stops.
+const STREAMS_END: Duration = Duration::from_secs(5);
 
 /// Serves until told to stop.
 pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
@@ -58,7 +65,7 @@ pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
         Err(error) => {
             eprintln!("error: {error:#}");
             // Whatever kept it from starting will keep it again: the keeper need not try.
-            Ok(ExitCode::from(u8::try_from(EXIT_FATAL).unwrap_or(u8::MAX)))
+            Ok(ExitCode::from(EXIT_FATAL))
         }
     }
 }
@@ -75,13 +82,14 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
     let keeper = KeeperInfo::load(&layout.run()).context("reading what the keeper recorded")?;
     let keys = ClusterKeys::open(&layout.pki(), &ring::rand::SystemRandom::new())?;
     let url = format!("https://{}", options.bind);
-    let server = api_server(&layout, &keys, &url)?;
+    let nodes = Arc::new(LocalNode::default());
+    let server = api_server(&layout, &keys, &url, nodes.clone())?;
     server.start().await?;
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
     let mut cluster =
         Cluster { tasks: JoinSet::new(), shutdown: CancellationToken::new(), notes: Vec::new() };
-    let (images, api) = cluster.start_node(&layout, &keeper, &server).await?;
+    let (images, api) = cluster.start_node(&layout, &keeper, &server, &nodes).await?;
     cluster.start_api(&server, &keys, listener, api, options.bind.ip())?;
     cluster.start_controllers(&server, &keys);
     kubeconfig::write(&layout, &keys, &url)?;
@@ -114,7 +122,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
     Ok(())
 }
 
-fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServer> {
+fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str, nodes: Arc<LocalNode>) -> Result<ApiServer> {
     let encryption = Encryption {
         sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
         covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
@@ -124,8 +132,7 @@ fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<ApiServe
         EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
     )?;
     let settings = Settings { url: url.to_owned(), component_roles: roles::all(), ..Settings::default() };
-    let parts =
-        Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock: Arc::new(SystemClock), settings };
+    let parts = Parts { store: Arc::new(store), nodes, clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
 }
 
@@ -158,6 +165,7 @@ impl Cluster {
         layout: &Layout,
         keeper: &KeeperInfo,
         server: &ApiServer,
+        nodes: &LocalNode,
     ) -> Result<(ImageService, TcpListener)> {
         let config = NodeConfig::new(keeper.node_netns.clone());
         let NodeNetwork { node, links, rules, ports, dns, api } =
@@ -177,10 +185,7 @@ impl Cluster {
         let images =
             ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;
         let name = hostname();
-        let client = client(
-            server,
-            User::component(&format!("system:node:{name}"), &["system:nodes", "system:masters"]),
-        );
+        let client = client(server, roles::node(&name));
         let runtime = || Runtime {
             run_dir: layout.run(),
             shim_args: vec![OsString::from("shim")],
@@ -219,7 +224,18 @@ impl Cluster {
         };
         self.tasks.spawn(writing);
         self.tasks.spawn(registration::keep_alive(client.clone(), facts, self.shutdown.clone()));
-        self.tasks.spawn(manager::run(host, Arc::new(Pods::default()), self.shutdown.clone()));
+        let pods = Arc::new(Pods::default());
+        let access = Access::new(host.clone(), pods.clone(), self.shutdown.clone());
+        let agent = AgentService::new(Arc::new(access));
+        nodes.set(host.name.clone(), agent.clone());
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            shutdown.cancelled().await;
+            if !agent.shutdown(STREAMS_END).await {
+                tracing::warn!("streams to pods are cut off");
+            }
+        });
+        self.tasks.spawn(manager::run(host, pods, self.shutdown.clone()));
         self.tasks.spawn(services::run(client, network, self.shutdown.clone()));
         Ok((images, api))
     }

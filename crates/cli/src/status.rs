@@ -15,7 +15,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
     match (options.output, &status) {
         (Output::Json, Some(status)) => println!("{}", serde_json::to_string_pretty(status)?),
         (Output::Json, None) => {
-            println!("{}", serde_json::json!({"ready": false, "data_dir": layout.root()}))
+            println!("{}", serde_json::json!({"ready": false, "data_dir": layout.root()}));
         }
         (Output::Text, Some(status)) => {
             println!("{}", if status.ready { "ready" } else { "starting" });
@@ -29,7 +29,7 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
             }
         }
         (Output::Text, None) => {
-            println!("no cluster runs in {}; start one with: xebec up", layout.root().display())
+            println!("no cluster runs in {}; start one with: xebec up", layout.root().display());
         }
     }
     Ok(if status.is_some_and(|s| s.ready) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -6,13 +6,17 @@
 //! ```text
 //!  registration   the Node object and its lease
 //!  manager        watches the node's pods, one worker each
+//!  access         what the API server asks of the node: logs, exec, attach, port-forward
 //!  pod/           one pod: plan (pure), status (pure), worker (owns the state), run (does things)
 //! ```
 
+pub mod access;
 pub mod events;
 pub mod host;
+pub mod logs;
 pub mod manager;
 pub mod pod;
 mod quantity;
 pub mod registration;
 pub mod services;
+pub mod streams;

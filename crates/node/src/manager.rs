@@ -30,18 +30,18 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// What is known of a pod.
+    /// What is known of a pod, now and later.
     #[must_use]
-    pub fn find(&self, namespace: &str, name: &str) -> Option<View> {
+    pub fn watch(&self, namespace: &str, name: &str) -> Option<watch::Receiver<View>> {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let views = workers.values().map(|handle| handle.view.borrow().clone());
         let same = |pod: &Pod| {
             pod.metadata.namespace.as_deref() == Some(namespace) && pod.metadata.name.as_deref() == Some(name)
         };
+        let found = workers.values().filter(|handle| same(&handle.view.borrow().pod));
         // Of an old and a new pod of the same name the one that is not being deleted.
-        let mut found: Vec<View> = views.filter(|view| same(&view.pod)).collect();
-        found.sort_by_key(|view| view.pod.metadata.deletion_timestamp.is_some());
-        found.into_iter().next()
+        found
+            .min_by_key(|h| h.view.borrow().pod.metadata.deletion_timestamp.is_some())
+            .map(|h| h.view.clone())
     }
 }
 

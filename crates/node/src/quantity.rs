@@ -2,7 +2,7 @@
 
 /// Thousandths of a quantity's text; `None` if it is no quantity.
 #[must_use]
-pub fn millis(text: &str) -> Option<i128> {
+pub(crate) fn millis(text: &str) -> Option<i128> {
     let end =
         text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+'))).unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
@@ -32,7 +32,7 @@ pub fn millis(text: &str) -> Option<i128> {
 
 /// Whole units of a quantity's text, rounded up.
 #[must_use]
-pub fn units(text: &str) -> Option<u64> {
+pub(crate) fn units(text: &str) -> Option<u64> {
     u64::try_from(millis(text)?.max(0)).ok().map(|m| m.div_ceil(1000))
 }
 

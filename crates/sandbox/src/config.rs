@@ -145,7 +145,7 @@ impl PodSandboxConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Network {
-    /// A fresh network namespace, loopback up, pinned at `<run>/netns/<id>`;
+    /// A fresh network namespace, loopback up, pinned where `netns_path` says;
     /// it is owned by the pod's user namespace and the server may configure it.
     Isolated,
     /// The host's network, without any capability over it.

@@ -7,12 +7,14 @@
 //!  pods/<id>/shim.sock    where the shim listens (0600)
 //!  pods/<id>/state.json   the shim's containers, for the day it is found dead
 //!  netns/pod-<id>         the pod's network namespace
+//!  netns/user-<id>        the pod's user namespace
 //! ```
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -26,7 +28,7 @@ use crate::sandbox::{
     BoxFuture, ContainerInfo, ContainerState, Engine, EngineKind, ErrorKind, ExitStatus, Limits, Outcome,
     Recovered, Sandbox, SandboxError, Stats, Unavailable,
 };
-use crate::shim::{Record, STATE, netns_pin, pod_dir};
+use crate::shim::{Record, STATE, members, netns_pin, pod_dir, user_pin};
 use crate::wire::{EngineOptions, Request, Response, SandboxInfo, ShimOrder, ShimReport};
 
 /// What every engine of a server has in common.
@@ -325,19 +327,33 @@ fn remove_remains(run_dir: &Path, id: &SandboxId) -> Result<(), SandboxError> {
         let path = path.to_owned();
         move |source: io::Error| SandboxError::RunDirectory { action, path, source }
     };
-    let pin = netns_pin(run_dir, id);
-    match unmount(&pin, UnmountFlags::DETACH) {
-        // Not there, or never mounted.
-        Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {}
-        Err(error) => return Err(failed("unmount", &pin)(error.into())),
-    }
     let absent_is_fine = |result: io::Result<()>| match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     };
-    absent_is_fine(fs::remove_file(&pin)).map_err(failed("remove", &pin))?;
+    absent_is_fine(kill_orphans(&user_pin(run_dir, id))).map_err(failed("kill the processes of", run_dir))?;
+    for pin in [netns_pin(run_dir, id), user_pin(run_dir, id)] {
+        match unmount(&pin, UnmountFlags::DETACH) {
+            // Not there, or never mounted.
+            Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(failed("unmount", &pin)(error.into())),
+        }
+        absent_is_fine(fs::remove_file(&pin)).map_err(failed("remove", &pin))?;
+    }
     let directory = pod_dir(run_dir, id);
     absent_is_fine(fs::remove_dir_all(&directory)).map_err(failed("remove", &directory))
+}
+
+/// Kills what a shim that died has left in its pod's user namespace.
+fn kill_orphans(pin: &Path) -> io::Result<()> {
+    const NSFS_MAGIC: u64 = 0x6e73_6673;
+    let namespace = fs::File::open(pin)?;
+    // A pin that was never mounted is an ordinary file.
+    let filesystem = rustix::fs::fstatfs(&namespace)?;
+    if u64::try_from(filesystem.f_type).is_ok_and(|magic| magic == NSFS_MAGIC) {
+        members::kill(members::Kind::User, namespace.as_fd())?;
+    }
+    Ok(())
 }
 
 /// A pod behind a shim's socket.

@@ -1,9 +1,8 @@
 //! The raw system calls that no safe wrapper offers.
 //!
-//! Owns every `unsafe` block of the crate but those of `exec` (the last step
-//! before a container's program runs). Each function checks what makes it
+//! Owns every `unsafe` block of the crate. Each function checks what makes it
 //! sound, or takes a token that proves it. It holds no policy.
-#![expect(unsafe_code, reason = "fork, clone, signalfd and close_range have no safe wrapper")]
+#![expect(unsafe_code, reason = "these calls have no safe wrapper")]
 
 use std::ffi::{CStr, CString};
 use std::fs;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::header::{CACHE_CONTROL, ETAG, HeaderValue};
+use http::HeaderMap;
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue};
 use xebec_api::Status;
 use xebec_api::builtin::Docs;
 use xebec_api::openapi::{self, Documents, Resource};
@@ -17,15 +18,21 @@ use crate::registry::Table;
 use crate::serve::Incoming;
 
 const JSON: &str = "application/json";
+/// What version 2 as protobuf is called in answers, and its older name, which client-go asks for.
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// Hashes by key.
+type ByKey = BTreeMap<String, String>;
 
 /// The hashes of the documents of one table.
 #[derive(Debug, Default)]
 pub struct Hashes {
-    known: Mutex<Option<(Arc<Table>, Arc<BTreeMap<String, String>>)>>,
+    known: Mutex<Option<(Arc<Table>, Arc<ByKey>)>>,
 }
 
 impl Hashes {
-    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> Arc<BTreeMap<String, String>> {
+    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> Arc<ByKey> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, hashes)) = known.as_ref().filter(|(of, _)| Arc::ptr_eq(of, table)) {
             return hashes.clone();
@@ -35,7 +42,7 @@ impl Hashes {
             let document = documents.v3(&key, &docs)?;
             Some((key, document_hash(&document)))
         };
-        let hashes: Arc<BTreeMap<_, _>> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
+        let hashes: Arc<ByKey> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
         *known = Some((table.clone(), hashes.clone()));
         hashes
     }
@@ -49,7 +56,7 @@ fn documents(table: &Table) -> Documents<'_> {
 /// Answers `/openapi/…`.
 ///
 /// # Errors
-/// 404 for documents that there are not; 406 for version 2 as protobuf.
+/// 404 for documents that there are not.
 pub(crate) fn handle(
     hashes: &Hashes,
     table: &Arc<Table>,
@@ -58,20 +65,10 @@ pub(crate) fn handle(
 ) -> Result<Reply, Status> {
     let documents = documents(table);
     match path {
-        ["v2"] => {
-            let only_protobuf = incoming
-                .request
-                .headers()
-                .get(http::header::ACCEPT)
-                .and_then(|v| v.to_str().ok())
-                .is_some_and(|accept| {
-                    accept.contains("protobuf") && !accept.contains(JSON) && !accept.contains("*/*")
-                });
-            if only_protobuf {
-                return Err(Status::not_acceptable(&[JSON]));
-            }
-            tagged(incoming, documents.v2(&Docs::unpack()), JSON)
-        }
+        ["v2"] => match v2_type(incoming.request.headers()) {
+            V2Type::Json => tagged(incoming, documents.v2(&Docs::unpack()), JSON),
+            V2Type::Protobuf => tagged(incoming, documents.v2_protobuf(&Docs::unpack()), V2_PROTOBUF),
+        },
         ["v3"] => {
             let hashes = hashes.of(table, &documents);
             let index = openapi::index(hashes.iter().map(|(key, hash)| (key.as_str(), hash.as_str())));
@@ -86,6 +83,24 @@ pub(crate) fn handle(
     }
 }
 
+/// The forms of the version 2 document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum V2Type {
+    Json,
+    Protobuf,
+}
+
+/// The first of the wanted types that there is, as for objects; JSON if there is none of them.
+fn v2_type(headers: &HeaderMap) -> V2Type {
+    let wanted = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let known = |range: &str| match range.split(';').next().unwrap_or_default().trim() {
+        V2_PROTOBUF | V2_PROTOBUF_ASKED => Some(V2Type::Protobuf),
+        JSON | "application/*" | "*/*" => Some(V2Type::Json),
+        _ => None,
+    };
+    wanted.filter_map(known).next().unwrap_or(V2Type::Json)
+}
+
 /// A document that was asked for by its hash never changes.
 fn immutable(reply: Reply, incoming: &Incoming) -> Reply {
     let Reply::Prepared(bytes, mut headers) = reply else { return reply };
@@ -95,4 +110,30 @@ fn immutable(reply: Reply, incoming: &Incoming) -> Reply {
         headers.push((CACHE_CONTROL, HeaderValue::from_static("public, immutable, max-age=31536000")));
     }
     Reply::Prepared(bytes, headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_version_2() {
+        let check = |accept: &[&str], want: V2Type| {
+            let header = |v: &&str| (ACCEPT, v.parse().expect("a header"));
+            assert_eq!(v2_type(&accept.iter().map(header).collect()), want, "{accept:?}");
+        };
+        check(&[], V2Type::Json);
+        check(&["*/*"], V2Type::Json);
+        check(&["application/json"], V2Type::Json);
+        check(&["text/html"], V2Type::Json);
+        check(&["application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], V2Type::Protobuf);
+        check(&["application/com.github.proto-openapi.spec.v2.v1.0+protobuf; q=0.9"], V2Type::Protobuf);
+        check(
+            &["text/html, application/com.github.proto-openapi.spec.v2@v1.0+protobuf,*/*"],
+            V2Type::Protobuf,
+        );
+        check(&["application/json,application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], V2Type::Json);
+        check(&["text/html", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], V2Type::Protobuf);
+        check(&["application/vnd.kubernetes.protobuf"], V2Type::Json);
+    }
 }

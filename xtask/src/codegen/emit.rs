@@ -8,14 +8,16 @@ use anyhow::{Context, Result, ensure};
 use flate2::{Compression, write::DeflateEncoder};
 
 use super::Output;
+use super::protobuf::{Field, Kind, Message, Presence, Shape};
 use super::resources::{GROUPS, Group, Resource, Speaks, Subresource};
 use super::schema::{Arena, Node, Prop};
 
 /// All generated files.
-pub(super) fn all(arena: &Arena) -> Result<Vec<Output>> {
+pub(super) fn all(arena: &Arena, messages: &[Message]) -> Result<Vec<Output>> {
     let mut outputs = vec![
         Output { name: "schema.rs", bytes: schema(arena)?.into_bytes() },
         Output { name: "resources.rs", bytes: resources(arena)?.into_bytes() },
+        Output { name: "protobuf.rs", bytes: protobuf(messages)?.into_bytes() },
         Output { name: "docs.deflate", bytes: docs(arena)? },
     ];
     for output in outputs.iter_mut().filter(|o| o.name.ends_with(".rs")) {
@@ -196,4 +198,74 @@ fn subresource(own_kind: &str, sub: &Subresource) -> String {
         }
         Speaks::Scale => format!("scale({verbs})"),
     }
+}
+
+const PROTOBUF_IMPORTS: &str = "\
+use crate::protobuf::table::Kind::{self, Bool, Bytes, Double, Int32, Int64, IntOrString, MicroTime, Quantity, Raw, SchemaOrArray, SchemaOrBool, SchemaOrTexts, Text, Texts, Time};
+use crate::protobuf::table::Presence::{Dropped, Kept, Optional};
+use crate::protobuf::table::Shape::{Inline, List, Map, One};
+use crate::protobuf::table::{Field, Row, f, m};
+
+const fn r(message: u16) -> Kind {
+    Kind::Message(message)
+}
+
+";
+
+/// Messages that the code names.
+const CONSTANTS: [(&str, &str); 3] = [
+    ("SCHEMA", "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"),
+    ("PARTIAL_OBJECT", "PartialObjectMetadata"),
+    ("PARTIAL_LIST", "PartialObjectMetadataList"),
+];
+
+fn protobuf(messages: &[Message]) -> Result<String> {
+    let mut out = header("How the types of the built-in resources are written as protobuf.");
+    out.push_str(PROTOBUF_IMPORTS);
+    let defined = messages.iter().filter(|m| m.node.is_some()).count();
+    writeln!(
+        out,
+        "/// How many of the messages are those of definitions; they come first, in the order of their nodes."
+    )?;
+    writeln!(out, "pub(crate) const DEFINED: usize = {defined};")?;
+    for (constant, name) in CONSTANTS {
+        let id =
+            messages.iter().position(|m| m.name == name).with_context(|| format!("no message {name}"))?;
+        writeln!(out, "pub(crate) const {constant}: u16 = {id};")?;
+    }
+    writeln!(out, "\npub(crate) static MESSAGES: [Row; {}] = [", messages.len())?;
+    let mut start = 0;
+    for message in messages {
+        let mask = |wanted: &dyn Fn(&Field) -> bool| {
+            message
+                .fields
+                .iter()
+                .zip(0..64)
+                .filter(|(f, _)| wanted(f))
+                .fold(0u64, |all, (_, bit)| all | 1 << bit)
+        };
+        let (shown, maps) = (mask(&is_shown), mask(&|f| f.shape == Shape::Map));
+        let (node, len) = (message.node.unwrap_or_default(), message.fields.len());
+        writeln!(out, "m({node}, ({start}, {len}), {shown:#x}, {maps:#x}),")?;
+        start += len;
+    }
+    writeln!(out, "];\n\npub(crate) static FIELDS: [Field; {start}] = [")?;
+    for message in messages {
+        writeln!(out, "// {}", message.name)?;
+        for Field { number, name, shape, kind, presence } in &message.fields {
+            let kind = match kind {
+                Kind::Message(id) => format!("r({id})"),
+                kind => format!("{kind:?}"),
+            };
+            writeln!(out, "f({number}, {name:?}, {shape:?}, {kind}, {presence:?}),")?;
+        }
+    }
+    out.push_str("];\n");
+    Ok(out)
+}
+
+/// Whether JSON shows the field when the message does not have it. Where the zero value is `null`, it does not.
+fn is_shown(field: &Field) -> bool {
+    let null = matches!(field.kind, Kind::Time | Kind::MicroTime | Kind::Raw | Kind::Bytes | Kind::Texts);
+    field.presence == Presence::Kept && !(null && field.shape == Shape::One)
 }

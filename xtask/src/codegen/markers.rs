@@ -23,16 +23,8 @@ const INVISIBLE: &[(&str, &str)] = &[
 /// Reads all messages under `src`.
 pub(super) fn read_defaults(src: &Path) -> Result<Defaults> {
     let mut defaults = Defaults::new();
-    let mut open = vec![src.to_owned()];
-    while let Some(dir) = open.pop() {
-        for entry in std::fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
-            let path = entry?.path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.file_name().is_some_and(|n| n == "mod.rs") {
-                read_module(src, &path, &mut defaults)?;
-            }
-        }
+    for (package, text) in modules(src)? {
+        read_module(&package, &text, &mut defaults).with_context(|| format!("in {package}"))?;
     }
     for (definition, field) in INVISIBLE {
         let key = (join_name(definition), join_name(field));
@@ -48,9 +40,26 @@ fn package(src: &Path, path: &Path) -> Result<String> {
     Ok(format!("io.k8s.{}", parts.join(".")))
 }
 
-fn read_module(src: &Path, path: &Path, defaults: &mut Defaults) -> Result<()> {
-    let package = package(src, path)?;
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+/// The packages of messages under `src`, each with its source.
+pub(super) fn modules(src: &Path) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let mut open = vec![src.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.file_name().is_some_and(|n| n == "mod.rs") {
+                let text =
+                    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+                found.push((package(src, &path)?, text));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn read_module(package: &str, text: &str, defaults: &mut Defaults) -> Result<()> {
     let (mut message, mut pending) = (String::new(), None);
     for line in text.lines().map(str::trim) {
         if let Some(rest) = line.strip_prefix("pub struct ") {
@@ -80,7 +89,7 @@ fn json(marker: &str) -> Result<String> {
 
 /// What a name in Rust (`IscsiVolumeSource`, `fs_type`) and the published one (`ISCSIVolumeSource`, `fsType`) share.
 pub(super) fn join_name(name: &str) -> String {
-    name.trim_start_matches("r#").replace('_', "").to_lowercase()
+    name.trim_start_matches("r#").replace(['_', '-', '$'], "").to_lowercase()
 }
 
 #[cfg(test)]
@@ -93,6 +102,8 @@ mod tests {
         check("IscsiVolumeSource", "ISCSIVolumeSource");
         check("fs_type", "fsType");
         check("r#type", "type");
+        check("r#ref", "$ref");
+        check("x_kubernetes_int_or_string", "x-kubernetes-int-or-string");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! Three published packages are the source, each pinned by version and digest: the OpenAPI definitions of Kubernetes 1.36
 //! with their extensions (`kubernetes-validate`), the paths that its server answers (`lightkube-models`), and the
-//! protobuf messages with the comments of the Go types (`k8s-pb`), which alone declare defaults. What none of them says
-//! stands in [`resources`], and is refused where a package contradicts it.
+//! protobuf messages with the comments of the Go types (`k8s-pb`), which alone declare defaults and the numbers of fields.
+//! What none of them says stands in [`resources`], [`protobuf`] and `presence.txt`, and is refused where a package
+//! contradicts it.
 //!
 //! The result is checked in under `crates/api/src/generated`, so that building needs no network; `--check` makes it anew
 //! and fails if it differs.
@@ -12,7 +13,10 @@ mod definitions;
 mod emit;
 mod lightkube;
 mod markers;
+mod messages;
 mod packages;
+mod presence;
+mod protobuf;
 mod resources;
 mod schema;
 
@@ -57,7 +61,8 @@ fn generate(work: &Path) -> Result<Vec<Output>> {
     let defaults = markers::read_defaults(&packages.k8s_pb)?;
     resources::check(&definitions, &paths)?;
     let arena = schema::build(&definitions, &defaults)?;
-    emit::all(&arena)
+    let messages = protobuf::join(&arena, &messages::read(&packages.k8s_pb)?, &presence::read()?)?;
+    emit::all(&arena, &messages)
 }
 
 fn write(outputs: &[Output], dir: &Path) -> Result<()> {

@@ -1,6 +1,8 @@
 //! Tables that `cargo xtask codegen` makes; see [`crate::builtin`] for what they mean. Never edited by hand.
 
 #[rustfmt::skip]
+pub(crate) mod protobuf;
+#[rustfmt::skip]
 pub(crate) mod resources;
 #[rustfmt::skip]
 pub(crate) mod schema;

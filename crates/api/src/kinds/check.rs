@@ -141,6 +141,13 @@ impl Check {
         self.causes.len()
     }
 
+    /// Puts what was found after the first `count` in the order of its text.
+    pub(super) fn sort_after(&mut self, count: usize) {
+        if let Some(tail) = self.causes.get_mut(count..) {
+            tail.sort_by_cached_key(ToString::to_string);
+        }
+    }
+
     /// Takes over what another check found.
     pub(super) fn extend(&mut self, causes: Vec<Cause>) {
         let room = MAX_CAUSES.saturating_sub(self.causes.len());

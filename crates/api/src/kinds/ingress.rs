@@ -14,11 +14,11 @@ pub(super) const INGRESS: Kind = Kind {
         run(|c| {
             c.field(object, "spec", ingress);
             let class = object.str_at(&["spec", "ingressClassName"]);
-            if let (Some(named), Some(class)) = (meta::annotation(object, CLASS), class) {
-                if named != class {
-                    let detail = "must match `ingressClassName` when both are specified";
-                    c.at("annotations").field(CLASS).invalid(named, detail);
-                }
+            if let (Some(named), Some(class)) = (meta::annotation(object, CLASS), class)
+                && named != class
+            {
+                let detail = "must match `ingressClassName` when both are specified";
+                c.at("annotations").field(CLASS).invalid(named, detail);
             }
         })
     },

@@ -34,10 +34,12 @@ mod service;
 mod storage;
 mod syntax;
 mod volumes;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
 
+pub use certificates::validate_approval;
 pub use pod::validate_ephemeral_containers;
 use std::fmt;
 

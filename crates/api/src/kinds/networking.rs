@@ -153,10 +153,10 @@ fn ip_block(c: &mut Check, block: &Value, known: &[&str]) {
     c.each(block, "except", |c, except| {
         let text = except.as_str().unwrap_or_default();
         let part = read(c, text);
-        if let (Some(whole), Some(part)) = (whole, part) {
-            if !whole.contains(part) || whole.length >= part.length {
-                c.here().invalid(text, "must be a strict subset of `cidr`");
-            }
+        if let (Some(whole), Some(part)) = (whole, part)
+            && (!whole.contains(part) || whole.length >= part.length)
+        {
+            c.here().invalid(text, "must be a strict subset of `cidr`");
         }
     });
 }

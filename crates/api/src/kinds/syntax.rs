@@ -94,15 +94,6 @@ pub(super) fn three_labels(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A qualified name with a prefix: `example.com/name`.
-pub(super) fn prefixed_key(text: &str) -> Result<(), Fault> {
-    names::qualified(text)?;
-    if text.contains('/') {
-        return Ok(());
-    }
-    Err("must be a domain-prefixed key (such as \"acme.io/foo\")".into())
-}
-
 /// A path below a domain: `example.com/path`.
 pub(super) fn prefixed_path(text: &str) -> Result<(), Fault> {
     let parts = text.split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty());
@@ -128,6 +119,12 @@ pub(super) fn c_identifier(text: &str) -> Result<(), Fault> {
     })
 }
 
+/// The name of a kind: a label but for its case.
+pub(super) fn kind_name(text: &str) -> Result<(), Fault> {
+    names::dns_1035_label(&text.to_ascii_lowercase())
+        .map_err(|fault| format!("may have mixed case, but should otherwise match: {fault}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,8 +144,8 @@ mod tests {
         check(local_file, &["a/b"], &["..a", "../a", "/a"]);
         check(wildcard_subdomain, &["*.a.b"], &["a.b", "*", "*.*.a", "*."]);
         check(three_labels, &["a.b.c"], &["a.b", "A.b.c", ""]);
-        check(prefixed_key, &["a.b/c"], &["c", "/c", "a.b/"]);
         check(prefixed_path, &["a.b/c", "a/b/c:d"], &["", "a", "/a", "a/", "A/b", "a/b c"]);
+        check(kind_name, &["Pod", "pod"], &["", "a_b", "1a"]);
         check(c_identifier, &["_a1"], &["", "1a", "a-b"]);
     }
 }

@@ -7,13 +7,13 @@ use crate::schema::{NodeId, Schema};
 use crate::{json, object};
 
 /// Rows with the definitions that made them.
-type Rows = Vec<(ResourceDef, Option<Value>)>;
+pub(super) type Rows = Vec<(ResourceDef, Option<Value>)>;
 
-fn builtins() -> Rows {
+pub(super) fn builtins() -> Rows {
     builtin::resources().into_iter().map(|row| (row, None)).collect()
 }
 
-fn documents(rows: &Rows) -> Documents<'_> {
+pub(super) fn documents(rows: &Rows) -> Documents<'_> {
     let resources = rows.iter().map(|(row, definition)| Resource { row, definition: definition.as_ref() });
     Documents::new(resources.collect(), "v1.36.0")
 }
@@ -31,7 +31,7 @@ fn text(value: Option<&Value>) -> String {
 }
 
 /// A custom resource with both subresources.
-fn cron_tab(schema: Option<Value>) -> (ResourceDef, Option<Value>) {
+pub(super) fn cron_tab(schema: Option<Value>) -> (ResourceDef, Option<Value>) {
     let own = |name: &'static str, kind: &'static str| Subresource {
         name: name.into(),
         group_version: None,

@@ -80,7 +80,7 @@ pub fn environment(
         };
         match data {
             Some(data) => {
-                data.iter().for_each(|(key, value)| out.set(&format!("{prefix}{key}"), value.clone()))
+                data.iter().for_each(|(key, value)| out.set(&format!("{prefix}{key}"), value.clone()));
             }
             None if optional == Some(true) => {}
             None => return Err(EnvError::NoObject { kind, name: name.clone() }),

@@ -463,7 +463,7 @@ pub async fn terminate(
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) if gone(&error) => return Ok(()),
         Ok(Err(error)) => {
-            tracing::warn!(pod = name(pod), container = container.name, %error, "a container is killed, it could not be asked")
+            tracing::warn!(pod = name(pod), container = container.name, %error, "a container is killed, it could not be asked");
         }
         Err(_) => {}
     }

@@ -296,13 +296,13 @@ mod tests {
             };
             let env = [EnvVar { name: "A".into(), value: "1".into() }];
             let want = want.map(|w| w.iter().map(ToString::to_string).collect::<Vec<_>>());
-            assert_eq!(super::command(&container, &defaults, &env), want);
+            assert_eq!(self::command(&container, &defaults, &env), want);
         };
         check(&[], &[], Ok(&["/entry", "serve"]));
         check(&["/x"], &[], Ok(&["/x"]));
         check(&[], &["y", "$(A)"], Ok(&["/entry", "y", "1"]));
         check(&["/x"], &["y"], Ok(&["/x", "y"]));
-        let nothing = super::command(&Container::default(), &ContainerDefaults::default(), &[]);
+        let nothing = command(&Container::default(), &ContainerDefaults::default(), &[]);
         assert_eq!(nothing, Err(SpecError::NoCommand));
     }
 
@@ -315,7 +315,7 @@ mod tests {
                 ..SecurityContext::default()
             };
             let defaults = ContainerDefaults { user: image.into(), ..ContainerDefaults::default() };
-            let got = super::user(&security, &PodSecurityContext::default(), &defaults).map(|u| u.user);
+            let got = user(&security, &PodSecurityContext::default(), &defaults).map(|u| u.user);
             assert_eq!(got, want, "{uid:?} {non_root} {image}");
         };
         check(None, false, "", Ok(Principal::Id(0)));

@@ -130,7 +130,7 @@ impl Worker {
             let timer = async {
                 match wake {
                     Some(time) => {
-                        tokio::time::sleep(time.duration_since(SystemTime::now()).unwrap_or_default()).await
+                        tokio::time::sleep(time.duration_since(SystemTime::now()).unwrap_or_default()).await;
                     }
                     None => std::future::pending().await,
                 }

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
+use rustix::process::Signal;
 
 use super::refusal::Refusal;
 use crate::capabilities::Capabilities;
@@ -77,6 +78,8 @@ impl Finish {
     }
 
     fn confine(&self) -> io::Result<()> {
+        // A pod does not outlive its shim.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true)?;
             self.filter.install()

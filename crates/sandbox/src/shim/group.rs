@@ -34,20 +34,12 @@ impl PodGroup {
             return Ok(None);
         }
         let group = Self { path };
-        let directory = group.directory();
-        fs::create_dir(&directory).map_err(cannot("make the pod's control group"))?;
-        let set = |file: &str, value: String| {
-            fs::write(directory.join(file), value).map_err(cannot(format!("set {file} of the pod")))
-        };
-        if let (Some(bytes), true) = (limits.memory_bytes, enforceable.memory) {
-            set("memory.max", bytes.to_string())?;
-        }
-        if let (Some(pids), true) = (limits.pids, directory.join("pids.max").exists()) {
-            set("pids.max", pids.to_string())?;
-        }
-        if let (Some(millis), true) = (limits.cpu_millis, enforceable.cpu) {
-            const PERIOD_US: u64 = 100_000;
-            set("cpu.max", format!("{} {PERIOD_US}", (millis * PERIOD_US / 1000).max(1000)))?;
+        make(&group.directory(), limits, enforceable)?;
+        // The containers' groups get the same controllers.
+        for controller in ["memory", "pids", "cpu"] {
+            // What is not enforceable cannot be handed on either.
+            fs::write(group.directory().join("cgroup.subtree_control"), format!("+{controller}"))
+                .unwrap_or_default();
         }
         Ok(Some(group))
     }
@@ -60,6 +52,16 @@ impl PodGroup {
     /// Where a container's group is in the file system.
     pub(crate) fn container_directory(&self, id: &ContainerId) -> PathBuf {
         self.directory().join(id.as_str())
+    }
+
+    /// Makes a container's group, for an engine that does not.
+    pub(crate) fn create_container(
+        &self,
+        id: &ContainerId,
+        limits: &ResourceLimits,
+        enforceable: Limits,
+    ) -> Result<(), Refusal> {
+        make(&self.container_directory(id), limits, enforceable)
     }
 
     /// Kills everything in a container's group and removes it.
@@ -80,6 +82,24 @@ impl PodGroup {
     fn directory(&self) -> PathBuf {
         Path::new(HIERARCHY).join(&self.path)
     }
+}
+
+fn make(directory: &Path, limits: &ResourceLimits, enforceable: Limits) -> Result<(), Refusal> {
+    fs::create_dir(directory).map_err(cannot("make a control group"))?;
+    let set = |file: &str, value: String| {
+        fs::write(directory.join(file), value).map_err(cannot(format!("set {file} of a control group")))
+    };
+    if let (Some(bytes), true) = (limits.memory_bytes, enforceable.memory) {
+        set("memory.max", bytes.to_string())?;
+    }
+    if let (Some(pids), true) = (limits.pids, directory.join("pids.max").exists()) {
+        set("pids.max", pids.to_string())?;
+    }
+    if let (Some(millis), true) = (limits.cpu_millis, enforceable.cpu) {
+        const PERIOD_US: u64 = 100_000;
+        set("cpu.max", format!("{} {PERIOD_US}", (millis * PERIOD_US / 1000).max(1000)))?;
+    }
+    Ok(())
 }
 
 /// Removes a group, for which its last process may need a moment to go.

@@ -77,6 +77,9 @@ impl GvisorContainer {
         fs::create_dir(&state)
             .and_then(|()| std::os::unix::fs::chown(&state, Some(POD_ID_SHIFT), Some(POD_ID_SHIFT)))
             .map_err(cannot("prepare gVisor's directory"))?;
+        if let Some(group) = &pod.group {
+            group.create_container(&config.id, &config.limits, pod.enforceable)?;
+        }
         let connect = if config.tty {
             Connect::Terminal { size: None }
         } else {
@@ -111,11 +114,12 @@ impl GvisorContainer {
         }
         let limit = Instant::now() + START_LIMIT;
         while Instant::now() < limit {
-            if self.running.as_ref().is_some_and(|running| has_ended(running.pid)) {
+            let answer = self.ask(pod, &["state", self.id.as_str()].map(str::to_owned));
+            if self.has_ended() {
                 // Its exit code and what it wrote tell the rest.
                 return Ok(());
             }
-            let (code, output) = self.ask(pod, &["state", self.id.as_str()].map(str::to_owned))?;
+            let (code, output) = answer?;
             let state = serde_json::from_slice::<State>(&output);
             if code == 0 && state.is_ok_and(|state| state.status == "running") {
                 return Ok(());
@@ -159,8 +163,12 @@ impl GvisorContainer {
     /// Sends a signal to the container's first process.
     pub(super) fn signal(&self, pod: &Pod, signal: Signal) -> Result<(), Refusal> {
         let number = signal.number().to_string();
-        let (code, output) = self.ask(pod, &["kill", self.id.as_str(), &number].map(str::to_owned))?;
-        if code == 0 || self.running.as_ref().is_some_and(|running| has_ended(running.pid)) {
+        let answer = self.ask(pod, &["kill", self.id.as_str(), &number].map(str::to_owned));
+        if self.has_ended() {
+            return Ok(());
+        }
+        let (code, output) = answer?;
+        if code == 0 {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output).trim().to_owned();
@@ -181,6 +189,14 @@ impl GvisorContainer {
     /// Opens a file of the container, as its layers had it.
     pub(super) fn open_in_root(&self, path: &Path) -> io::Result<std::os::fd::OwnedFd> {
         self.prepared.stage.open_in_rootfs(path)
+    }
+
+    /// Whether the sandbox has come to its end, which nobody has noted yet.
+    fn has_ended(&self) -> bool {
+        use rustix::process::{WaitId, WaitIdOptions};
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = |pid| !matches!(rustix::process::waitid(WaitId::Pid(pid), options), Ok(None));
+        self.running.as_ref().is_some_and(|running| ended(running.pid))
     }
 
     fn place(&self) -> Result<Place<'_>, Refusal> {
@@ -221,6 +237,8 @@ impl GvisorContainer {
             format!("--root={}", state.display()),
             format!("--platform={}", self.platform),
             "--network=host".to_owned(),
+            // The shim has put it into the container's group already.
+            "--ignore-cgroups".to_owned(),
             // Files are the pod's alone, but volumes may be shared with others.
             "--file-access-mounts=shared".to_owned(),
         ];
@@ -244,13 +262,6 @@ impl GvisorContainer {
         };
         join::start(pod.proof, &join, connect)
     }
-}
-
-/// Whether a child has ended, without reaping it.
-fn has_ended(pid: Pid) -> bool {
-    use rustix::process::{WaitId, WaitIdOptions};
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    !matches!(rustix::process::waitid(WaitId::Pid(pid), options), Ok(None))
 }
 
 /// Refuses a program that is nowhere in the image, as gVisor would only say at

@@ -321,7 +321,7 @@ fn verify_multiplexer(master: &OwnedFd) -> io::Result<()> {
     let stat = rustix::fs::fstat(master)?;
     let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     let filesystem = rustix::fs::fstatfs(master)?;
-    if i64::from(filesystem.f_type) == DEVPTS_MAGIC && stat.st_ino == MULTIPLEXER_INODE && device == (5, 2) {
+    if filesystem.f_type == DEVPTS_MAGIC && stat.st_ino == MULTIPLEXER_INODE && device == (5, 2) {
         Ok(())
     } else {
         Err(io::Error::other("the container's /dev/pts/ptmx is not a terminal multiplexer"))

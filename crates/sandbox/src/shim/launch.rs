@@ -120,13 +120,13 @@ pub(crate) fn create(
     };
     forget(id);
     // The process itself knows better than the library why it cannot run.
-    match read_available(verdict_read) {
+    match read_available(&verdict_read) {
         Ok(verdict) if !verdict.is_empty() => Err(Refusal::from_bytes(&verdict)),
-        _ => Err(explain(failure, diagnosis_read)),
+        _ => Err(explain(failure, &diagnosis_read)),
     }
 }
 
-fn explain(mut failure: Refusal, diagnosis: OwnedFd) -> Refusal {
+fn explain(mut failure: Refusal, diagnosis: &OwnedFd) -> Refusal {
     if let Some(cause) = read_available(diagnosis).ok().as_deref().and_then(innermost) {
         failure.message = format!("{} ({cause})", failure.message);
     }
@@ -191,7 +191,7 @@ impl Waiting {
         notified.map_err(|error| {
             Refusal::new(ErrorKind::Internal, format!("cannot start container {id}: {error}"))
         })?;
-        let verdict = read_verdict(self.verdict).map_err(cannot(format!("start container {id}")))?;
+        let verdict = read_verdict(&self.verdict).map_err(cannot(format!("start container {id}")))?;
         if verdict.is_empty() { Ok(()) } else { Err(Refusal::from_bytes(&verdict)) }
     }
 }
@@ -230,15 +230,15 @@ fn read_report(report: &OwnedFd, creator: Pid) -> std::io::Result<Vec<u8>> {
 }
 
 /// Reads what is in a pipe now.
-fn read_available(pipe: OwnedFd) -> std::io::Result<Vec<u8>> {
-    rustix::io::ioctl_fionbio(&pipe, true)?;
-    read_message(&pipe)
+fn read_available(pipe: &OwnedFd) -> std::io::Result<Vec<u8>> {
+    rustix::io::ioctl_fionbio(pipe, true)?;
+    read_message(pipe)
 }
 
 /// Reads one message, or nothing once the other side is closed.
-fn read_verdict(pipe: OwnedFd) -> std::io::Result<Vec<u8>> {
-    await_readable(&[&pipe], TIME_LIMIT)?;
-    read_message(&pipe)
+fn read_verdict(pipe: &OwnedFd) -> std::io::Result<Vec<u8>> {
+    await_readable(&[pipe], TIME_LIMIT)?;
+    read_message(pipe)
 }
 
 fn read_message(pipe: &OwnedFd) -> std::io::Result<Vec<u8>> {

@@ -188,10 +188,10 @@ impl Files {
         self.current = None;
         let older = |number: u32| format!("{}.{number}", self.name);
         for number in (1..self.max_files.saturating_sub(1)).rev() {
-            self.rename(&older(number), &older(number + 1))?;
+            self.rename(older(number), older(number + 1))?;
         }
         if self.max_files > 1 {
-            self.rename(&self.name, &older(1))
+            self.rename(&self.name, older(1))
         } else {
             Ok(rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty())?)
         }

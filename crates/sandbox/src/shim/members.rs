@@ -1,5 +1,4 @@
-//! Which processes belong to a container, by its namespaces; for hosts
-//! without a control group to ask.
+//! Which processes belong to a container or a pod, by their namespaces.
 
 use std::fs;
 use std::io;
@@ -10,13 +9,15 @@ use rustix::process::{Pid, Signal};
 
 use crate::sandbox::Stats;
 
-/// The kind of namespace that a container has for itself.
+/// The kind of namespace that tells processes apart.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     /// Its processes', unless the pod shares one.
     Process,
     /// Its mounts'.
     Mount,
+    /// Its users', which all containers of a pod share.
+    User,
 }
 
 impl Kind {
@@ -24,6 +25,7 @@ impl Kind {
         match self {
             Self::Process => "pid",
             Self::Mount => "mnt",
+            Self::User => "user",
         }
     }
 }
@@ -48,9 +50,10 @@ pub(crate) fn of(kind: Kind, namespace: BorrowedFd<'_>) -> io::Result<Vec<Pid>> 
 
 /// Kills the processes of a namespace until none is left.
 pub(crate) fn kill(kind: Kind, namespace: BorrowedFd<'_>) -> io::Result<()> {
-    // Each round kills all there are; only a process that forks faster than
-    // this loop makes another one necessary.
-    const ROUNDS: u32 = 100;
+    // Each round kills all there are. A killed process takes a moment to end,
+    // and one that forks meanwhile makes another round necessary.
+    const ROUNDS: u32 = 500;
+    const PAUSE: Duration = Duration::from_millis(2);
     for _ in 0..ROUNDS {
         let members = of(kind, namespace)?;
         let living = members.iter().filter(|pid| !is_zombie(**pid)).count();
@@ -63,6 +66,7 @@ pub(crate) fn kill(kind: Kind, namespace: BorrowedFd<'_>) -> io::Result<()> {
                 Err(error) => return Err(error.into()),
             }
         }
+        std::thread::sleep(PAUSE);
     }
     Err(io::Error::other("its processes multiply faster than they can be killed"))
 }

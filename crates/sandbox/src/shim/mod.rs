@@ -22,7 +22,7 @@ mod gvisor;
 mod join;
 mod launch;
 mod log;
-mod members;
+pub(crate) mod members;
 mod oci;
 mod pod;
 mod process;
@@ -36,4 +36,4 @@ mod user;
 
 pub(crate) use server::{Record, STATE};
 pub use start::main;
-pub(crate) use start::{SOCKET, netns_pin, pod_dir};
+pub(crate) use start::{SOCKET, netns_pin, pod_dir, user_pin};

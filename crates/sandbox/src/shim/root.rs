@@ -86,7 +86,7 @@ impl Root {
 
     /// Opens a path of the server's view as a reference (`O_PATH`).
     pub(crate) fn open(&self, path: &Path) -> Result<OwnedFd, Refusal> {
-        open_in(&self.host, path, OFlags::PATH, Mode::empty()).map_err(|error| lookup_failed(path, error))
+        open_in(&self.host, path, OFlags::PATH, Mode::empty()).map_err(|error| lookup_failed(path, &error))
     }
 
     /// Shows a program of the server's view at a place that pods' users can reach.
@@ -248,7 +248,7 @@ pub(crate) fn open_in(root: &impl AsFd, path: &Path, flags: OFlags, mode: Mode) 
     Ok(rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, mode, resolve)?)
 }
 
-fn lookup_failed(path: &Path, error: io::Error) -> Refusal {
+fn lookup_failed(path: &Path, error: &io::Error) -> Refusal {
     let kind = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::InvalidConfig,
         _ => ErrorKind::Internal,
@@ -307,7 +307,7 @@ fn open_sub_path(volume: &OwnedFd, sub_path: &Path) -> Result<OwnedFd, Refusal> 
             Err(rustix::io::Errno::NOENT) => make_like(&here, Path::new(component.as_os_str()), &owner)
                 .map_err(cannot(format!("make the sub-path `{shown}`")))?,
             Err(rustix::io::Errno::XDEV | rustix::io::Errno::LOOP) => return Err(escape()),
-            Err(error) => return Err(lookup_failed(sub_path, error.into())),
+            Err(error) => return Err(lookup_failed(sub_path, &error.into())),
         };
     }
     Ok(here)

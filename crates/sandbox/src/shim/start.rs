@@ -37,6 +37,12 @@ pub(crate) fn netns_pin(run_dir: &Path, id: &SandboxId) -> PathBuf {
     netns_dir(run_dir).join(format!("pod-{id}"))
 }
 
+/// Where a pod's user namespace is pinned, so that whoever buries a dead shim
+/// can tell the pod's processes from all others.
+pub(crate) fn user_pin(run_dir: &Path, id: &SandboxId) -> PathBuf {
+    netns_dir(run_dir).join(format!("user-{id}"))
+}
+
 /// Runs a shim. The program calls this, as its first act, when it is started
 /// with the hidden arguments given to the engines.
 pub fn main() -> ! {
@@ -89,11 +95,9 @@ fn start(proof: SingleThreaded) -> Result<Server, Refusal> {
     let directory = open_directory(&pod_dir(&order.run_dir, id))
         .map_err(cannot(format!("open the directory of pod {id}")))?;
     let namespaces = pod::create(proof, &order.pod)?;
+    pin(&namespaces.user, &user_pin(&order.run_dir, id)).map_err(cannot("pin the pod's user namespace"))?;
     if let Some(net) = &namespaces.net {
-        let pin = netns_pin(&order.run_dir, id);
-        File::create_new(&pin).map_err(cannot("make the pin of the pod's network"))?;
-        mount_bind(format!("/proc/self/fd/{}", net.as_raw_fd()), &pin)
-            .map_err(cannot("pin the pod's network"))?;
+        pin(net, &netns_pin(&order.run_dir, id)).map_err(cannot("pin the pod's network"))?;
     }
     let group = PodGroup::create(id, &order.pod.limits, order.limits)?;
     let listener = listen(&directory).map_err(cannot("listen for requests"))?;
@@ -136,6 +140,11 @@ fn read_order() -> Result<ShimOrder, Refusal> {
             format!("this command is started by the xebec server only ({error})"),
         )
     })
+}
+
+fn pin(namespace: &OwnedFd, place: &Path) -> io::Result<()> {
+    File::create_new(place)?;
+    Ok(mount_bind(format!("/proc/self/fd/{}", namespace.as_raw_fd()), place)?)
 }
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {

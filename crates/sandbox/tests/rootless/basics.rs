@@ -219,7 +219,7 @@ async fn read_until(output: &mut SessionOutput, wanted: &str) -> String {
     while !seen.contains(wanted) {
         match output.next().await.unwrap() {
             Some(Output::Stdout(bytes) | Output::Stderr(bytes)) => {
-                seen.push_str(&String::from_utf8_lossy(&bytes))
+                seen.push_str(&String::from_utf8_lossy(&bytes));
             }
             other => panic!("{other:?} before {wanted:?}: {seen:?}"),
         }

@@ -246,8 +246,13 @@ fn make_layer(path: &Path) {
     for name in names.iter().filter(|name| *name != "busybox") {
         symlink("busybox", path.join("bin").join(name)).expect("link a command");
     }
-    fs::write(path.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:100:101::/home:/bin/sh\n")
-        .expect("write");
+    fs::write(
+        path.join("etc/passwd"),
+        "root:x:0:0::/root:/bin/sh\nweb:x:100:101::/home:/bin/sh\n\
+         u1:x:1001:1::/:/bin/sh\nu2:x:1002:1::/:/bin/sh\nu3:x:1003:1::/:/bin/sh\n\
+         u4:x:1004:1::/:/bin/sh\nu5:x:1005:1::/:/bin/sh\n",
+    )
+    .expect("write");
     fs::write(path.join("etc/group"), "root:x:0:\nweb:x:101:\nlogs:x:200:web\n").expect("write");
     for file in ["etc/passwd", "etc/group"] {
         fs::set_permissions(path.join(file), fs::Permissions::from_mode(0o644)).expect("set a mode");

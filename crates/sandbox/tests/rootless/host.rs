@@ -2,6 +2,7 @@
 //! other cases inside or with a server that plays a role, and watches what
 //! becomes of them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -41,9 +42,10 @@ pub(crate) fn run(inside: &[Case]) -> ! {
     }
     let filters: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with('-')).collect();
     refuse_root();
+    let mut failed = !delegated_passes(&filters);
     become_ordinary();
     let host = Host { preflight: checked() };
-    let mut failed = !host.run_inside(&filters);
+    failed |= !host.run_inside("server", &filters);
     for (name, case) in CASES {
         if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
             continue;
@@ -66,19 +68,62 @@ fn refuse_root() {
     assert!(matches!(root.assume(), Err(IdentityError::IsRoot(_))));
 }
 
+/// Runs the cases for which a delegated control group makes a difference, in
+/// one. Only root can delegate a group; otherwise nothing is run.
+fn delegated_passes(filters: &[String]) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let Some(group) = delegate_group(&test_user()) else {
+        println!("skipped: there is no control group hierarchy of version 2 to delegate from");
+        return true;
+    };
+    let status = Command::new("/proc/self/exe").arg("delegated").arg(group).args(filters).status();
+    status.expect("run the cases in a delegated group").success()
+}
+
+/// Makes a control group that belongs to a user, as a service manager would.
+fn delegate_group(identity: &Identity) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the mounts");
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?;
+    let group = Path::new(mount).join("xebec-test");
+    if !group.exists() {
+        fs::create_dir(&group).expect("make a control group");
+    }
+    for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+        let owner = (Some(identity.uid), Some(identity.gid));
+        std::os::unix::fs::chown(group.join(file), owner.0, owner.1).expect("delegate the group");
+    }
+    Some(group)
+}
+
+/// The process that runs in the delegated group.
+pub(crate) fn run_delegated() -> ! {
+    let args: Vec<String> = std::env::args().skip(2).collect();
+    let (group, filters) = args.split_first().expect("the group");
+    fs::write(Path::new(group).join("cgroup.procs"), "0").expect("enter the group");
+    become_ordinary();
+    let passed = Host { preflight: checked() }.run_inside("delegated-server", filters);
+    std::process::exit(i32::from(!passed));
+}
+
 /// Becomes an ordinary user if this process is root's.
 fn become_ordinary() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let identity = Identity::lookup(USER).unwrap_or_else(|_| {
-        let made = Command::new("useradd").args(["--create-home", USER]).status().expect("run useradd");
-        assert!(made.success(), "useradd {USER}: {made}");
-        Identity::lookup(USER).expect("the user was made")
-    });
+    let identity = test_user();
     identity.assume().expect("become the test user");
     assert!(matches!(identity.assume(), Err(IdentityError::NotRoot(_))));
     assert_eq!(Identity::current().expect("the test user"), identity);
+}
+
+fn test_user() -> Identity {
+    Identity::lookup(USER).unwrap_or_else(|_| {
+        let made = Command::new("useradd").args(["--create-home", USER]).status().expect("run useradd");
+        assert!(made.success(), "useradd {USER}: {made}");
+        Identity::lookup(USER).expect("the user was made")
+    })
 }
 
 fn checked() -> Preflight {
@@ -110,9 +155,9 @@ struct Host {
 }
 
 impl Host {
-    fn run_inside(&self, filters: &[String]) -> bool {
+    fn run_inside(&self, mode: &str, filters: &[String]) -> bool {
         let scratch = Scratch::new();
-        let config = config(&scratch.0, "server", filters);
+        let config = config(&scratch.0, mode, filters);
         let keeper = Keeper::spawn(&self.preflight, &config).expect("start the keeper");
         keeper.supervise().expect("supervise the keeper").code == 0
     }
@@ -152,41 +197,56 @@ fn pods_outlive_the_server(host: &Host) {
     assert_eq!(keeper.wait().expect("the keeper's end").code, 0, "see the server's words above");
 }
 
-/// What tells a keeper's processes from all others.
+/// A process: its id, and the time of its start, which tells it from a later one.
+type Process = (u32, u64);
+
+/// Every process of the host, with its parent.
+fn processes() -> Vec<(Process, u32)> {
+    let entries = fs::read_dir("/proc").expect("read /proc").map(Result::unwrap);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        Some(((pid, fields[19].parse().ok()?), fields[1].parse().ok()?))
+    })
+    .collect()
+}
+
+/// A keeper's process and all below it, and its user namespace.
 struct Traces {
     user_namespace: PathBuf,
-    /// Subordinate ids.
-    ids: std::ops::Range<u32>,
+    tree: HashSet<Process>,
 }
 
 fn traces(keeper: u32) -> Traces {
-    let map = fs::read_to_string(format!("/proc/{keeper}/uid_map")).expect("the id map");
-    let row = map.lines().nth(1).expect("a row of subordinate ids");
-    let numbers: Vec<u32> = row.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+    let all = processes();
+    let mut tree: HashSet<Process> =
+        all.iter().map(|(own, _)| *own).filter(|(pid, _)| *pid == keeper).collect();
+    loop {
+        let below = |parent: &u32| tree.iter().any(|(pid, _)| pid == parent);
+        let found: HashSet<Process> =
+            all.iter().filter(|(_, parent)| below(parent)).map(|(own, _)| *own).collect();
+        if found.is_subset(&tree) {
+            break;
+        }
+        tree.extend(found);
+    }
     Traces {
         user_namespace: fs::read_link(format!("/proc/{keeper}/ns/user")).expect("the user namespace"),
-        ids: numbers[1]..numbers[1] + numbers[2],
+        tree,
     }
 }
 
-/// Processes that run in the user namespace of a keeper, or that its user's
-/// subordinate ids own.
-fn remains(traces: &Traces) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").expect("read /proc").map(Result::unwrap) {
-        let path = entry.path();
-        if !entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
-        let uid: u32 = uid.split_whitespace().next().and_then(|uid| uid.parse().ok()).unwrap_or_default();
-        let inside = fs::read_link(path.join("ns/user")).is_ok_and(|link| link == traces.user_namespace);
-        if inside || traces.ids.contains(&uid) {
-            found.push(format!("{} {}", path.display(), status.lines().next().unwrap_or_default()));
-        }
-    }
-    found
+/// Processes of the traces that still live.
+fn remains(traces: &Traces) -> Vec<Process> {
+    let inside = |(pid, _): &Process| {
+        fs::read_link(format!("/proc/{pid}/ns/user")).is_ok_and(|link| link == traces.user_namespace)
+    };
+    processes()
+        .into_iter()
+        .map(|(own, _)| own)
+        .filter(|own| traces.tree.contains(own) || inside(own))
+        .collect()
 }
 
 fn nothing_outlives_the_keeper(host: &Host) {
@@ -195,12 +255,12 @@ fn nothing_outlives_the_keeper(host: &Host) {
     eventually("the pods run", || scratch.0.join("ready").exists());
     let pid = keeper.info().host_pid;
     let traces = traces(pid);
-    assert!(remains(&traces).len() >= 6, "{:?}", remains(&traces));
+    assert!(remains(&traces).len() >= 12, "{:?}", remains(&traces));
     let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
     rustix::process::kill_process(pid, Signal::KILL).expect("kill the keeper");
     assert_eq!(keeper.wait().expect("the keeper's end").code, 137);
     // The keeper itself ends last, so nothing needs to be waited for.
-    assert_eq!(remains(&traces), Vec::<String>::new());
+    assert_eq!(remains(&traces), Vec::<Process>::new());
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("the mounts");
     assert!(!mounts.contains(&*scratch.0.to_string_lossy()), "{mounts}");
     // The next keeper cleans up what the dead one left in the directory.

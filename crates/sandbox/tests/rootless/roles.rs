@@ -116,7 +116,7 @@ async fn prepare_and_die(bench: &Bench) -> ! {
     let mut config = bench.pod_config();
     config.labels = [("pod".to_owned(), "two".to_owned())].into();
     let orphaned = bench.pod_with(config).await;
-    let mut config = bench.script("sleep 600; true");
+    let mut config = bench.script("sleep 777; true");
     config.id = id(ORPHANED);
     orphaned.start(config).await;
     // A shim's process id is the parent of its container's.
@@ -140,6 +140,16 @@ async fn recover(bench: &Bench) {
     let ContainerState::Exited(status) = &containers[0].state else { panic!("{containers:?}") };
     assert_eq!((containers[0].id.as_str(), status.outcome), (ORPHANED, Outcome::Signaled(9)));
     assert!(!bench.info.run_dir.join("pods").join(dead.as_str()).exists());
+    let orphans = fs::read_dir("/proc").expect("read /proc").filter(|entry| {
+        let command = entry.as_ref().unwrap().path().join("cmdline");
+        fs::read(command).is_ok_and(|text| text.starts_with(b"sleep\x00777"))
+    });
+    assert_eq!(orphans.count(), 0, "a container outlived its shim");
+    let netns = bench.info.run_dir.join("netns");
+    let pins = fs::read_dir(&netns)
+        .expect("the pins")
+        .filter(|pin| pin.as_ref().unwrap().file_name().to_string_lossy().ends_with(dead.as_str()));
+    assert_eq!(pins.count(), 0);
 
     assert_eq!(sandbox.labels()["pod"], "one");
     let pod = Pod { sandbox: Arc::clone(sandbox) };

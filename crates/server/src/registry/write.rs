@@ -412,16 +412,41 @@ fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -
     match target.part {
         Part::Main if has_status => keep(new, old, "status"),
         Part::Status => keep_all_but_status(new, old),
-        Part::Main | Part::Other(_) | Part::Own(_) => {}
+        Part::Other(name) => confine(name, new, old),
+        Part::Main | Part::Own(_) => {}
+    }
+    if target.part == Part::Main {
+        (served.row.kind.prepare_update)(new, old);
     }
     if target.part != Part::Status {
-        (served.row.kind.prepare_update)(new, old);
         served.row.strategy.update(write, new)?;
     }
     if served.row.kind.generation {
         count_generation(new, old, served);
     }
     Ok(())
+}
+
+/// What a write through a subresource of the object's own kind may change: one field; all else stays as it was.
+fn confine(subresource: &str, new: &mut Value, old: &Value) {
+    let field: &[&str] = match subresource {
+        "finalize" => &["spec", "finalizers"],
+        "approval" => &["status", "conditions"],
+        "ephemeralcontainers" => &["spec", "ephemeralContainers"],
+        "resize" => &["spec", "containers"],
+        _ => return,
+    };
+    let wanted = new.at(field).cloned();
+    let managed = new.at(&["metadata", "managedFields"]).cloned();
+    *new = old.clone();
+    for (path, value) in [(field, wanted), (&["metadata", "managedFields"], managed)] {
+        match value {
+            Some(value) => new.set(path, value),
+            None => {
+                new.remove_at(path);
+            }
+        }
+    }
 }
 
 /// What no client may change by an update, but may leave out.
@@ -495,6 +520,7 @@ fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> Vec<Cause> 
     let mut causes = meta::validate_update(new, old, row.def.is_namespaced());
     causes.extend(validate_shape(new, target.served));
     match target.part {
+        Part::Other("finalize") => {}
         Part::Main | Part::Other(_) => causes.extend((row.kind.validate_update)(new, old)),
         Part::Status => causes.extend((row.kind.validate_status)(new, old)),
         Part::Own(_) => {}

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use xebec_store::{Embedded, Revision, Snapshot, Store, Txn, Value};
 
 use super::{Random, busy_engine, child, child_directory, key, try_open};
@@ -116,11 +117,10 @@ fn child_writes_until_killed() {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     runtime.block_on(async {
         let store = Arc::new(try_open(&directory, busy_engine()).expect("open"));
-        let writers: Vec<_> =
-            (0..WRITERS).map(|writer| tokio::spawn(write_forever(store.clone(), writer))).collect();
-        for writer in writers {
-            writer.await.expect("a writer panicked");
-        }
+        let mut writers: JoinSet<()> =
+            (0..WRITERS).map(|writer| write_forever(store.clone(), writer)).collect();
+        // None ends but by a panic, which must not go unnoticed while the others work on.
+        writers.join_next().await.expect("writers").expect("a writer panicked");
     });
 }
 

@@ -251,107 +251,88 @@ fn counters(c: &mut Check, change: &Change<'_>) {
 #[cfg(test)]
 mod tests {
     use crate::kinds::check::run;
-    use crate::kinds::check::testing::{json, lines};
+    use crate::kinds::check::testing::{cases, json, with};
+
+    const RUNNING: &str = r#"{"startTime": "2026-01-01T00:00:00Z", "active": 1, "ready": 1}"#;
+    const COMPLETE: &str = r#"{"startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:01:00Z",
+        "succeeded": 2, "conditions": [{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete",
+        "status": "True"}]}"#;
 
     #[test]
     fn statuses() {
-        let check = |spec: &str, old: &str, new: &str, want: &[&str]| {
-            let job = |status: &str| json(&format!("{{\"spec\": {spec}, \"status\": {status}}}"));
-            assert_eq!(lines(&run(|c| super::check(c, &job(new), &job(old)))), want, "{new}");
-        };
-        let plain = r#"{"completions": 2, "parallelism": 1, "completionMode": "NonIndexed"}"#;
-        let indexed =
-            r#"{"completions": 5, "parallelism": 1, "completionMode": "Indexed", "backoffLimitPerIndex": 1}"#;
-        let running = r#"{"startTime": "2026-01-01T00:00:00Z", "active": 1, "ready": 1}"#;
-        let complete = r#"{"startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:01:00Z", "succeeded": 2,
-            "conditions": [{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]}"#;
-        check(plain, "{}", running, &[]);
-        check(plain, running, complete, &[]);
-        check(
-            plain,
-            running,
-            r#"{"active": -1}"#,
+        let job = json(r#"{"spec": {"completions": 2, "parallelism": 1, "completionMode": "NonIndexed"}}"#);
+        let indexed = with(
+            &job,
             &[
-                "status.active: Invalid value: -1: must be greater than or equal to 0",
-                "status.startTime: Invalid value: null: field is immutable for unsuspended job once set",
+                ("spec.completions", "5"),
+                ("spec.completionMode", r#""Indexed""#),
+                ("spec.backoffLimitPerIndex", "1"),
             ],
         );
-        check(
-            plain,
-            running,
-            r#"{"startTime": "2026-01-01T00:00:00Z", "active": 1, "ready": 2}"#,
-            &["status.ready: Invalid value: 2: cannot set more ready pods than active"],
-        );
-        check(
-            plain,
-            "{}",
-            r#"{"conditions": [{"type": "Complete", "status": "True"}], "active": 1}"#,
-            &[
-                "status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
-                "status.completionTime: Required value: completionTime is required for Complete jobs",
-                "status.active: Invalid value: 1: active>0 is invalid for finished job",
-                "status.startTime: Required value: startTime is required for finished job",
-            ],
-        );
-        check(
-            plain,
-            "{}",
-            r#"{"conditions": [{"type": "Failed", "status": "True"}], "startTime": "2026-01-01T00:00:00Z"}"#,
-            &[
-                "status.conditions: Invalid value: cannot set Failed=True condition without the FailureTarget=true condition",
-            ],
-        );
-        check(
-            plain,
-            complete,
-            r#"{"startTime": "2026-01-01T00:00:00Z", "succeeded": 1}"#,
-            &[
-                "status.conditions: Invalid value: cannot disable the terminal Complete=True condition",
-                "status.conditions: Invalid value: cannot disable the SuccessCriteriaMet=True condition",
-                "status.succeeded: Invalid value: 1: cannot decrease the succeeded counter",
-            ],
-        );
-        check(indexed, "{}", r#"{"completedIndexes": "0,2-3", "failedIndexes": "1"}"#, &[]);
-        check(
-            indexed,
-            "{}",
-            r#"{"completedIndexes": "0,2-3", "failedIndexes": "3"}"#,
-            &[
-                r#"status.failedIndexes: Invalid value: "3": failedIndexes and completedIndexes overlap at index: 3"#,
-            ],
-        );
-        check(
-            indexed,
-            "{}",
-            r#"{"completedIndexes": "5"}"#,
-            &[
-                r#"status.completedIndexes: Invalid value: "5": error parsing completedIndexes: too large index: "5""#,
-            ],
-        );
-        check(
-            plain,
-            "{}",
-            r#"{"completedIndexes": "1"}"#,
-            &[
-                r#"status.completedIndexes: Invalid value: "1": cannot set non-empty completedIndexes when non-indexed completion mode"#,
-            ],
-        );
-        check(
-            plain,
-            "{}",
-            r#"{"uncountedTerminatedPods": {"succeeded": ["a", "a", ""]}}"#,
-            &[
-                r#"status.uncountedTerminatedPods.succeeded[1]: Duplicate value: "a""#,
-                r#"status.uncountedTerminatedPods.succeeded[2]: Invalid value: "": must not be empty"#,
-            ],
-        );
-        check(
-            plain,
-            "{}",
-            r#"{"completionTime": "2026-01-01T00:00:00Z"}"#,
-            &[
-                r#"status.completionTime: Invalid value: "2026-01-01T00:00:00Z": cannot set completionTime when there is no Complete=True condition"#,
-            ],
-        );
+        for (job, status, text) in [
+            (&job, "{}", FIRST),
+            (&job, RUNNING, AFTER_RUNNING),
+            (&job, COMPLETE, AFTER_COMPLETE),
+            (&indexed, "{}", INDEXES),
+        ] {
+            let old = with(job, &[("status", status)]);
+            cases(&old, text, |new| run(|c| super::check(c, new, &old)));
+        }
     }
+
+    const FIRST: &str = r#"
+status = {"startTime": "2026-01-01T00:00:00Z", "active": 1, "ready": 1}
+
+status = {"conditions": [{"type": "Complete", "status": "True"}], "active": 1}
+! status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition
+! status.completionTime: Required value: completionTime is required for Complete jobs
+! status.active: Invalid value: 1: active>0 is invalid for finished job
+! status.startTime: Required value: startTime is required for finished job
+
+status = {"conditions": [{"type": "Failed", "status": "True"}], "startTime": "2026-01-01T00:00:00Z"}
+! status.conditions: Invalid value: cannot set Failed=True condition without the FailureTarget=true condition
+
+status = {"completedIndexes": "1"}
+! status.completedIndexes: Invalid value: "1": cannot set non-empty completedIndexes when non-indexed completion mode
+
+status = {"uncountedTerminatedPods": {"succeeded": ["a", "a", ""]}}
+! status.uncountedTerminatedPods.succeeded[1]: Duplicate value: "a"
+! status.uncountedTerminatedPods.succeeded[2]: Invalid value: "": must not be empty
+
+status = {"completionTime": "2026-01-01T00:00:00Z"}
+! status.completionTime: Invalid value: "2026-01-01T00:00:00Z": cannot set completionTime when there is no Complete=True
+  condition
+"#;
+
+    const AFTER_RUNNING: &str = r#"
+status.active =
+status.ready =
+status.completionTime = "2026-01-01T00:01:00Z"
+status.succeeded = 2
+status.conditions = [{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]
+
+status = {"active": -1}
+! status.active: Invalid value: -1: must be greater than or equal to 0
+! status.startTime: Invalid value: null: field is immutable for unsuspended job once set
+
+status.ready = 2
+! status.ready: Invalid value: 2: cannot set more ready pods than active
+"#;
+
+    const AFTER_COMPLETE: &str = r#"
+status = {"startTime": "2026-01-01T00:00:00Z", "succeeded": 1}
+! status.conditions: Invalid value: cannot disable the terminal Complete=True condition
+! status.conditions: Invalid value: cannot disable the SuccessCriteriaMet=True condition
+! status.succeeded: Invalid value: 1: cannot decrease the succeeded counter
+"#;
+
+    const INDEXES: &str = r#"
+status = {"completedIndexes": "0,2-3", "failedIndexes": "1"}
+
+status = {"completedIndexes": "0,2-3", "failedIndexes": "3"}
+! status.failedIndexes: Invalid value: "3": failedIndexes and completedIndexes overlap at index: 3
+
+status = {"completedIndexes": "5"}
+! status.completedIndexes: Invalid value: "5": error parsing completedIndexes: too large index: "5"
+"#;
 }

@@ -1,14 +1,35 @@
 //! Webhook configurations and admission policies.
 
-use super::Kind;
-use super::fill::{Given, Row, absent, each, fill, text};
-use crate::Value;
+mod policies;
+mod rules;
+mod webhooks;
 
-const ADMISSION: Kind = Kind { group: "admissionregistration.k8s.io", ..Kind::DEFAULT };
+use super::Kind;
+use super::check::run;
+use super::fill::{Given, Row, absent, each, fill, text};
+use crate::{Value, meta};
+
+const ADMISSION: Kind =
+    Kind { group: "admissionregistration.k8s.io", warnings: |object, _| warnings(object), ..Kind::DEFAULT };
+
+/// Names with this end belong to configurations that are read from files.
+const FROM_FILES: &str = ".static.k8s.io";
+
+fn warnings(object: &Value) -> Vec<String> {
+    if !meta::name(object).ends_with(FROM_FILES) {
+        return Vec::new();
+    }
+    vec![format!(
+        "metadata.name: names ending with \"{FROM_FILES}\" are reserved for static manifest-based configurations and \
+         cannot be managed via the API"
+    )]
+}
 
 pub(super) const VALIDATING_WEBHOOKS: Kind = Kind {
     resource: "validatingwebhookconfigurations",
     defaults: |object, _| each(object, "webhooks[*]", &mut |webhook| fill(webhook, WEBHOOK)),
+    validate: |object| run(|c| webhooks::check(c, object, None)),
+    validate_update: |object, old| run(|c| webhooks::check(c, object, Some(old))),
     ..ADMISSION
 };
 
@@ -20,30 +41,41 @@ pub(super) const MUTATING_WEBHOOKS: Kind = Kind {
             fill(webhook, &[absent("reinvocationPolicy", Given::Text("Never"))]);
         });
     },
+    validate: |object| run(|c| webhooks::check(c, object, None)),
+    validate_update: |object, old| run(|c| webhooks::check(c, object, Some(old))),
     ..ADMISSION
 };
 
 pub(super) const VALIDATING_POLICY: Kind = Kind {
     resource: "validatingadmissionpolicies",
     defaults: |object, _| policy_defaults(object),
+    validate: |object| run(|c| policies::validating(c, object, None)),
+    validate_update: |object, old| run(|c| policies::validating(c, object, Some(old))),
+    validate_status: |object, _| run(|c| c.field(object, "status", policies::status)),
     ..ADMISSION
 };
 
 pub(super) const MUTATING_POLICY: Kind = Kind {
     resource: "mutatingadmissionpolicies",
     defaults: |object, _| policy_defaults(object),
+    validate: |object| run(|c| policies::mutating(c, object, None)),
+    validate_update: |object, old| run(|c| policies::mutating(c, object, Some(old))),
     ..ADMISSION
 };
 
 pub(super) const VALIDATING_POLICY_BINDING: Kind = Kind {
     resource: "validatingadmissionpolicybindings",
     defaults: |object, _| each(object, "spec.matchResources", &mut match_defaults),
+    validate: |object| run(|c| c.field(object, "spec", policies::validating_binding)),
+    validate_update: |object, _| run(|c| c.field(object, "spec", policies::validating_binding)),
     ..ADMISSION
 };
 
 pub(super) const MUTATING_POLICY_BINDING: Kind = Kind {
     resource: "mutatingadmissionpolicybindings",
     defaults: |object, _| each(object, "spec.matchResources", &mut match_defaults),
+    validate: |object| run(|c| c.field(object, "spec", policies::mutating_binding)),
+    validate_update: |object, _| run(|c| c.field(object, "spec", policies::mutating_binding)),
     ..ADMISSION
 };
 
