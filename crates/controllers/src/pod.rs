@@ -338,6 +338,12 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_record_stays_small() {
+        // Five thousand pods are to cost a few megabytes. The API type is 2,416 bytes before its first container.
+        assert!(size_of::<PodRecord>() <= 400, "{} bytes", size_of::<PodRecord>());
+    }
+
+    #[test]
     fn availability_needs_ready_for_long_enough() {
         let check = |ready: &str, min_ready: u64, expected: (bool, Option<u64>)| {
             let record = PodRecord::of(&pod_from(json!({

@@ -148,7 +148,7 @@ impl Monitors {
         let wanted: HashMap<_, _> = discovered
             .kinds
             .into_iter()
-            .filter(|kind| kind.can(&["list", "watch", "delete"]) && kind.id.plural != "events")
+            .filter(|kind| kind.can(&["list", "watch", "delete"]) && !is_event(&kind.id))
             .map(|kind| (kind.id.clone(), Arc::new(kind)))
             .collect();
         let group = |version: &String| version.split_once('/').map(|(group, _)| group.to_owned());
@@ -197,6 +197,11 @@ impl Monitors {
             });
         }
     }
+}
+
+/// Events own nothing, are owned by nothing, and are many.
+fn is_event(id: &ResourceId) -> bool {
+    id.plural == "events" && matches!(id.group.as_str(), "" | "events.k8s.io")
 }
 
 /// The watches under way; they end when this is dropped.

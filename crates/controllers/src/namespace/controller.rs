@@ -156,6 +156,7 @@ impl Controller for NamespaceController {
             let_go(&mut live);
             gone_is_fine(requests.replace_subresource(key, "finalize", &live).await)?;
         }
-        Ok(Next::Wake)
+        // Should it still be there then, somebody else holds it or the server has not listened.
+        Ok(Next::After(look_again_after(&namespace, self.clock.now())))
     }
 }

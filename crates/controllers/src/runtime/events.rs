@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -24,7 +25,7 @@ use tracing::{debug, warn};
 use super::clock::{SharedClock, after, api_micro_time};
 use super::error::ApiError;
 use super::object::ObjectKey;
-use super::runner::{DRAIN_DEADLINE, Stop, stopped};
+use super::runner::{Stop, stopped};
 use super::writer::{Part, Requests, to_value};
 
 /// How long after its last occurrence a note still counts as the same event.
@@ -39,6 +40,10 @@ pub const REFILL: Duration = Duration::from_secs(300);
 const QUEUE_LIMIT: usize = 1024;
 /// How many series and budgets are remembered; the longest unused go first.
 const MEMORY_LIMIT: usize = 1024;
+/// How many events are written at a time.
+const PARALLEL: usize = 16;
+/// How long events may still be written when the process stops.
+const EVENT_DRAIN_DEADLINE: Duration = Duration::from_millis(500);
 /// The API's limit on a note.
 const NOTE_LIMIT: usize = 1024;
 /// The API's limit on an object name.
@@ -126,51 +131,75 @@ impl EventWriter {
                 biased;
                 () = stopped(&mut stop) => break,
                 note = self.incoming.recv() => match note {
-                    Some((controller, note)) => self.write(controller, note).await,
+                    Some(note) => self.write_with(note).await,
                     None => return,
                 },
             }
         }
         let drain = async {
-            while let Ok((controller, note)) = self.incoming.try_recv() {
-                self.write(controller, note).await;
+            while let Ok(note) = self.incoming.try_recv() {
+                self.write_with(note).await;
             }
         };
-        if tokio::time::timeout(DRAIN_DEADLINE, drain).await.is_err() {
-            warn!("events cut off at shutdown");
+        if tokio::time::timeout(EVENT_DRAIN_DEADLINE, drain).await.is_err() {
+            debug!(left = self.incoming.len(), "events cut off at shutdown");
         }
     }
 
-    async fn write(&mut self, controller: &'static str, note: Note) {
+    /// Writes `first` and what waits behind it, several at a time.
+    async fn write_with(&mut self, first: (&'static str, Note)) {
         let lost = self.dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
             warn!(lost, limit = QUEUE_LIMIT, "events dropped: too many were waiting");
         }
         let now = self.clock.now();
-        let written = match self.aggregator.take(controller, note, now) {
-            Verdict::Create(event) => self.requests.create(&*event).await.map(drop),
-            Verdict::Repeat { key, count, event } => self.repeat(&key, count, now, &event).await,
-            Verdict::OverBudget => Ok(()),
-        };
-        if let Err(error) = written {
-            debug!(%error, "event not written");
+        // By the name of the event: what comes later in a batch stands for what came before.
+        let mut batch: BTreeMap<ObjectKey, Verdict> = BTreeMap::new();
+        let mut next = Some(first);
+        while let Some((controller, note)) = next {
+            match self.aggregator.take(controller, note, now) {
+                Verdict::Create(event) => {
+                    batch.insert(ObjectKey::of(&event.metadata), Verdict::Create(event));
+                }
+                Verdict::Repeat { key, .. } if matches!(batch.get(&key), Some(Verdict::Create(_))) => {
+                    // It is counted; the next repetition writes the count.
+                }
+                Verdict::Repeat { key, count, event } => {
+                    batch.insert(key.clone(), Verdict::Repeat { key, count, event });
+                }
+                Verdict::OverBudget => {}
+            }
+            next = if batch.len() < PARALLEL { self.incoming.try_recv().ok() } else { None };
         }
+        let (requests, verdicts) = (&self.requests, batch.into_values());
+        join_all(verdicts.map(|verdict| write(requests, verdict, now))).await;
     }
+}
 
-    async fn repeat(
-        &self,
-        key: &ObjectKey,
-        count: i32,
-        now: Timestamp,
-        event: &Event,
-    ) -> Result<(), ApiError> {
-        let series = EventSeries { count, last_observed_time: api_micro_time(now) };
-        let body = json!({ "series": to_value(&series) });
-        match self.requests.merge::<Event>(key, Part::Main, &body).await {
-            // The event has expired on the server.
-            Err(error) if error.is_not_found() => self.requests.create(event).await.map(drop),
-            other => other.map(drop),
-        }
+async fn write(requests: &Requests, verdict: Verdict, now: Timestamp) {
+    let written = match verdict {
+        Verdict::Create(event) => requests.create(&*event).await.map(drop),
+        Verdict::Repeat { key, count, event } => repeat(requests, &key, count, now, &event).await,
+        Verdict::OverBudget => Ok(()),
+    };
+    if let Err(error) = written {
+        debug!(%error, "event not written");
+    }
+}
+
+async fn repeat(
+    requests: &Requests,
+    key: &ObjectKey,
+    count: i32,
+    now: Timestamp,
+    event: &Event,
+) -> Result<(), ApiError> {
+    let series = EventSeries { count, last_observed_time: api_micro_time(now) };
+    let body = json!({ "series": to_value(&series) });
+    match requests.merge::<Event>(key, Part::Main, &body).await {
+        // The event has expired on the server.
+        Err(error) if error.is_not_found() => requests.create(event).await.map(drop),
+        other => other.map(drop),
     }
 }
 
