@@ -33,6 +33,7 @@ use rustix::thread::UnshareFlags;
 
 use super::refusal::{Refusal, cannot};
 use crate::bootstrap::netns_dir;
+use crate::complaint::complain;
 use crate::config::{ContainerId, MAX_LAYERS, POD_ID_SHIFT, Rootfs};
 use crate::sandbox::ErrorKind;
 use crate::sys;
@@ -137,7 +138,7 @@ impl Drop for Stage {
             unmount(self.source(number), UnmountFlags::DETACH).unwrap_or_default();
         }
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            eprintln!("xebec: cannot remove {}: {error}", self.path.display());
+            complain(format_args!("cannot remove {}: {error}", self.path.display()));
         }
     }
 }

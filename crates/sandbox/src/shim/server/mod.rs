@@ -18,6 +18,7 @@ use super::group;
 use super::log::Stream;
 use super::process::{Owner, Process, ReadOutput};
 use super::refusal::Refusal;
+use crate::complaint::complain;
 use crate::config::{ContainerId, Stdin};
 use crate::sandbox::{Change, ContainerInfo, ContainerState, ErrorKind, Event, ExitStatus, Outcome};
 use crate::sys::SignalFd;
@@ -110,7 +111,7 @@ impl Server {
         self.save();
         while self.removal.is_none() {
             if let Err(error) = self.turn() {
-                eprintln!("xebec: the process that holds pod {} cannot go on: {error}", self.info.id);
+                complain(format_args!("the process that holds pod {} cannot go on: {error}", self.info.id));
                 self.tear_down();
                 return 1;
             }
@@ -348,7 +349,7 @@ impl Server {
     fn finish_container(&mut self, id: &ContainerId, mut status: ExitStatus) -> ExitStatus {
         let Some(container) = self.containers.get_mut(id) else { return status };
         if let Err(error) = container.kill_rest(&self.pod) {
-            eprintln!("xebec: cannot end what is left of container {id}: {error}");
+            complain(format_args!("cannot end what is left of container {id}: {error}"));
         }
         if let Some(log) = &mut container.log {
             log.finish(status.finished_at);
@@ -384,7 +385,7 @@ impl Server {
     fn save(&self) {
         let record = Record { info: self.info.clone(), containers: self.list() };
         if let Err(error) = self.state.save(&record) {
-            eprintln!("xebec: cannot record the state of pod {}: {error}", self.info.id);
+            complain(format_args!("cannot record the state of pod {}: {error}", self.info.id));
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use rustix::process::Signal as RawSignal;
 
 use super::Server;
+use crate::complaint::complain;
 use crate::config::{ContainerConfig, ContainerId, ExecConfig, Signal};
 use crate::sandbox::{Change, ContainerState, ErrorKind, Outcome};
 use crate::shim::connection::{Role, SessionKind};
@@ -191,7 +192,7 @@ impl Server {
     /// Ends the pod: no process, mount or namespace of it is left afterwards.
     pub(super) fn tear_down(&mut self) {
         if let Err(refusal) = self.stop() {
-            eprintln!("xebec: {refusal}");
+            complain(format_args!("{refusal}"));
         }
         self.containers.clear();
         if let Some(reaper) = self.pod.namespaces.shared_pid.as_ref().map(|shared| shared.reaper) {
@@ -200,7 +201,7 @@ impl Server {
                 .map_err(io::Error::from)
                 .and_then(|()| self.reap_until(reaper));
             if let Err(error) = killed {
-                eprintln!("xebec: cannot end the reaper of pod {}: {error}", self.info.id);
+                complain(format_args!("cannot end the reaper of pod {}: {error}", self.info.id));
             }
         }
         if let Some(group) = &self.pod.group {
