@@ -15,6 +15,7 @@
 pub mod bootstrap;
 mod capabilities;
 pub mod client;
+mod complaint;
 pub mod config;
 pub mod engines;
 mod netif;

@@ -22,6 +22,7 @@ use rustix::thread::UnshareFlags;
 use super::spawn::send_report;
 use super::supervise::{ServerEnd, Step, Supervisor};
 use super::{KeeperInfo, KeeperOrder, KeeperReport, PATH, cgroup, descriptors, netns_dir};
+use crate::complaint::complain;
 use crate::sandbox::Limits;
 use crate::sys::{self, Fork, SignalFd, SingleThreaded};
 
@@ -34,7 +35,7 @@ pub fn main() -> ! {
     let report = match sys::inherited(descriptors::REPORT) {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("xebec: this command is started by `xebec up` only ({error})");
+            complain(format_args!("this command is started by `xebec up` only ({error})"));
             sys::exit_now(1);
         }
     };
@@ -43,7 +44,7 @@ pub fn main() -> ! {
         Ok((keeper, info)) => keeper.run(report, info),
         Err(error) => {
             if let Err(lost) = send_report(&report, &KeeperReport::Failed(error.to_string())) {
-                eprintln!("xebec: {error} (and nobody listens: {lost})");
+                complain(format_args!("{error} (and nobody listens: {lost})"));
             }
             1
         }
@@ -225,7 +226,7 @@ impl Keeper {
             match self.supervisor.step(Instant::now()) {
                 Step::Start => {
                     if let Err(error) = self.start_server() {
-                        eprintln!("xebec: cannot start the server: {error}");
+                        complain(format_args!("cannot start the server: {error}"));
                         self.supervisor.start_failed();
                     } else if let Some((report, ready)) = pending.take()
                         && send_report(&report, &ready).is_err()
@@ -237,7 +238,7 @@ impl Keeper {
                 Step::AskToStop => self.ask_server_to_stop(),
                 Step::Sleep(until) => {
                     if let Err(error) = self.sleep(until) {
-                        eprintln!("xebec: the keeper cannot wait for events: {error}");
+                        complain(format_args!("the keeper cannot wait for events: {error}"));
                         return 1;
                     }
                 }
@@ -260,7 +261,7 @@ impl Keeper {
                     }
                     Err(error) => error,
                 };
-                eprintln!("xebec: cannot execute the server: {error}");
+                complain(format_args!("cannot execute the server: {error}"));
                 sys::exit_now(i32::from(super::EXIT_FATAL));
             }
         }
@@ -270,7 +271,7 @@ impl Keeper {
         if let Some(server) = self.server
             && let Err(error) = rustix::process::kill_process(server, Signal::TERM)
         {
-            eprintln!("xebec: cannot ask the server to stop: {error}");
+            complain(format_args!("cannot ask the server to stop: {error}"));
         }
     }
 

@@ -142,14 +142,11 @@ pub fn preflight() -> Result<Preflight, PreflightFailure> {
     let mut problems = Vec::new();
     let mut note = |result: Result<(), Problem>| problems.extend(result.err());
     note(check_kernel());
-    note(check_settings(|name| fs::read_to_string(Path::new("/proc/sys").join(name)).ok()));
+    note(try_namespaces(&identity).map_err(explain));
     let newuidmap = locate("newuidmap");
     let newgidmap = locate("newgidmap");
     let uids = subordinate_ids("/etc/subuid", &identity);
     let gids = subordinate_ids("/etc/subgid", &identity);
-    if problems.is_empty() {
-        problems.extend(try_namespaces(&identity).err());
-    }
     match (newuidmap, newgidmap, uids, gids) {
         (Ok(newuidmap), Ok(newgidmap), Ok(uids), Ok(gids)) if problems.is_empty() => {
             Ok(Preflight { identity, uids, gids, newuidmap, newgidmap })
@@ -173,6 +170,13 @@ fn check_kernel() -> Result<(), Problem> {
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// The setting that forbids what was refused, if there is one. A setting alone
+/// proves nothing: a security profile may make an exception for this program.
+fn explain(refused: Problem) -> Problem {
+    let read = |name: &str| fs::read_to_string(Path::new("/proc/sys").join(name)).ok();
+    check_settings(read).err().unwrap_or(refused)
 }
 
 fn check_settings(read: impl Fn(&str) -> Option<String>) -> Result<(), Problem> {

@@ -9,8 +9,10 @@ mod default;
 mod names;
 mod profile;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 
@@ -26,7 +28,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 /// Compiled filters, to be installed together; the kernel applies the strictest verdict.
 #[derive(Clone, Default)]
 pub(crate) struct Filter {
-    programs: Vec<BpfProgram>,
+    programs: Rc<Vec<BpfProgram>>,
 }
 
 /// A profile that cannot be used.
@@ -43,10 +45,16 @@ pub(crate) enum SeccompError {
 }
 
 impl Filter {
-    /// Compiles the filter of a profile.
+    /// Compiles the filter of a profile; the default one only once.
     pub(crate) fn of(profile: &SeccompProfile) -> Result<Self, SeccompError> {
+        thread_local! {
+            static DEFAULT: OnceCell<Filter> = const { OnceCell::new() };
+        }
         match profile {
-            SeccompProfile::RuntimeDefault => default::filter(),
+            SeccompProfile::RuntimeDefault => DEFAULT.with(|known| match known.get() {
+                Some(filter) => Ok(filter.clone()),
+                None => default::filter().map(|filter| known.get_or_init(|| filter).clone()),
+            }),
             SeccompProfile::Localhost(json) => profile::filter(json),
             SeccompProfile::DangerUnconfined => Ok(Self::default()),
         }
@@ -70,7 +78,7 @@ impl Filter {
     ) -> Result<(), SeccompError> {
         let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| SeccompError::Architecture)?;
         let filter = SeccompFilter::new(rules, otherwise, matching, arch)?;
-        self.programs.push(filter.try_into()?);
+        Rc::make_mut(&mut self.programs).push(filter.try_into()?);
         Ok(())
     }
 }

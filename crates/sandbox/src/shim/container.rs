@@ -1,7 +1,7 @@
 //! One container of the pod: how it is created, and what is known of it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -275,8 +275,13 @@ fn validate(config: &ContainerConfig) -> Result<(), Refusal> {
     absolute("the working directory", &config.cwd)?;
     for mount in &config.mounts {
         absolute("the mount destination", &mount.destination)?;
-        if mount.destination == Path::new("/") {
-            return Err(Refusal::invalid("a mount over the container's root directory"));
+        let place = mount.destination.display();
+        if mount.destination.components().any(|component| component == Component::ParentDir) {
+            return Err(Refusal::invalid(format!("the mount destination `{place}` contains `..`")));
+        }
+        // Over the kernel's files, a volume could pretend to be one of them.
+        if mount.destination == Path::new("/") || mount.destination.starts_with("/proc") {
+            return Err(Refusal::invalid(format!("nothing may be mounted at `{place}`")));
         }
     }
     if let (Principal::Name(name), _) | (_, Some(Principal::Name(name))) =

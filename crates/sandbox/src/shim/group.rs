@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::refusal::{Refusal, cannot};
+use crate::complaint::complain;
 use crate::config::{ContainerId, ResourceLimits, SandboxId};
 use crate::sandbox::{Limits, Stats};
 
@@ -111,7 +112,7 @@ fn remove(directory: &Path) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(PAUSE),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
-                eprintln!("xebec: cannot remove the control group {}: {error}", directory.display());
+                complain(format_args!("cannot remove the control group {}: {error}", directory.display()));
                 return;
             }
             Ok(()) => return,

@@ -29,6 +29,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use super::diagnosis::{Diagnosis, innermost};
 use super::finish::Finish;
 use super::refusal::{Refusal, cannot};
+use crate::complaint::complain;
 use crate::config::ContainerId;
 use crate::sandbox::ErrorKind;
 use crate::sys::{self, Fork, SingleThreaded};
@@ -211,7 +212,7 @@ pub(crate) fn forget(id: &ContainerId) {
     let directory = Path::new(LIBRARY_ROOT).join(id.as_str());
     match std::fs::remove_dir_all(&directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            eprintln!("xebec: cannot remove {}: {error}", directory.display());
+            complain(format_args!("cannot remove {}: {error}", directory.display()));
         }
         _ => {}
     }
@@ -279,7 +280,7 @@ impl Launcher {
     fn refuse(&self, refusal: Refusal) {
         let mut pipe = sys::borrowed_pipe(self.verdict);
         if let Err(error) = pipe.write_all(&refusal.into_bytes()) {
-            eprintln!("xebec: cannot report why a container does not start: {error}");
+            complain(format_args!("cannot report why a container does not start: {error}"));
         }
     }
 }

@@ -12,6 +12,12 @@
 //! keeper adopts the shim, its containers run on, and the next server finds
 //! its socket. It knows nothing of Kubernetes and nothing of networks beyond
 //! making and pinning a namespace for one.
+//!
+//! What a container can reach of it: nothing. Its processes become the
+//! container's only by executing the container's program; until then they
+//! cannot be inspected (`PR_SET_DUMPABLE`), so their `/proc/<pid>/exe` and
+//! descriptors cannot be opened. The program file itself belongs to an id that
+//! no pod has, and is not writable for others.
 
 mod connection;
 mod container;

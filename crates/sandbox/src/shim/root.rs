@@ -33,6 +33,7 @@ use rustix::thread::UnshareFlags;
 
 use super::refusal::{Refusal, cannot};
 use crate::bootstrap::netns_dir;
+use crate::complaint::complain;
 use crate::config::{ContainerId, MAX_LAYERS, POD_ID_SHIFT, Rootfs};
 use crate::sandbox::ErrorKind;
 use crate::sys;
@@ -43,6 +44,13 @@ pub(crate) const SHM: &str = "/shm";
 const CONTAINERS: &str = "/c";
 /// An existing directory of any host, over which the new root is built.
 const SCAFFOLD: &str = "/proc";
+
+/// Most files in a file system in memory of a size: empty ones take memory too,
+/// which the size does not count.
+pub(crate) const fn tmpfs_files(size_bytes: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    size_bytes / PAGE + 1024
+}
 
 /// The shim's root, with the server's view of the file system open in it.
 #[derive(Debug)]
@@ -72,7 +80,9 @@ impl Root {
         for directory in ["host", "dev", "proc", "sys", "shm", "c", "lib", "tmp"] {
             DirBuilder::new().mode(0o755).create(scaffold.join(directory))?;
         }
-        let options = format!("mode=1777,size={shm_bytes},uid={POD_ID_SHIFT},gid={POD_ID_SHIFT}");
+        let files = tmpfs_files(shm_bytes);
+        let options =
+            format!("mode=1777,size={shm_bytes},nr_inodes={files},uid={POD_ID_SHIFT},gid={POD_ID_SHIFT}");
         let options = std::ffi::CString::new(options)?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("shm", scaffold.join("shm"), "tmpfs", flags, Some(options.as_c_str()))?;
@@ -128,7 +138,7 @@ impl Drop for Stage {
             unmount(self.source(number), UnmountFlags::DETACH).unwrap_or_default();
         }
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            eprintln!("xebec: cannot remove {}: {error}", self.path.display());
+            complain(format_args!("cannot remove {}: {error}", self.path.display()));
         }
     }
 }
@@ -209,18 +219,21 @@ impl Stage {
     /// above it. Symlinks in the image cannot lead it out.
     pub(crate) fn make_directory(&self, path: &Path) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut directory = rustix::fs::open(self.rootfs(), flags, Mode::empty())?;
+        let rootfs = rustix::fs::open(self.rootfs(), flags, Mode::empty())?;
+        let mut here = rustix::io::dup(&rootfs)?;
+        let mut walked = PathBuf::new();
         for component in path.components() {
             let name = match component {
                 Component::RootDir | Component::CurDir | Component::Prefix(_) => continue,
                 Component::ParentDir => return Err(io::ErrorKind::InvalidInput.into()),
                 Component::Normal(name) => Path::new(name),
             };
-            directory = match open_in(&directory, name, flags, Mode::empty()) {
-                Ok(next) => next,
-                // Below a symlink it is the image's own affair.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Ok(()),
-                Err(_) => make_owned_directory(&directory, name, POD_ID_SHIFT, POD_ID_SHIFT, 0o755)?,
+            walked.push(name);
+            here = match open_in(&rootfs, &walked, flags, Mode::empty()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    make_owned_directory(&here, name, POD_ID_SHIFT, POD_ID_SHIFT, 0o755)?
+                }
+                result => result?,
             };
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::root::SHM;
+use super::root::{SHM, tmpfs_files};
 use super::user::ResolvedUser;
 use crate::capabilities::Capabilities;
 use crate::config::{ContainerConfig, KernelFiles, Network, ResourceLimits};
@@ -163,7 +163,7 @@ fn mounts(input: &SpecInput<'_>) -> Vec<Value> {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "noexec", "mode=755", "size=1m"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "noexec", "mode=755", "size=1m", "nr_inodes=1024"]),
         mount(
             "/dev/pts",
             "devpts",
@@ -208,6 +208,7 @@ fn prepared(mount: &PreparedMount) -> Value {
                 "nodev".to_owned(),
                 if *read_only { "ro" } else { "rw" }.to_owned(),
                 format!("size={size_bytes}"),
+                format!("nr_inodes={}", tmpfs_files(*size_bytes)),
                 format!("mode={mode:o}"),
             ];
             json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options })

@@ -19,6 +19,7 @@ use super::root::Root;
 use super::server::{Server, State};
 use super::{gvisor, pod};
 use crate::bootstrap::netns_dir;
+use crate::complaint::complain;
 use crate::config::{Network, SandboxId};
 use crate::sandbox::ErrorKind;
 use crate::sys::{self, Fork, SignalFd, SingleThreaded};
@@ -60,7 +61,7 @@ pub fn main() -> ! {
         (Some(server), Ok(())) => server.run(),
         // Nobody waits for this pod: the server died meanwhile.
         (_, Err(error)) => {
-            eprintln!("xebec: a pod's creation was abandoned: {error}");
+            complain(format_args!("a pod's creation was abandoned: {error}"));
             1
         }
         (None, Ok(())) => 1,

@@ -21,6 +21,7 @@ pub(crate) fn cases(list: &mut Vec<Case>) {
         programs_that_cannot_run,
         logs_are_written,
         logs_rotate,
+        full_disks_lose_output_and_nothing_else,
         standard_input,
         terminals,
         exec_runs_in_the_container,
@@ -182,6 +183,28 @@ async fn logs_rotate(bench: Arc<Bench>) {
     for file in files {
         assert!(file.metadata().unwrap().len() <= 4096, "{file:?}");
     }
+}
+
+async fn full_disks_lose_output_and_nothing_else(bench: Arc<Bench>) {
+    let disk = bench.fresh_directory("disk");
+    rustix::mount::mount("tmpfs", &disk, "tmpfs", rustix::mount::MountFlags::empty(), Some(c"size=64k"))
+        .unwrap();
+    let pod = bench.pod().await;
+    let mut config =
+        bench.script("for i in $(seq 1 5000); do echo a line of some length, number $i; done; sleep 600");
+    config.log = Some(LogConfig::new(disk.join("0.log")));
+    let id = pod.start(config).await;
+    let mut stats = pod.sandbox.stats(&id).await.unwrap();
+    // Bounded by the case's own time limit.
+    while stats.log_bytes_lost < 100_000 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        stats = pod.sandbox.stats(&id).await.unwrap();
+    }
+    assert_eq!(pod.exec(&id, "echo alive").await.1, "alive\n");
+    let text = fs::read_to_string(disk.join("0.log")).unwrap();
+    assert!(text.len() <= 64 << 10 && text.ends_with('\n'), "half a line was left");
+    pod.sandbox.remove().await.unwrap();
+    rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
 }
 
 async fn standard_input(bench: Arc<Bench>) {

@@ -365,6 +365,12 @@ async fn volumes(bench: Arc<Bench>) {
     let error = pod.sandbox.create_container(config).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
     assert!(error.to_string().contains("/no/such/path"), "{error}");
+    for place in ["/", "/proc", "/proc/sys", "/tmp/../proc", "relative"] {
+        let mut config = bench.script("true");
+        config.mounts = vec![bind(&data, place, false)];
+        let error = pod.sandbox.create_container(config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{place}: {error}");
+    }
     pod.sandbox.remove().await.unwrap();
 }
 
@@ -597,7 +603,7 @@ async fn tmpfs_is_bounded(bench: Arc<Bench>) {
     config.shm_bytes = 1 << 20;
     let pod = bench.pod_with(config).await;
     let mut config = bench.script(
-        "for d in /small /dev/shm /dev; do dd if=/dev/zero of=$d/fill bs=64k count=100 2>&1 | grep -c 'No space'; done; ls -ld /small | cut -c1-10",
+        "for d in /small /dev/shm /dev; do (i=0; while [ $i -lt 2000 ]; do : > $d/xx$i || break; i=$((i+1)); done) 2>&1 | grep -c 'No space'; rm $d/xx*; dd if=/dev/zero of=$d/fill bs=64k count=100 2>&1 | grep -c 'No space'; done; ls -ld /small | cut -c1-10",
     );
     config.mounts = vec![Mount {
         destination: "/small".into(),
@@ -605,7 +611,7 @@ async fn tmpfs_is_bounded(bench: Arc<Bench>) {
         read_only: false,
     }];
     let (_, output) = pod.run(config).await;
-    assert_eq!(output, "1\n1\n1\ndrwx------\n");
+    assert_eq!(output, "1\n1\n1\n1\n1\n1\ndrwx------\n");
     // Shared among the pod's containers.
     let (_, output) = pod.run(bench.script("ls /dev/shm; stat -c %a /dev/shm")).await;
     assert_eq!(output, "fill\n1777\n");
