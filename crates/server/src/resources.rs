@@ -36,6 +36,11 @@ pub(crate) async fn handle(
 ) -> Result<Reply, Status> {
     let served = core.table.get().served(&target.group, &target.version, &target.resource)?;
     check_scope(&served, verb, target)?;
+    if !is_stream(target) {
+        // The kind of `scale` is built in, whatever the resource is.
+        let built_in = !served.row.custom || target.subresource == "scale";
+        incoming.accept = incoming.accept.settle(built_in)?;
+    }
     if !target.subresource.is_empty() {
         return below(core, incoming, verb, target, served).await;
     }
@@ -116,7 +121,7 @@ fn open_watch(core: &Core, incoming: &Incoming, target: &Target, served: Served)
             format!("{} watches are open, which is the limit; try again later", core.settings.max_watches);
         Status::new(Reason::TooManyRequests, text)
     })?;
-    let how = watch::How { form: incoming.accept.form, shutdown: incoming.shutdown.clone(), permit };
+    let how = watch::How { accept: incoming.accept, shutdown: incoming.shutdown.clone(), permit };
     let open = watch::open(core, served, &target.namespace, &options, how)?;
     Ok(Reply::Watch(Box::new(open)))
 }

@@ -84,7 +84,7 @@ impl ApiService {
                 if status.reason == Reason::InternalError {
                     tracing::error!(request = %id, error = %status, "request failed");
                 }
-                reply::failure(&status, Accept { encoding: shown.encoding, ..Accept::default() })
+                reply::failure(&status, shown.whole())
             }
         };
         if let Ok(id) = id.parse() {
@@ -131,7 +131,7 @@ impl ApiService {
                     self.within_deadline(work).await?
                 };
                 let warnings = incoming.context.take_warnings();
-                let mut response = reply::respond(reply, accept)?;
+                let mut response = reply::respond(reply, incoming.accept)?;
                 for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
                     response.headers_mut().append(WARNING, warning);
                 }

@@ -260,6 +260,17 @@ fn protobuf(messages: &[Message]) -> Result<String> {
             writeln!(out, "f({number}, {name:?}, {shape:?}, {kind}, {presence:?}),")?;
         }
     }
+    writeln!(
+        out,
+        "];\n\n/// Of each message, its fields' places among each other in the order of their names."
+    )?;
+    writeln!(out, "pub(crate) static BY_NAME: [u8; {start}] = [")?;
+    for message in messages.iter().filter(|m| !m.fields.is_empty()) {
+        let mut places: Vec<usize> = (0..message.fields.len()).collect();
+        places.sort_by_key(|place| &message.fields[*place].name);
+        let places: Vec<String> = places.iter().map(usize::to_string).collect();
+        writeln!(out, "{},", places.join(","))?;
+    }
     out.push_str("];\n");
     Ok(out)
 }

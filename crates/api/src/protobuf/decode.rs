@@ -42,7 +42,7 @@ impl Decoder {
 
     fn object(&mut self, bytes: &[u8], row: &'static Row, depth: usize) -> Result<Map, DecodeError> {
         check_depth(depth)?;
-        let mut entries = Entries::new();
+        let mut entries = Entries::with_capacity(row.fields().len().min(8));
         self.fields(bytes, row, depth, &mut entries)?;
         Ok(Map::from_entries(entries, |_| ()))
     }
@@ -75,10 +75,11 @@ impl Decoder {
                 Shape::List | Shape::Map => {
                     if !again {
                         self.spend()?;
-                        seen.slots[index] = entries.len();
+                        seen.slots[index] =
+                            u8::try_from(entries.len()).expect("an object has fewer than 256 fields");
                         entries.push((Key::const_new(field.name), Value::Array(Vec::new())));
                     }
-                    self.repeated(field, payload, depth, &mut entries[seen.slots[index]].1)
+                    self.repeated(field, payload, depth, &mut entries[usize::from(seen.slots[index])].1)
                 }
             };
             result.map_err(|e| match field.shape {
@@ -280,7 +281,7 @@ impl Decoder {
         entries: &mut Entries,
     ) -> Result<(), DecodeError> {
         for index in bits(row.maps & seen.bits) {
-            let place = &mut entries[seen.slots[index]].1;
+            let place = &mut entries[usize::from(seen.slots[index])].1;
             *place = Value::Object(members(place.take()));
         }
         for index in bits(row.shown & !seen.bits) {
@@ -322,7 +323,7 @@ impl Decoder {
 /// Which fields came, and where the repeated ones stand among the entries.
 struct Seen {
     bits: u64,
-    slots: [usize; 64],
+    slots: [u8; 64],
 }
 
 impl Default for Seen {

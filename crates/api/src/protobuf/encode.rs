@@ -1,5 +1,7 @@
 //! From a tree to the message that a Go server writes of it.
 
+use std::cmp::Ordering;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -24,10 +26,11 @@ pub fn encode(value: &Value, message: Message) -> Vec<u8> {
 
 /// Writes a message's fields, from the last to the first.
 pub(super) fn put_message(writer: &mut Writer, message: &'static Row, map: Option<&Map>) {
-    for field in message.fields().iter().rev() {
-        let value = || map.and_then(|m| m.get(field.name)).filter(|v| !v.is_null());
+    let fields = message.fields();
+    let values = map.map_or([None; 64], |map| values(message, map));
+    for (field, value) in fields.iter().zip(values).rev() {
         match field.shape {
-            Shape::One => put_one(writer, field, value()),
+            Shape::One => put_one(writer, field, value),
             Shape::Inline => {
                 if let Kind::Message(message) = field.kind {
                     let before = writer.len();
@@ -36,13 +39,33 @@ pub(super) fn put_message(writer: &mut Writer, message: &'static Row, map: Optio
                 }
             }
             Shape::List => {
-                for item in value().and_then(Value::as_array).unwrap_or_default().iter().rev() {
+                for item in value.and_then(Value::as_array).unwrap_or_default().iter().rev() {
                     put(writer, field.number, field.kind, item);
                 }
             }
-            Shape::Map => put_map(writer, field, value().and_then(Value::as_object)),
+            Shape::Map => put_map(writer, field, value.and_then(Value::as_object)),
         }
     }
+}
+
+/// The members that are the message's fields, in the order of the fields; `null` is absent. Both are sorted by name, so
+/// one pass over both finds all.
+fn values<'a>(message: &'static Row, map: &'a Map) -> [Option<&'a Value>; 64] {
+    let mut found = [None; 64];
+    let fields = message.fields();
+    let mut members = map.iter();
+    let mut member = members.next();
+    for place in message.by_name() {
+        while let Some((name, value)) = member {
+            match name.cmp(fields[place].name) {
+                Ordering::Greater => break,
+                Ordering::Equal => found[place] = Some(value).filter(|v| !v.is_null()),
+                Ordering::Less => {}
+            }
+            member = members.next();
+        }
+    }
+    found
 }
 
 fn put_one(writer: &mut Writer, field: &Field, value: Option<&Value>) {

@@ -1,7 +1,7 @@
 //! The vocabulary of the generated table of messages: constructors that the compiler evaluates, so that the table is
 //! data in read-only memory.
 
-use crate::generated::protobuf::{FIELDS, MESSAGES};
+use crate::generated::protobuf::{BY_NAME, FIELDS, MESSAGES};
 
 /// A message.
 #[derive(Debug)]
@@ -112,7 +112,16 @@ pub(crate) fn row(message: u16) -> &'static Row {
 impl Row {
     /// The fields, sorted by number; at most 64.
     pub(crate) fn fields(&self) -> &'static [Field] {
+        &FIELDS[self.range()]
+    }
+
+    /// The places of the fields in [`Row::fields`], in the order of their names.
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = usize> {
+        BY_NAME[self.range()].iter().map(|place| usize::from(*place))
+    }
+
+    fn range(&self) -> std::ops::Range<usize> {
         let start = usize::from(self.start);
-        &FIELDS[start..start + usize::from(self.len)]
+        start..start + usize::from(self.len)
     }
 }

@@ -1,4 +1,7 @@
 //! Content negotiation: in which form an answer is wanted.
+//!
+//! Whether an object can be given as protobuf depends on the resource, which is not known yet when the header is read. So
+//! the first choice is kept together with the one that is taken when there is no protobuf ([`Accept::settle`]).
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -12,6 +15,8 @@ pub enum Encoding {
     Json,
     /// YAML.
     Yaml,
+    /// Protobuf in Kubernetes' envelope.
+    Protobuf,
 }
 
 impl Encoding {
@@ -21,9 +26,12 @@ impl Encoding {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => PROTOBUF,
         }
     }
 }
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// What an object is turned into before it is encoded (`as=` in `Accept`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,12 +52,15 @@ pub struct Accept {
     pub form: Form,
     /// How it is encoded.
     pub encoding: Encoding,
+    /// What is taken in the place of whole objects as protobuf, if they are the first choice.
+    otherwise: Option<(Form, Encoding)>,
 }
 
-const SUPPORTED: [&str; 2] = ["application/json", "application/yaml"];
+const SUPPORTED: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
 
 impl Accept {
-    /// The first of the wanted types that can be given. Weights are not looked at, as upstream does not.
+    /// The first of the wanted types that can be given: by weight, then what is named before what a `*` stands for, then
+    /// as they come.
     ///
     /// # Errors
     /// 406 if none can be given.
@@ -58,34 +69,91 @@ impl Accept {
         if wanted.peek().is_none() {
             return Ok(Self::default());
         }
-        let ranges = wanted.flat_map(|header| header.split(','));
-        ranges.filter_map(read_range).next().ok_or_else(|| Status::not_acceptable(&SUPPORTED))
+        let mut ranges: Vec<Range> =
+            wanted.flat_map(|header| header.split(',')).filter_map(Range::read).collect();
+        ranges.sort_by_key(|range| (std::cmp::Reverse(range.weight), range.stars));
+        let mut choices = ranges.into_iter().map(|range| range.choice);
+        let first = choices.next().ok_or_else(|| Status::not_acceptable(&SUPPORTED))?;
+        let otherwise = match first {
+            WHOLE_PROTOBUF => choices.find(|choice| *choice != WHOLE_PROTOBUF),
+            _ => None,
+        };
+        Ok(Self { form: first.0, encoding: first.1, otherwise })
+    }
+
+    /// What can be given of a resource, whose objects have a protobuf form or have none.
+    ///
+    /// # Errors
+    /// 406 if only protobuf is wanted, and there is none.
+    pub fn settle(self, protobuf: bool) -> Result<Self, Status> {
+        if protobuf || (self.form, self.encoding) != WHOLE_PROTOBUF {
+            return Ok(self);
+        }
+        let (form, encoding) = self.otherwise.ok_or_else(|| Status::not_acceptable(&SUPPORTED[..2]))?;
+        Ok(Self { form, encoding, otherwise: None })
+    }
+
+    /// Whether it is JSON of whole objects, which is how they are stored.
+    #[must_use]
+    pub fn is_as_stored(self) -> bool {
+        (self.form, self.encoding) == (Form::Whole, Encoding::Json)
+    }
+
+    /// The same encoding, of a document that has one form only.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self { form: Form::Whole, ..self }
     }
 }
 
-fn read_range(range: &str) -> Option<Accept> {
-    let mut parts = range.split(';').map(str::trim);
-    let encoding = match parts.next()? {
-        "application/json" | "application/*" | "*/*" | "" => Encoding::Json,
-        "application/yaml" | "text/yaml" => Encoding::Yaml,
-        _ => return None,
-    };
-    let (mut kind, mut group, mut version) = ("", "meta.k8s.io", "v1");
-    for (name, value) in parts.filter_map(|p| p.split_once('=')) {
-        match name {
-            "as" => kind = value,
-            "g" => group = value,
-            "v" => version = value,
-            _ => {}
+const WHOLE_PROTOBUF: (Form, Encoding) = (Form::Whole, Encoding::Protobuf);
+
+/// One media range of the header that can be given.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    choice: (Form, Encoding),
+    /// Thousandths.
+    weight: u32,
+    /// How much of it a `*` stands for.
+    stars: usize,
+}
+
+impl Range {
+    fn read(range: &str) -> Option<Self> {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next()?;
+        let encoding = match media {
+            "application/json" | "application/*" | "*/*" | "" => Encoding::Json,
+            "application/yaml" | "text/yaml" => Encoding::Yaml,
+            PROTOBUF => Encoding::Protobuf,
+            _ => return None,
+        };
+        let (mut kind, mut group, mut version, mut weight) = ("", "meta.k8s.io", "v1", 1000);
+        for (name, value) in parts.filter_map(|p| p.split_once('=')) {
+            match name {
+                "as" => kind = value,
+                "g" => group = value,
+                "v" => version = value,
+                "q" => weight = thousandths(value)?,
+                _ => {}
+            }
         }
+        let form = match (kind, group, version) {
+            ("", ..) => Form::Whole,
+            // A table has no protobuf form.
+            ("Table", "meta.k8s.io", "v1") if encoding != Encoding::Protobuf => Form::Table,
+            ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Form::Metadata,
+            _ => return None,
+        };
+        Some(Self { choice: (form, encoding), weight, stars: media.matches('*').count() })
     }
-    let form = match (kind, group, version) {
-        ("", ..) => Form::Whole,
-        ("Table", "meta.k8s.io", "v1") => Form::Table,
-        ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Form::Metadata,
-        _ => return None,
-    };
-    Some(Accept { form, encoding })
+}
+
+/// A weight from `0` to `1` with at most three decimals; `None` for 0, which is not wanted, and for what is no weight.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+fn thousandths(weight: &str) -> Option<u32> {
+    let weight: f32 = weight.parse().ok()?;
+    Some((weight.clamp(0.0, 1.0) * 1000.0) as u32).filter(|weight| *weight > 0)
 }
 
 #[cfg(test)]
@@ -113,10 +181,41 @@ mod tests {
         );
         check(
             "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-            Some((Form::Metadata, Encoding::Json)),
+            Some((Form::Metadata, Encoding::Protobuf)),
         );
-        check("application/vnd.kubernetes.protobuf", None);
+        check(
+            "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json",
+            Some((Form::Whole, Encoding::Json)),
+        );
+        check("application/vnd.kubernetes.protobuf", Some((Form::Whole, Encoding::Protobuf)));
+        check("application/vnd.kubernetes.protobuf;stream=watch", Some((Form::Whole, Encoding::Protobuf)));
         check("text/html", None);
+        check("text/html, application/json;q=0.5, application/yaml", Some((Form::Whole, Encoding::Yaml)));
+        check("application/yaml;q=0.5, */*;q=0.6", Some((Form::Whole, Encoding::Json)));
+        check("*/*, application/yaml", Some((Form::Whole, Encoding::Yaml)));
+        check("application/json;q=0, application/yaml;q=0.001", Some((Form::Whole, Encoding::Yaml)));
+        check("application/json;q=x", None);
         assert_eq!(Accept::from_headers(&HeaderMap::new()).ok(), Some(Accept::default()));
+    }
+
+    #[test]
+    fn what_has_no_protobuf_is_given_as_the_next_type() {
+        let check = |header: &str, want: Option<(Form, Encoding)>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, header.parse().expect("a header"));
+            let accept = Accept::from_headers(&headers).expect("something can be given");
+            assert_eq!(accept.settle(true), Ok(accept), "{header}");
+            let got = accept.settle(false).ok().map(|a| (a.form, a.encoding));
+            assert_eq!(got, want, "{header}");
+        };
+        check("application/vnd.kubernetes.protobuf,application/json", Some((Form::Whole, Encoding::Json)));
+        check("application/vnd.kubernetes.protobuf, */*", Some((Form::Whole, Encoding::Json)));
+        check("application/yaml,application/vnd.kubernetes.protobuf", Some((Form::Whole, Encoding::Yaml)));
+        check("application/vnd.kubernetes.protobuf", None);
+        check("application/vnd.kubernetes.protobuf,text/html", None);
+        check(
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            Some((Form::Metadata, Encoding::Protobuf)),
+        );
     }
 }

@@ -5,7 +5,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use xebec_api::json::Parsed;
-use xebec_api::{Status, json};
+use xebec_api::{Status, json, protobuf};
 
 /// The largest body of a request, in bytes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -22,10 +22,15 @@ pub enum Format {
     Json,
     /// YAML 1.1 as Go reads it.
     Yaml,
+    /// Protobuf in Kubernetes' envelope; built-in kinds only.
+    Protobuf,
 }
 
-/// The content types of objects that are understood.
-pub const OBJECT_TYPES: [&str; 2] = ["application/json", "application/yaml"];
+/// The content types of objects that are understood; of custom resources only [`CUSTOM_TYPES`].
+pub const OBJECT_TYPES: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// The content types of custom resources.
+pub const CUSTOM_TYPES: [&str; 2] = ["application/json", "application/yaml"];
 
 impl Format {
     /// The format that a `Content-Type` header names; a body without one is JSON.
@@ -37,6 +42,7 @@ impl Format {
         match media {
             "" | "application/json" => Ok(Self::Json),
             "application/yaml" | "text/yaml" => Ok(Self::Yaml),
+            "application/vnd.kubernetes.protobuf" => Ok(Self::Protobuf),
             _ => Err(Status::unsupported_media_type(&OBJECT_TYPES)),
         }
     }
@@ -54,6 +60,10 @@ impl Format {
             Self::Yaml => {
                 let text = std::str::from_utf8(bytes).map_err(|e| bad(&e))?;
                 let value = serde_saphyr::from_str(text).map_err(|e| bad(&e))?;
+                Ok(Parsed { value, duplicates: Vec::new() })
+            }
+            Self::Protobuf => {
+                let value = protobuf::decode_object(bytes).map_err(|e| bad(&e))?;
                 Ok(Parsed { value, duplicates: Vec::new() })
             }
         }
@@ -120,9 +130,18 @@ mod tests {
         check(None, Ok(Format::Json));
         check(Some("application/json; charset=utf-8"), Ok(Format::Json));
         check(Some("application/yaml"), Ok(Format::Yaml));
+        check(Some("application/vnd.kubernetes.protobuf"), Ok(Format::Protobuf));
         check(Some("text/plain"), Err(415));
         let yaml = Format::Yaml.parse(b"a: 1\nb: [x, true]\n").expect("valid");
         assert_eq!(json::to_vec(&yaml.value), br#"{"a":1,"b":["x",true]}"#);
         assert_eq!(Format::Json.parse(b"{").expect_err("cut").code(), 400);
+        let namespace = b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09Namespace\x12\x05\x0a\x03\x0a\x01a";
+        let object = Format::Protobuf.parse(namespace).expect("a namespace").value;
+        assert_eq!(
+            json::to_vec(&object),
+            br#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a"},"spec":{},"status":{}}"#
+        );
+        let error = Format::Protobuf.parse(b"{}").expect_err("JSON");
+        assert_eq!(error.code(), 400);
     }
 }

@@ -7,14 +7,14 @@ use std::task::{Context as TaskContext, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use xebec_api::table::{self, Moment, Renderer};
-use xebec_api::{Map, Status, Value, json, object};
+use xebec_api::{Map, Status, Value, json, object, protobuf};
 use xebec_store::Record;
 
 use super::accept::Form;
 use super::body::BoxError;
-use crate::registry::convert;
 use crate::registry::read::Page;
 use crate::registry::table::Served;
+use crate::registry::{convert, facts};
 
 const META_V1: &str = "meta.k8s.io/v1";
 /// About how many bytes one frame of a list holds.
@@ -154,6 +154,60 @@ impl Body for ListBody {
             out.extend_from_slice(record.as_slice());
         }
         if self.records.len() == 0 {
+            match self.tail.take() {
+                Some(tail) => out.extend_from_slice(&tail),
+                None => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(out.freeze()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.tail.is_none()
+    }
+}
+
+/// A list as protobuf, put together from its items' messages, which are kept with their records.
+#[derive(Debug)]
+pub struct MessageList {
+    head: Option<Vec<u8>>,
+    messages: std::vec::IntoIter<Bytes>,
+    tail: Option<[u8; 4]>,
+}
+
+impl MessageList {
+    /// The body of a page; the objects' version must be the one stored, and their kind built in.
+    ///
+    /// # Errors
+    /// 500: a stored object cannot be read.
+    pub fn new(page: &Page, served: &Served) -> Result<Self, Status> {
+        let messages =
+            page.records.iter().map(|r| facts::message(r, served)).collect::<Result<Vec<_>, _>>()?;
+        let head = protobuf::List::head(
+            &served.api_version(),
+            &served.row.def.names.list_kind,
+            &Value::Object(page_metadata(page)),
+            messages.iter().map(Bytes::len),
+        );
+        Ok(Self { head: Some(head), messages: messages.into_iter(), tail: Some(protobuf::List::tail()) })
+    }
+}
+
+impl Body for MessageList {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut out = BytesMut::from(self.head.take().unwrap_or_default().as_slice());
+        while out.len() < FRAME {
+            let Some(message) = self.messages.next() else { break };
+            out.extend_from_slice(&protobuf::List::item(message.len()));
+            out.extend_from_slice(&message);
+        }
+        if self.messages.len() == 0 {
             match self.tail.take() {
                 Some(tail) => out.extend_from_slice(&tail),
                 None => return Poll::Ready(None),

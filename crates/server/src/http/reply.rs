@@ -8,11 +8,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_A
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use xebec_api::{Status, Value, json};
+use xebec_api::{Status, Value, json, protobuf};
 
 use super::accept::{Accept, Encoding, Form};
 use super::body::BoxError;
-use super::render::{self, ListBody};
+use super::render::{self, ListBody, MessageList};
 use crate::registry::read::Page;
 use crate::registry::table::Served;
 use crate::registry::watch::Open;
@@ -65,22 +65,14 @@ pub fn failure(status: &Status, accept: Accept) -> Response<ReplyBody> {
     response
 }
 
-/// The response that a reply is, in the form wanted.
+/// The response that a reply is, in the form wanted; what is wanted of a resource has been [settled](Accept::settle).
 ///
 /// # Errors
 /// A stored object cannot be read, or the document cannot be given in the form wanted.
 pub fn respond(reply: Reply, accept: Accept) -> Result<Response<ReplyBody>, Status> {
     match reply {
         Reply::Object(code, bytes, served) => respond_object(code, bytes, &served, accept),
-        Reply::List(page, served) if accept == Accept::default() && served.is_stored() => Ok(response(
-            StatusCode::OK,
-            Encoding::Json.content_type(),
-            ListBody::new(page, &served).boxed_unsync(),
-        )),
-        Reply::List(page, served) => {
-            let list = render::page(&page, accept.form, &served)?;
-            Ok(document(StatusCode::OK, &list, accept.encoding))
-        }
+        Reply::List(page, served) => respond_list(page, &served, accept),
         Reply::Document(code, value) => Ok(document(code, &value, accept.encoding)),
         Reply::Text(code, text) => Ok(response(code, "text/plain; charset=utf-8", full(text))),
         Reply::Prepared(bytes, headers) => {
@@ -92,9 +84,10 @@ pub fn respond(reply: Reply, accept: Accept) -> Result<Response<ReplyBody>, Stat
         }
         Reply::Watch(open) => {
             let frames = open.into_stream().map(|bytes| Ok(http_body::Frame::data(bytes)));
-            let content_type = match accept.form {
-                Form::Whole => "application/json",
-                Form::Table | Form::Metadata => "application/json;stream=watch",
+            let content_type = match (accept.encoding, accept.form) {
+                (Encoding::Protobuf, _) => "application/vnd.kubernetes.protobuf;stream=watch",
+                (_, Form::Whole) => "application/json",
+                (_, Form::Table | Form::Metadata) => "application/json;stream=watch",
             };
             Ok(response(StatusCode::OK, content_type, StreamBody::new(frames).boxed_unsync()))
         }
@@ -108,7 +101,7 @@ fn respond_object(
     served: &Served,
     accept: Accept,
 ) -> Result<Response<ReplyBody>, Status> {
-    if accept == Accept::default() {
+    if accept.is_as_stored() {
         return Ok(response(code, Encoding::Json.content_type(), full(bytes)));
     }
     let object = json::from_slice(&bytes).map_err(Status::internal)?;
@@ -116,22 +109,43 @@ fn respond_object(
     Ok(document(code, &object, accept.encoding))
 }
 
+/// Whole objects in the version that is stored are put together from what is kept of each; everything else is made anew.
+fn respond_list(page: Page, served: &Served, accept: Accept) -> Result<Response<ReplyBody>, Status> {
+    let body = match (accept.form, accept.encoding) {
+        (Form::Whole, Encoding::Json) if served.is_stored() => ListBody::new(page, served).boxed_unsync(),
+        (Form::Whole, Encoding::Protobuf) if served.is_stored() && !served.row.custom => {
+            MessageList::new(&page, served)?.boxed_unsync()
+        }
+        _ => {
+            let list = render::page(&page, accept.form, served)?;
+            return Ok(document(StatusCode::OK, &list, accept.encoding));
+        }
+    };
+    Ok(response(StatusCode::OK, accept.encoding.content_type(), body))
+}
+
+/// A document that cannot be written in the encoding wanted is given as JSON.
 fn document(code: StatusCode, value: &Value, encoding: Encoding) -> Response<ReplyBody> {
     let bytes = match encoding {
-        Encoding::Json => {
-            let mut bytes = json::to_vec(value);
-            bytes.push(b'\n');
-            bytes
-        }
+        Encoding::Json => None,
         Encoding::Yaml => match serde_saphyr::to_string(value) {
-            Ok(text) => text.into_bytes(),
+            Ok(text) => Some(text.into_bytes()),
             Err(error) => {
                 tracing::error!(%error, "a document cannot be written as YAML");
-                json::to_vec(value)
+                None
             }
         },
+        // Documents that are no objects of a kind (`/version`) have no protobuf form.
+        Encoding::Protobuf => protobuf::encode_object(value),
     };
-    response(code, encoding.content_type(), full(bytes))
+    match bytes {
+        Some(bytes) => response(code, encoding.content_type(), full(bytes)),
+        None => {
+            let mut bytes = json::to_vec(value);
+            bytes.push(b'\n');
+            response(code, Encoding::Json.content_type(), full(bytes))
+        }
+    }
 }
 
 fn response(code: StatusCode, content_type: &'static str, body: ReplyBody) -> Response<ReplyBody> {

@@ -6,7 +6,7 @@ use xebec_api::{Status, Value};
 
 use super::table::Served;
 use crate::core::Context;
-use crate::http::body::Format;
+use crate::http::body::{CUSTOM_TYPES, Format};
 use crate::http::query::FieldValidation;
 
 /// What a body must be.
@@ -39,13 +39,16 @@ impl<'a> Expected<'a> {
 ///
 /// # Errors
 /// 400: no such document, another kind, a field of the wrong type, or under strict validation an unknown or duplicate
-/// field. 422: a custom resource's field of the wrong type.
+/// field. 415: a custom resource as protobuf. 422: a custom resource's field of the wrong type.
 pub fn body(
     bytes: &[u8],
     format: Format,
     expected: &Expected<'_>,
     context: &Context,
 ) -> Result<Value, Status> {
+    if format == Format::Protobuf && expected.strictness == Strictness::Custom {
+        return Err(Status::unsupported_media_type(&CUSTOM_TYPES));
+    }
     let parsed = format.parse(bytes)?;
     let duplicates = parsed.duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
     tree(parsed.value, duplicates, expected, context)

@@ -1,14 +1,41 @@
-//! What selectors ask of an object, read once per record and kept beside it.
+//! What is derived from a record and kept beside it: what selectors ask of it, and its protobuf form.
 
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use xebec_api::protobuf::{self, Message};
 use xebec_api::selector::{FieldSelector, Selector};
-use xebec_api::{Key, Map, Value, json, meta};
+use xebec_api::{Key, Map, Status, Value, json, meta};
 use xebec_store::Record;
 
-use super::table::Row;
+use super::convert;
+use super::table::{Row, Served};
+
+/// What is derived from one record, each part when it is first wanted.
+#[derive(Debug, Default)]
+struct Facts {
+    selected: OnceLock<Selected>,
+    message: OnceLock<Bytes>,
+}
+
+/// The protobuf message of a record's object in the version that is stored, without an envelope.
+///
+/// # Errors
+/// 500: the stored bytes are damaged, or the kind has no protobuf form.
+pub fn message(record: &Record, served: &Served) -> Result<Bytes, Status> {
+    let facts: &Facts = record.memo(|_| Facts::default());
+    if let Some(message) = facts.message.get() {
+        return Ok(message.clone());
+    }
+    let message = Message::of_node(served.version().root)
+        .ok_or_else(|| Status::internal(format_args!("{} has no protobuf form", served.row.kind_name())))?;
+    let object = convert::stored_object(record)?;
+    Ok(facts.message.get_or_init(|| protobuf::encode(&object, message).into()).clone())
+}
 
 /// Labels and selectable fields of one record.
 #[derive(Debug)]
-pub struct Facts {
+struct Selected {
     labels: Option<Map>,
     name: Key,
     namespace: Key,
@@ -16,7 +43,12 @@ pub struct Facts {
     fields: Vec<Option<Key>>,
 }
 
-impl Facts {
+impl Selected {
+    fn of<'a>(record: &'a Record, row: &Row) -> &'a Self {
+        let facts: &Facts = record.memo(|_| Facts::default());
+        facts.selected.get_or_init(|| Self::read(record, row))
+    }
+
     fn read(record: &Record, row: &Row) -> Self {
         let mut object = json::from_slice(record.as_slice()).unwrap_or_default();
         let text = |value: &Value| match value {
@@ -64,8 +96,8 @@ impl Want {
         if self.labels.is_empty() && self.fields.requirements.is_empty() {
             return true;
         }
-        let facts: &Facts = record.memo(|record| Facts::read(record, row));
-        self.labels.matches_labels(facts.labels.as_ref())
-            && self.fields.matches(|path| facts.field(path, row))
+        let selected = Selected::of(record, row);
+        self.labels.matches_labels(selected.labels.as_ref())
+            && self.fields.matches(|path| selected.field(path, row))
     }
 }

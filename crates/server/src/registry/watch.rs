@@ -1,4 +1,5 @@
-//! Watching: the changes of a collection as a stream of frames, one JSON event a line.
+//! Watching: the changes of a collection as a stream of frames: one JSON event a line, or protobuf frames with their
+//! length in front.
 //!
 //! ```text
 //!   start ──▶ Initial ──(all present objects sent; bookmark if asked for)──▶ Live ──▶ end
@@ -6,7 +7,7 @@
 //!     Live ends: deadline, shutdown, the client leaves, or the watcher is too slow (410)
 //! ```
 //!
-//! An event's usual encoding is made once and shared by all watchers ([`Wire`]).
+//! An event is encoded once for all watchers that want the same of it ([`Wire`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -17,15 +18,15 @@ use futures::Stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval};
 use tokio_util::sync::CancellationToken;
-use xebec_api::{Status, Value, json, object};
+use xebec_api::{Status, Value, json, object, protobuf};
 use xebec_store::{Event, EventKind, Record, Revision, Scope, Watch, WatchError};
 
 use super::convert;
-use super::facts::Want;
+use super::facts::{self, Want};
 use super::read::{check_fields, stale};
 use super::table::Served;
 use crate::core::Core;
-use crate::http::accept::Form;
+use crate::http::accept::{Accept, Encoding, Form};
 use crate::http::query::{At, ListOptions};
 use crate::http::render;
 
@@ -52,15 +53,30 @@ impl Change {
     }
 }
 
-/// The encodings of an event that all watchers share.
+/// The encodings of an event that watchers share: objects whole and their metadata, each as JSON and as protobuf, as
+/// added, modified and deleted. Objects are those of the version that is stored.
 #[derive(Debug, Default)]
-struct Wire([OnceLock<Bytes>; 3]);
+struct Wire([[OnceLock<Bytes>; 3]; 4]);
+
+impl Wire {
+    /// The place of what is shared; tables have none, since the ages in them depend on the time.
+    fn place(&self, accept: Accept, change: Change) -> Option<&OnceLock<Bytes>> {
+        let row = match (accept.form, accept.encoding) {
+            (Form::Whole, Encoding::Json | Encoding::Yaml) => 0,
+            (Form::Whole, Encoding::Protobuf) => 1,
+            (Form::Metadata, Encoding::Json | Encoding::Yaml) => 2,
+            (Form::Metadata, Encoding::Protobuf) => 3,
+            (Form::Table, _) => return None,
+        };
+        Some(&self.0[row][change as usize])
+    }
+}
 
 /// A watch that is open.
 pub struct Open {
     served: Served,
     want: Want,
-    form: Form,
+    accept: Accept,
     watch: Watch,
     pending: VecDeque<Arc<Record>>,
     initial: Initial,
@@ -83,8 +99,8 @@ enum Initial {
 
 /// How a watch is given, and what ends it.
 pub struct How {
-    /// The form of the objects.
-    pub form: Form,
+    /// The form and encoding of the objects.
+    pub accept: Accept,
     /// Ends the watch.
     pub shutdown: CancellationToken,
     /// Its place among the watches that may be open.
@@ -102,7 +118,7 @@ pub fn open(
     options: &ListOptions,
     how: How,
 ) -> Result<Open, Status> {
-    let How { form, shutdown, permit } = how;
+    let How { accept, shutdown, permit } = how;
     let want = Want { labels: options.labels.clone(), fields: options.fields.clone() };
     check_fields(&served.row, &want)?;
     let scope = scope(&served, namespace, &want)?;
@@ -126,7 +142,7 @@ pub fn open(
         tokio::time::interval_at(Instant::now() + period, period)
     });
     let deadline = Instant::now() + lifetime(core, options)?;
-    Ok(Open { served, want, form, watch, pending, initial, bookmarks, deadline, shutdown, _permit: permit })
+    Ok(Open { served, want, accept, watch, pending, initial, bookmarks, deadline, shutdown, _permit: permit })
 }
 
 /// One object when the selector names one, else the collection.
@@ -189,7 +205,7 @@ impl Open {
                         }
                     }
                     Err(WatchError::Closed) => return Next::End,
-                    Err(error) => return Next::Last(error_event(&Status::expired(error.to_string()))),
+                    Err(error) => return Next::Last(self.error(&Status::expired(error.to_string()))),
                 },
                 _ = bookmark => {
                     let revision = self.watch.progress();
@@ -205,7 +221,7 @@ impl Open {
         let mut out = BytesMut::new();
         while out.len() < FRAME {
             let Some(record) = self.pending.pop_front() else { break };
-            self.write_record(Change::Added, &record, &mut out);
+            out.extend_from_slice(&self.record_event(Change::Added, &record));
         }
         if self.pending.is_empty() {
             self.pending.shrink_to_fit();
@@ -228,35 +244,50 @@ impl Open {
             (true, false) => Change::Deleted,
         };
         if change == Change::Deleted && event.kind() != EventKind::Deleted {
-            self.write_departure(event, out);
-        } else if self.form == Form::Whole && self.served.is_stored() {
-            let wire: &Wire = event.memo(|_| Wire::default());
-            out.extend_from_slice(
-                wire.0[change as usize].get_or_init(|| encode(change, event.record().as_slice())),
-            );
-        } else {
-            self.write_record(change, event.record(), out);
+            return out.extend_from_slice(&self.departure(event));
+        }
+        let wire: &Wire = event.memo(|_| Wire::default());
+        match wire.place(self.accept, change).filter(|_| self.served.is_stored()) {
+            Some(shared) => {
+                out.extend_from_slice(shared.get_or_init(|| self.record_event(change, event.record())));
+            }
+            None => out.extend_from_slice(&self.record_event(change, event.record())),
         }
     }
 
     /// An object that no longer matches is gone for this client: as it was, at the revision of the change.
-    fn write_departure(&self, event: &Event, out: &mut BytesMut) {
-        let Some(previous) = event.previous() else { return };
+    fn departure(&self, event: &Event) -> Bytes {
+        let Some(previous) = event.previous() else { return Bytes::new() };
         let revision = event.revision().to_string();
-        let object = convert::object(previous, &self.served).and_then(|mut object| {
+        let object = convert::object(previous, &self.served).map(|mut object| {
             object.set(&["metadata", "resourceVersion"], revision);
-            render::object(object, self.form, &self.served)
+            object
         });
-        write_result(Change::Deleted, object, out);
+        self.object_event(Change::Deleted, object)
     }
 
-    fn write_record(&self, change: Change, record: &Record, out: &mut BytesMut) {
-        if self.form == Form::Whole && self.served.is_stored() {
-            out.extend_from_slice(&encode(change, record.as_slice()));
-            return;
+    fn record_event(&self, change: Change, record: &Record) -> Bytes {
+        let stored = self.served.is_stored();
+        match (self.accept.form, self.accept.encoding) {
+            (Form::Whole, Encoding::Json | Encoding::Yaml) if stored => {
+                line(change.as_str(), record.as_slice())
+            }
+            (Form::Whole, Encoding::Protobuf) if stored => match facts::message(record, &self.served) {
+                Ok(message) => {
+                    let (api_version, kind) = (self.served.api_version(), self.served.row.kind_name());
+                    protobuf::frame(change.as_str(), &protobuf::seal(&api_version, kind, &message)).into()
+                }
+                Err(status) => self.error(&status),
+            },
+            _ => self.object_event(change, convert::object(record, &self.served)),
         }
-        let object = convert::object(record, &self.served);
-        write_result(change, object.and_then(|o| render::object(o, self.form, &self.served)), out);
+    }
+
+    fn object_event(&self, change: Change, object: Result<Value, Status>) -> Bytes {
+        match object.and_then(|o| render::object(o, self.accept.form, &self.served)) {
+            Ok(object) => self.encode(change.as_str(), &object),
+            Err(status) => self.error(&status),
+        }
     }
 
     fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
@@ -264,15 +295,27 @@ impl Open {
         if initial_end {
             metadata.set(&["annotations", INITIAL_EVENTS_END], "true");
         }
-        let mut object = object!({
+        let object = object!({
             "apiVersion": (self.served.api_version()),
             "kind": (self.served.row.kind_name()),
             "metadata": (metadata)
         });
-        if self.form != Form::Whole {
-            object = render::bookmark(object, self.form);
+        self.encode("BOOKMARK", &render::bookmark(object, self.accept.form))
+    }
+
+    fn error(&self, status: &Status) -> Bytes {
+        self.encode("ERROR", &status.to_value())
+    }
+
+    fn encode(&self, change: &str, object: &Value) -> Bytes {
+        match self.accept.encoding {
+            Encoding::Json | Encoding::Yaml => line(change, &json::to_vec(object)),
+            Encoding::Protobuf => {
+                let message = protobuf::encode_object(object);
+                let message = message.expect("what has no protobuf form is not watched as protobuf");
+                protobuf::frame(change, &message).into()
+            }
         }
-        line("BOOKMARK", &json::to_vec(&object))
     }
 }
 
@@ -280,21 +323,6 @@ enum Next {
     Frame(Bytes),
     Last(Bytes),
     End,
-}
-
-fn write_result(change: Change, object: Result<Value, Status>, out: &mut BytesMut) {
-    match object {
-        Ok(object) => out.extend_from_slice(&line(change.as_str(), &json::to_vec(&object))),
-        Err(status) => out.extend_from_slice(&error_event(&status)),
-    }
-}
-
-fn encode(change: Change, object: &[u8]) -> Bytes {
-    line(change.as_str(), object)
-}
-
-fn error_event(status: &Status) -> Bytes {
-    line("ERROR", &json::to_vec(&status.to_value()))
 }
 
 fn line(kind: &str, object: &[u8]) -> Bytes {

@@ -2,7 +2,7 @@
 
 use super::super::{Message, decode, decode_object, encode, encode_object};
 use crate::generated::protobuf::{MESSAGES, PARTIAL_OBJECT};
-use crate::protobuf::table::{Kind, Shape, row};
+use crate::protobuf::table::{Field, Kind, Row, Shape, row};
 use crate::schema::{SchemaRef, Type};
 use crate::{Key, Map, Value, builtin, object};
 
@@ -161,17 +161,23 @@ fn the_table_is_sound() {
     for message in &MESSAGES {
         let fields = message.fields();
         assert!(fields.len() <= 64 && fields.is_sorted_by(|a, b| a.number < b.number));
+        assert!(message.by_name().map(|place| fields[place].name).is_sorted_by(|a, b| a < b));
+        assert!(members(message) < 256);
         for field in fields {
             if let Kind::Message(inner) = field.kind {
-                assert_eq!(
-                    row(inner).node == 0 && inner < PARTIAL_OBJECT,
-                    field.shape == Shape::Inline,
-                    "{}",
-                    field.name
-                );
+                assert_eq!(row(inner).node == 0 && inner < PARTIAL_OBJECT, field.shape == Shape::Inline);
             }
         }
     }
+}
+
+/// How many members an object of the message can have.
+fn members(message: &Row) -> usize {
+    let inner = |field: &Field| match (field.shape, field.kind) {
+        (Shape::Inline, Kind::Message(inner)) => members(row(inner)),
+        _ => 1,
+    };
+    message.fields().iter().map(inner).sum()
 }
 
 #[test]
