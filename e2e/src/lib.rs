@@ -5,21 +5,56 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-/// The user that tests become when they are started as root.
+/// The user that tests become when they are started as root; `XEBEC_TEST_USER` names another.
 const USER: &str = "xebec-test";
+
+/// How long a test waits for what a cluster does by itself.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A case's name, and what it does.
+pub type Case = (&'static str, fn(&Cluster) -> Result<()>);
+
+/// Starts a cluster, runs the cases on it in order, and says how each went: the `main` of a test.
+#[must_use]
+pub fn run(cases: &[Case]) -> ExitCode {
+    // A runner of tests asks for their names: they make one.
+    if std::env::args().any(|a| a == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let cluster = match Cluster::up() {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            eprintln!("the cluster does not start: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut failed = 0;
+    for (name, case) in cases {
+        let begun = Instant::now();
+        match case(&cluster) {
+            Ok(()) => println!("ok      {:>6} ms  {name}", begun.elapsed().as_millis()),
+            Err(error) => {
+                failed += 1;
+                println!("FAILED  {name}: {error:#}\n{}", cluster.log());
+            }
+        }
+    }
+    println!("{} passed, {failed} failed", cases.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
 
 /// A cluster that is taken down at its end.
 #[derive(Debug)]
 pub struct Cluster {
     dir: tempfile::TempDir,
     bind: String,
-    user: Option<&'static str>,
+    user: Option<String>,
     xebec: PathBuf,
     kubectl: PathBuf,
 }
@@ -42,13 +77,13 @@ impl Cluster {
     /// It does not become ready.
     pub fn up() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("xebec-e2e-").tempdir_in("/var/tmp")?;
-        let user = is_root()?.then_some(USER);
+        let user = is_root()?.then(|| std::env::var("XEBEC_TEST_USER").unwrap_or_else(|_| USER.into()));
         let xebec = dir.path().join("xebec");
         std::fs::copy(program("XEBEC_BIN")?, &xebec).context("copying the program")?;
         std::fs::copy(program("XEBEC_IMAGE")?, dir.path().join("image.tar")).context("copying the image")?;
         let data = dir.path().join("data");
         std::fs::create_dir(&data)?;
-        if let Some(user) = user {
+        if let Some(user) = &user {
             ensure_user(user)?;
             succeed(Command::new("chown").arg(user).arg(&data))?;
             succeed(Command::new("chmod").arg("755").arg(dir.path()))?;
@@ -83,7 +118,7 @@ impl Cluster {
     /// # Errors
     /// It fails; the message has what it said.
     pub fn xebec(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = match self.user {
+        let mut command = match &self.user {
             Some(user) => {
                 let mut command = Command::new("runuser");
                 command.args(["-u", user, "--"]).arg(&self.xebec);

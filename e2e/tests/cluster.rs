@@ -6,10 +6,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use xebec_e2e::{Cluster, eventually};
-
-/// A case's name, and what it does.
-type Case = (&'static str, fn(&Cluster) -> Result<()>);
+use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
 const CASES: [Case; 9] = [
     ("the node is ready", node_is_ready),
@@ -23,32 +20,8 @@ const CASES: [Case; 9] = [
     ("a namespace goes with everything in it", namespace_goes),
 ];
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
 fn main() -> ExitCode {
-    // Listed by a test runner, or run by one that does not say where the programs are.
-    if std::env::args().any(|a| a == "--list") {
-        return ExitCode::SUCCESS;
-    }
-    let cluster = match Cluster::up() {
-        Ok(cluster) => cluster,
-        Err(error) => {
-            eprintln!("the cluster does not start: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let mut failed = 0;
-    for (name, case) in CASES {
-        match case(&cluster) {
-            Ok(()) => println!("ok      {name}"),
-            Err(error) => {
-                failed += 1;
-                println!("FAILED  {name}: {error:#}\n{}", cluster.log());
-            }
-        }
-    }
-    println!("{} passed, {failed} failed", CASES.len() - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    xebec_e2e::run(&CASES)
 }
 
 fn node_is_ready(cluster: &Cluster) -> Result<()> {
@@ -148,6 +121,7 @@ fn bad_input(cluster: &Cluster) -> Result<()> {
     check("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nodd: 1\n", "unknown field \"odd\"")?;
     check("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A}\n", "metadata.name: Invalid value: \"A\"")?;
     check("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {}\n", "spec.containers: Required value")?;
+    check("apiVersion: v1\nkind: Nonsense\nmetadata: {name: a}\n", "no matches for kind \"Nonsense\"")?;
     let missing = cluster.kubectl_fails(&["get", "pod", "absent"])?;
     ensure!(missing.contains("pods \"absent\" not found"), "{missing}");
     let forbidden =
@@ -161,27 +135,14 @@ fn tokens(cluster: &Cluster) -> Result<()> {
         &["apply", "-f", "-"],
         "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: robot}\n",
     )?;
-    let path = "/api/v1/namespaces/default/serviceaccounts/robot/token";
-    let request = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}"#;
-    let answer: serde_json::Value =
-        serde_json::from_str(&cluster.kubectl_with(&["create", "--raw", path, "-f", "-"], request)?)?;
-    let token = answer["status"]["token"].as_str().context("a token")?.to_owned();
+    let token = cluster.kubectl(&["create", "token", "robot"])?;
     let ask = |token: &str| {
         let review = format!(
             "{{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"TokenReview\",\"spec\":{{\"token\":\"{}\"}}}}",
             token.trim()
         );
-        cluster.kubectl_with(
-            &[
-                "create",
-                "--validate=false",
-                "-o",
-                "jsonpath={.status.authenticated} {.status.user.username}",
-                "-f",
-                "-",
-            ],
-            &review,
-        )
+        let answer = "jsonpath={.status.authenticated} {.status.user.username}";
+        cluster.kubectl_with(&["create", "-o", answer, "-f", "-"], &review)
     };
     let who = ask(&token)?;
     ensure!(who == "true system:serviceaccount:default:robot", "{who}");

@@ -193,7 +193,7 @@ impl Cluster {
         };
         let engines: Vec<Arc<dyn Engine>> =
             vec![Arc::new(OciEngine::new(runtime())), Arc::new(GvisorEngine::new(runtime()))];
-        let (events, writing) = Recorder::new(client.clone(), name.clone());
+        let (events, writing) = Recorder::new(client.clone(), name.clone(), self.shutdown.clone());
         let gateway = links.gateway();
         let host = Arc::new(Host {
             name: name.clone(),

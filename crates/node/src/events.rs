@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
 use kube::{Client, Resource as _};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio_util::sync::CancellationToken;
 
 /// How many events wait to be written; more are dropped.
 const QUEUE: usize = 256;
@@ -27,10 +28,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder, and the task that writes its events; the task ends with the last recorder.
-    pub fn new(client: Client, node: String) -> (Self, impl Future<Output = ()> + Send) {
+    /// A recorder, and the task that writes its events; at `shutdown` it writes those that wait, and ends.
+    pub fn new(
+        client: Client,
+        node: String,
+        shutdown: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, events) = mpsc::channel(QUEUE);
-        (Self { node, queue }, write(client, events))
+        (Self { node, queue }, write(client, events, shutdown))
     }
 
     /// Says that something happened to a pod, or to one of its containers.
@@ -67,14 +72,33 @@ impl Recorder {
             count: Some(1),
             ..Event::default()
         };
-        if self.queue.try_send(event).is_err() {
-            tracing::warn!(pod = name, reason, limit = QUEUE, "event dropped: too many wait to be written");
+        match self.queue.try_send(event) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!(
+                    pod = name,
+                    reason,
+                    limit = QUEUE,
+                    "event dropped: too many wait to be written"
+                );
+            }
+            Err(TrySendError::Closed(_)) => {
+                tracing::debug!(pod = name, reason, "event dropped: the node is stopping");
+            }
         }
     }
 }
 
-async fn write(client: Client, mut events: mpsc::Receiver<Event>) {
-    while let Some(event) = events.recv().await {
+async fn write(client: Client, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = shutdown.cancelled(), if !events.is_closed() => {
+                events.close();
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
