@@ -3,6 +3,8 @@
 //! `cargo xtask test` says where the programs are: `XEBEC_BIN`, `XEBEC_KUBECTL`, `XEBEC_HELM`, and in `XEBEC_IMAGE` the
 //! archive of an image called `xebec.local/busybox:demo`.
 
+pub mod load;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};

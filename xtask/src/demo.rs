@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, run, target};
 use crate::{clients, image, packages};
 
 const USER: &str = "xebec";
@@ -43,11 +43,12 @@ pub(crate) fn run_demo(once: bool) -> Result<()> {
 impl Demo {
     fn prepare() -> Result<Self> {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent directory")?;
+        let target = target()?;
         let root_user = std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self")?) == 0;
-        let root = if root_user { PathBuf::from("/var/tmp/xebec-demo") } else { top.join("target/demo") };
+        let root = if root_user { PathBuf::from("/var/tmp/xebec-demo") } else { target.join("demo") };
         fs::create_dir_all(&root)?;
-        let kubectl = clients::find("kubectl", &top.join("target/clients"))?;
-        fs::copy(top.join("target/release/xebec"), root.join("xebec")).context("copying the program")?;
+        let kubectl = clients::find("kubectl", &target.join("clients"))?;
+        fs::copy(target.join("release/xebec"), root.join("xebec")).context("copying the program")?;
         fs::copy(top.join("examples/hello/hello.yaml"), root.join("hello.yaml"))
             .context("copying the example")?;
         let data = root.join("data");

@@ -16,6 +16,7 @@ const USAGE: &str = "usage: cargo xtask <task>
 tasks:
   demo [--once]      a cluster, an application, and what it answers
   test               everything: formatting, lints, tidy, unit and integration tests
+  bench              measure what SPECIFICATION.md promises, on the release build
   tidy               the rules of the code base that no compiler knows
   codegen [--check]  make (or compare) the generated tables of crates/api";
 
@@ -25,6 +26,7 @@ fn main() -> Result<()> {
         ["test"] => test::run_checks(),
         ["demo"] => demo::run_demo(false),
         ["demo", "--once"] => demo::run_demo(true),
+        ["bench"] => test::run_benches(),
         ["tidy"] => tidy::run(),
         ["codegen", options @ ..] => codegen::run(options),
         _ => bail!(USAGE),
