@@ -18,6 +18,7 @@ use super::write::{self, Target};
 use super::{convert, read};
 use crate::admission::{self, Attributes, Operation};
 use crate::core::{Context, Core};
+use crate::http::query::check_dry_run;
 
 const MAX_TRIES: usize = 8;
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub resource_version: Option<String>,
     /// What becomes of dependents.
     pub propagation: Option<Propagation>,
+    /// The deletion is only tried.
+    pub dry_run: bool,
 }
 
 impl Options {
@@ -87,6 +90,9 @@ impl Options {
             uid: text(&["preconditions", "uid"]),
             resource_version: text(&["preconditions", "resourceVersion"]),
             propagation,
+            dry_run: check_dry_run(
+                body.array_at(&["dryRun"]).iter().map(|v| v.as_str().unwrap_or_default()),
+            )? || query.dry_run()?,
         })
     }
 
@@ -143,7 +149,7 @@ pub async fn delete(
             served.row.strategy.deleting(&mut new);
         }
         let last = || convert::from_storage(old.clone(), served).map(|last| Deleted::Gone { last });
-        if context.query.dry_run()? {
+        if options.dry_run {
             return last();
         }
         if !gone && json::to_vec(&new) == record.as_slice() {
