@@ -1,6 +1,7 @@
 //! A cluster for tests: the real program, started as an ordinary user, asked by the real kubectl.
 //!
-//! `cargo xtask test` says where the programs are: `XEBEC_BIN`, `XEBEC_KUBECTL`, `XEBEC_HELM`, and in `XEBEC_IMAGE` the
+//! `cargo xtask test` says where the programs are: `XEBEC_BIN`, `XEBEC_KUBECTL`, `XEBEC_HELM`, `XEBEC_PYTHON` (which
+//! has the package `kubernetes`), and in `XEBEC_IMAGE` the
 //! archive of an image called `xebec.local/busybox:demo`.
 
 pub mod load;
@@ -61,7 +62,11 @@ pub struct Cluster {
     kubectl: PathBuf,
 }
 
-fn program(variable: &str) -> Result<PathBuf> {
+/// The path of a program that the environment names.
+///
+/// # Errors
+/// It does not.
+pub fn program(variable: &str) -> Result<PathBuf> {
     let path =
         std::env::var_os(variable).with_context(|| format!("{variable} is not set: run cargo xtask test"))?;
     Ok(PathBuf::from(path))
@@ -105,7 +110,9 @@ impl Cluster {
         self.xebec(&["up", "--detach", "--bind", &self.bind]).map(drop)
     }
 
-    fn data(&self) -> PathBuf {
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
@@ -128,7 +135,8 @@ impl Cluster {
             }
             None => Command::new(&self.xebec),
         };
-        succeed(command.args(arguments).arg("--data-dir").arg(self.data()).current_dir(self.dir.path()))
+        command.env("XEBEC_DATA_DIR", self.data());
+        succeed(command.args(arguments).current_dir(self.dir.path()))
     }
 
     /// Runs `kubectl`; its standard output.
@@ -204,7 +212,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Err(error) = self.xebec(&["down"]) {
+        if let Err(error) = self.xebec(&["down", "--purge"]) {
             eprintln!("the cluster could not be taken down: {error:#}");
         }
     }
@@ -218,7 +226,11 @@ fn ensure_user(user: &str) -> Result<()> {
     Ok(())
 }
 
-fn succeed(command: &mut Command) -> Result<String> {
+/// Runs a program; its standard output.
+///
+/// # Errors
+/// It fails; the message has what it said.
+pub fn succeed(command: &mut Command) -> Result<String> {
     let output: Output = command.output().with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
         bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));

@@ -46,6 +46,7 @@ fn with_programs(mut command: Command, profile: &str) -> Result<Command> {
         .env("XEBEC_BIN", target.join(profile).join("xebec"))
         .env("XEBEC_KUBECTL", clients::find("kubectl", &fetched)?)
         .env("XEBEC_HELM", clients::find("helm", &fetched)?)
+        .env("XEBEC_PYTHON", clients::python(&fetched)?)
         .env("XEBEC_IMAGE", archive);
     Ok(command)
 }

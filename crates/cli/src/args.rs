@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Start the cluster
     Up(Up),
     /// Stop the cluster; its data stays
-    Down,
+    Down(Down),
     /// Show whether the cluster runs, and where
     Status(Status),
     /// Print the kubeconfig
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     },
     #[command(hide = true)]
     Keeper,
+    #[command(hide = true)]
+    Purge,
     #[command(hide = true)]
     Shim(Rest),
     #[command(hide = true)]
@@ -74,6 +76,14 @@ pub(crate) struct Up {
     /// Started as root: become this user
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
+}
+
+/// Options of `down`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Down {
+    /// Remove the cluster's data too: objects, images, volumes, keys
+    #[arg(long)]
+    pub(crate) purge: bool,
 }
 
 /// Options of `status`.

@@ -11,6 +11,7 @@ mod control;
 mod image;
 mod kubeconfig;
 mod layout;
+mod purge;
 mod serve;
 mod status;
 mod up;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     let place = &arguments.place;
     let outcome = match arguments.command {
         Command::Up(options) => up::up(place, &options),
-        Command::Down => up::down(place),
+        Command::Down(options) => up::down(place, &options),
         Command::Status(options) => status::run(place, &options),
         Command::Kubeconfig => kubeconfig::print(place),
         Command::Image(options) => image::run(place, &options),
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Keeper => xebec_sandbox::bootstrap::keeper_main(),
+        Command::Purge => purge::inside(place),
         Command::Shim(_) => xebec_sandbox::shim::main(),
         Command::Serve(options) => serve::run(place, &options),
     };

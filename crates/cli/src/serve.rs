@@ -180,7 +180,7 @@ impl Cluster {
         if let xebec_network::egress::Egress::Unavailable { reason } =
             xebec_network::egress::Egress::start(&node).await
         {
-            self.notes.push(format!("pods cannot reach anything outside of the cluster: {reason}"));
+            self.notes.push(reason);
         }
         let images =
             ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;

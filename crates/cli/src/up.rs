@@ -10,9 +10,10 @@ use xebec_sandbox::bootstrap::{
     Identity, Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
 };
 
-use crate::args::{Place, Up};
+use crate::args::{Down, Place, Up};
 use crate::control::{self, Status};
 use crate::layout::Layout;
+use crate::purge;
 
 /// How long a cluster may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -131,13 +132,18 @@ fn announce(status: &Status, took: Duration, detached: bool) {
 }
 
 /// Stops a cluster.
-pub(crate) fn down(place: &Place) -> Result<ExitCode> {
+pub(crate) fn down(place: &Place, options: &Down) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
-    let run = layout.run();
-    match xebec_sandbox::bootstrap::stop(&run, STOP_GRACE + Duration::from_secs(10)) {
-        Ok(true) => say("stopped", &format!("data stays in {}", layout.root().display())),
-        Ok(false) => say("stopped", "no cluster was running"),
-        Err(error) => return Err(error).context("the cluster could not be stopped"),
+    let stopped = xebec_sandbox::bootstrap::stop(&layout.run(), STOP_GRACE + Duration::from_secs(10))
+        .context("the cluster could not be stopped")?;
+    let shown = layout.root().display();
+    if options.purge {
+        purge::run(&layout)?;
+        say("removed", &format!("everything in {shown}"));
+    } else if stopped {
+        say("stopped", &format!("data stays in {shown}"));
+    } else {
+        say("stopped", "no cluster was running");
     }
     Ok(ExitCode::SUCCESS)
 }
