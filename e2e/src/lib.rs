@@ -5,6 +5,7 @@
 //! archive of an image called `xebec.local/busybox:demo`.
 
 pub mod load;
+pub mod registry;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,7 @@ pub fn run(cases: &[Case]) -> ExitCode {
 #[derive(Debug)]
 pub struct Cluster {
     dir: tempfile::TempDir,
+    data: PathBuf,
     bind: String,
     user: Option<String>,
     xebec: PathBuf,
@@ -72,7 +74,11 @@ pub fn program(variable: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-fn is_root() -> Result<bool> {
+/// Whether the test is run by root.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn is_root() -> Result<bool> {
     let meta = std::fs::metadata("/proc/self")?;
     Ok(std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
@@ -83,21 +89,35 @@ impl Cluster {
     /// # Errors
     /// It does not become ready.
     pub fn up() -> Result<Self> {
+        Self::up_on(None)
+    }
+
+    /// Starts a cluster on free ports whose data is in this directory, or in one of the test's own.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn up_on(data: Option<PathBuf>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("xebec-e2e-").tempdir_in("/var/tmp")?;
         let user = is_root()?.then(|| std::env::var("XEBEC_TEST_USER").unwrap_or_else(|_| USER.into()));
         let xebec = dir.path().join("xebec");
         std::fs::copy(program("XEBEC_BIN")?, &xebec).context("copying the program")?;
         std::fs::copy(program("XEBEC_IMAGE")?, dir.path().join("image.tar")).context("copying the image")?;
-        let data = dir.path().join("data");
-        std::fs::create_dir(&data)?;
+        let data = data.unwrap_or_else(|| dir.path().join("data"));
+        std::fs::create_dir_all(&data)?;
         if let Some(user) = &user {
             ensure_user(user)?;
             succeed(Command::new("chown").arg(user).arg(&data))?;
             succeed(Command::new("chmod").arg("755").arg(dir.path()))?;
         }
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let cluster =
-            Self { dir, bind: format!("127.0.0.1:{port}"), user, xebec, kubectl: program("XEBEC_KUBECTL")? };
+        let cluster = Self {
+            dir,
+            data,
+            bind: format!("127.0.0.1:{port}"),
+            user,
+            xebec,
+            kubectl: program("XEBEC_KUBECTL")?,
+        };
         cluster.start()?;
         Ok(cluster)
     }
@@ -112,8 +132,8 @@ impl Cluster {
 
     /// The data directory.
     #[must_use]
-    pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// A path for files of the test.

@@ -104,6 +104,30 @@ impl Target {
         Ok(Creates { count: latencies.len(), took, latencies })
     }
 
+    /// Creates ConfigMaps over `connections` connections until each breaks; the names that were acknowledged.
+    ///
+    /// # Errors
+    /// The server refuses one, instead of going away.
+    pub async fn create_until_broken(
+        &self,
+        namespace: &str,
+        prefix: &str,
+        connections: usize,
+    ) -> Result<Vec<String>> {
+        let mut workers = JoinSet::new();
+        for worker in 0..connections {
+            let Ok(sender) = self.connect().await else { break };
+            let uri = format!("/api/v1/namespaces/{namespace}/configmaps");
+            let prefix = format!("{prefix}-{worker}");
+            workers.spawn(create_until_broken(sender, self.address.clone(), uri, prefix));
+        }
+        let mut names = Vec::new();
+        while let Some(ended) = workers.join_next().await {
+            names.extend(ended??);
+        }
+        Ok(names)
+    }
+
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
@@ -115,22 +139,26 @@ impl Target {
     }
 }
 
+/// One ConfigMap of about 1 KiB.
+fn creation(host: &str, uri: &str, name: &str) -> Result<Request<Full<Bytes>>> {
+    let filler = "x".repeat(900);
+    let body = format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"a":"{filler}"}}}}"#
+    );
+    let request = Request::post(uri).header("host", host).header("content-type", "application/json");
+    Ok(request.body(Full::new(Bytes::from(body)))?)
+}
+
 async fn create_each(
     mut sender: SendRequest<Full<Bytes>>,
     host: String,
     namespace: String,
     numbers: impl Iterator<Item = usize>,
 ) -> Result<Vec<Duration>> {
-    let filler = "x".repeat(900);
+    let uri = format!("/api/v1/namespaces/{namespace}/configmaps");
     let mut latencies = Vec::new();
     for number in numbers {
-        let body = format!(
-            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"load-{number}"}},"data":{{"a":"{filler}"}}}}"#
-        );
-        let request = Request::post(format!("/api/v1/namespaces/{namespace}/configmaps"))
-            .header("host", &host)
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))?;
+        let request = creation(&host, &uri, &format!("load-{number}"))?;
         let begun = Instant::now();
         sender.ready().await?;
         let answer = sender.send_request(request).await?;
@@ -140,4 +168,26 @@ async fn create_each(
         ensure!(status == 201, "{status}: {}", String::from_utf8_lossy(&body));
     }
     Ok(latencies)
+}
+
+async fn create_until_broken(
+    mut sender: SendRequest<Full<Bytes>>,
+    host: String,
+    uri: String,
+    prefix: String,
+) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    loop {
+        let name = format!("{prefix}-{}", names.len());
+        let request = creation(&host, &uri, &name)?;
+        if sender.ready().await.is_err() {
+            return Ok(names);
+        }
+        let Ok(answer) = sender.send_request(request).await else { return Ok(names) };
+        let status = answer.status();
+        // Acknowledged is what the client has read to its end.
+        let Ok(body) = answer.into_body().collect().await else { return Ok(names) };
+        ensure!(status == 201, "{status}: {}", String::from_utf8_lossy(&body.to_bytes()));
+        names.push(name);
+    }
 }

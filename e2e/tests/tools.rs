@@ -1,11 +1,12 @@
 //! Other people's tools: helm with a chart, Python's client library, an OCI registry.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::net::TcpStream;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use xebec_e2e::registry::Registry;
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually, program, succeed};
 
 const CASES: [Case; 3] = [
@@ -75,46 +76,9 @@ fn python(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A registry on a port of its own, ended with this value.
-struct Registry {
-    process: Child,
-    address: String,
-}
-
-impl Registry {
-    fn start(cluster: &Cluster) -> Result<Self> {
-        let address = format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
-        let config = cluster.path("registry.yaml");
-        let storage = cluster.path("registry");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"}}\n",
-            storage.display()
-        );
-        std::fs::write(&config, text)?;
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
-        let process =
-            command.spawn().context("starting docker-registry (Debian package: docker-registry)")?;
-        let registry = Self { process, address };
-        eventually(PATIENCE, || Ok(TcpStream::connect(&registry.address)?))?;
-        Ok(registry)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        if let Err(error) = self.process.kill().and_then(|()| self.process.wait()) {
-            eprintln!("the registry could not be ended: {error}");
-        }
-    }
-}
-
 fn registry(cluster: &Cluster) -> Result<()> {
     let registry = Registry::start(cluster)?;
-    let image = format!("{}/team/busybox:1", registry.address);
-    let from = format!("oci-archive:{}", cluster.path("image.tar").display());
-    let to = format!("docker://{image}");
-    succeed(Command::new("skopeo").args(["copy", "-q", "--dest-tls-verify=false", &from, &to]))?;
+    let image = registry.push(&cluster.path("image.tar"), "team/busybox:1")?;
     cluster.xebec(&["image", "pull", &image])?;
     let listed = cluster.xebec(&["image", "ls"])?;
     ensure!(listed.contains("team/busybox:1"), "{listed}");
@@ -129,7 +93,7 @@ fn registry(cluster: &Cluster) -> Result<()> {
     ensure!(described.contains("Successfully pulled image"), "{described}");
     let id = cluster.get(&["pod", "pulled"])?["status"]["containerStatuses"][0]["imageID"].clone();
     ensure!(id.as_str().is_some_and(|id| id.contains("@sha256:")), "the image's id is {id}");
-    let absent = format!("{}/team/absent:1", registry.address);
+    let absent = format!("{}/team/absent:1", registry.address());
     let refused = cluster.xebec(&["image", "pull", &absent]);
     let text = format!("{:#}", refused.err().context("an absent image is pulled")?);
     ensure!(text.contains("team/absent:1"), "{text}");
