@@ -24,7 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A case's name, and what it does.
 pub type Case = (&'static str, fn(&Cluster) -> Result<()>);
 
-/// Starts a cluster, runs the cases on it in order, and says how each went: the `main` of a test.
+/// Starts a cluster, runs the cases on it in order, and says how each went: the `main` of a test. Arguments choose cases by
+/// parts of their names.
 #[must_use]
 pub fn run(cases: &[Case]) -> ExitCode {
     // A runner of tests asks for their names: they make one.
@@ -38,8 +39,11 @@ pub fn run(cases: &[Case]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let mut cases = cases.to_vec();
+    cases.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str())));
     let mut failed = 0;
-    for (name, case) in cases {
+    for (name, case) in &cases {
         let begun = Instant::now();
         match case(&cluster) {
             Ok(()) => println!("ok      {:>6} ms  {name}", begun.elapsed().as_millis()),

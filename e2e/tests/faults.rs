@@ -193,7 +193,7 @@ fn full_disk(_: &Cluster) -> Result<()> {
         }
         ensure!(acknowledged.len() < 2_000, "the disk does not fill up");
     };
-    ensure!(refusal.contains("no space") || refusal.contains("disk is full"), "{refusal}");
+    ensure!(refusal.contains("no space") || refusal.contains("disk is full"), "{refusal}\n{}", small.log());
     // Reading goes on; and with room again, so does writing.
     small.kubectl(&["get", "configmaps"])?;
     fs::remove_file(&filler)?;
