@@ -107,7 +107,11 @@ spec:
     let refused = cluster.kubectl_with(&["apply", "-f", "-"], &widget.replace("size: S", "size: M"));
     let text = format!("{:#}", refused.err().context("a wrong size is taken")?);
     ensure!(text.contains("Unsupported value: \"M\""), "{text}");
-    cluster.kubectl(&["delete", "widget", "a"])?;
+    cluster.kubectl(&["delete", "crd", "widgets.example.com", "--timeout=30s"])?;
+    // kubectl remembers what there was; a cache of its own makes it ask.
+    let fresh = format!("--cache-dir={}", cluster.path("fresh-cache").display());
+    let unknown = cluster.kubectl_fails(&["get", "widgets", &fresh])?;
+    ensure!(unknown.contains("the server doesn't have a resource type \"widgets\""), "{unknown}");
     Ok(())
 }
 

@@ -14,6 +14,7 @@
 //! `Role`, and [`ROLES`] has them all.
 
 pub mod context;
+pub mod definition;
 pub mod deployment;
 pub mod endpoints;
 pub mod gc;
@@ -54,6 +55,7 @@ pub const ROLES: &[Role] = &[
     endpoints::ENDPOINT_SLICE_ROLE,
     endpoints::ENDPOINTS_ROLE,
     namespace::NAMESPACE_ROLE,
+    definition::DEFINITION_ROLE,
     gc::GC_ROLE,
     per_namespace::SERVICE_ACCOUNT_ROLE,
     per_namespace::ROOT_CA_ROLE,
@@ -143,6 +145,7 @@ impl Tasks {
         self.start(endpoints::EndpointSliceController::new(&context), WORKERS);
         self.start(endpoints::EndpointsController::new(&context), WORKERS);
         self.start(namespace::NamespaceController::new(&context), WORKERS);
+        self.start(definition::DefinitionController::new(&context), WORKERS);
         self.start(
             per_namespace::StandardController::new(&context, per_namespace::DefaultServiceAccount),
             WORKERS,

@@ -73,6 +73,14 @@ impl Row {
         &self.def.names.kind
     }
 
+    /// Whether the definition that made the row is being deleted: it takes no new objects.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        let conditions = self.definition.iter().flat_map(|d| d.array_at(&["status", "conditions"]));
+        let text = |condition: &Value, field: &str, want: &str| condition.str_at(&[field]) == Some(want);
+        conditions.into_iter().any(|c| text(c, "type", "Terminating") && text(c, "status", "True"))
+    }
+
     /// Where an object stands in the store.
     ///
     /// # Errors

@@ -106,6 +106,9 @@ pub async fn create_tracked(
     tracking: Tracking,
 ) -> Result<Written, Status> {
     let served = target.served;
+    if served.row.is_terminating() {
+        return Err(terminating(served));
+    }
     let generate = meta::name(&object).is_empty();
     let mut object = object;
     settle_namespace(&mut object, target)?;
@@ -150,6 +153,13 @@ pub async fn create_tracked(
         }
     }
     Err(busy(served, meta::name(&sent)))
+}
+
+/// The answer to a new object of a definition that is being deleted: its controller would wait for the object for ever.
+fn terminating(served: &Served) -> Status {
+    let mut status = Status::method_not_allowed(served.row.group(), served.row.resource(), "create");
+    status.message = "create not allowed while custom resource definition is terminating".into();
+    status
 }
 
 /// Where a change comes from.
