@@ -84,7 +84,9 @@ impl ApiService {
                 if status.reason == Reason::InternalError {
                     tracing::error!(request = %id, error = %status, "request failed");
                 }
-                reply::failure(&status, shown.whole())
+                // What was wanted cannot be given, so the answer is in what everybody reads.
+                let plain = status.reason == Reason::NotAcceptable;
+                reply::failure(&status, if plain { Accept::default() } else { shown.whole() })
             }
         };
         if let Ok(id) = id.parse() {

@@ -5,6 +5,7 @@ mod namespace;
 mod pod;
 pub mod reviews;
 mod service;
+mod signing;
 
 use xebec_api::Status;
 
@@ -24,6 +25,7 @@ pub fn strategy(group: &str, resource: &str) -> Option<&'static dyn Strategy> {
         ("", "namespaces") => &namespace::Namespaces,
         ("", "pods") => &pod::Pods,
         ("", "services") => &service::Services,
+        ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequests,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definitions,
         _ => return None,
     })
