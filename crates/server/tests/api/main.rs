@@ -1,0 +1,19 @@
+//! The API server on the real store, asked over real TLS and HTTP/2.
+
+mod client;
+mod cluster;
+mod parity;
+mod samples;
+
+/// What is wrong, for the person who reads the failure.
+type Checked<T = ()> = Result<T, String>;
+
+/// Ends a check with a text when something does not hold.
+macro_rules! ensure {
+    ($holds:expr, $($text:tt)+) => {
+        if !$holds {
+            return Err(format!($($text)+));
+        }
+    };
+}
+use ensure;
