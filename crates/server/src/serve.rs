@@ -220,6 +220,8 @@ fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &R
         },
     };
     core.authorizer.check(user, &question).map_err(|why| match route {
+        // Who has not said who they are should.
+        _ if user.is_anonymous() => Status::unauthorized(),
         Route::Resource(_, t) => Status::forbidden(&t.group, &t.resource, &t.name, why),
         Route::Path(_) => Status::forbidden("", "", "", why),
     })
