@@ -2,6 +2,7 @@
 
 mod client;
 mod cluster;
+mod escalation;
 mod faults;
 mod parity;
 mod samples;
