@@ -6,6 +6,7 @@ mod escalation;
 mod faults;
 mod parity;
 mod samples;
+mod special;
 
 /// What is wrong, for the person who reads the failure.
 type Checked<T = ()> = Result<T, String>;
