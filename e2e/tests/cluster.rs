@@ -36,7 +36,20 @@ fn application_answers(cluster: &Cluster) -> Result<()> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello/hello.yaml");
     cluster.kubectl(&["apply", "-f", manifest])?;
     cluster.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"])?;
-    answers(cluster)
+    answers(cluster)?;
+    api_is_behind_its_service(cluster)
+}
+
+/// What is shown as the API's address is where pods reach it.
+fn api_is_behind_its_service(cluster: &Cluster) -> Result<()> {
+    let endpoints = cluster.get(&["endpointslices", "-l", "kubernetes.io/service-name=kubernetes"])?;
+    let slice = &endpoints["items"][0];
+    let ip = slice["endpoints"][0]["addresses"][0].as_str().context("an address of the API")?;
+    let port = slice["ports"][0]["port"].as_u64().context("a port of the API")?;
+    let table = cluster.kubectl(&["get", "endpoints", "kubernetes"])?;
+    ensure!(table.contains(&format!("{ip}:{port}")), "{table}");
+    let connect = format!("nc -w 5 {ip} {port} </dev/null");
+    cluster.kubectl(&["exec", "deployment/hello", "--", "sh", "-c", &connect]).map(drop)
 }
 
 fn answers(_: &Cluster) -> Result<()> {

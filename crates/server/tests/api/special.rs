@@ -198,6 +198,25 @@ async fn fields_can_be_selected_as_upstream_shows_them() {
     }
 }
 
+#[tokio::test]
+async fn the_api_is_a_service_with_something_behind_it() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let get =
+        async |path: &str| admin.get(path).await.expect(200).unwrap_or_else(|why| panic!("{path}: {why}"));
+    let service = get("/api/v1/namespaces/default/services/kubernetes").await;
+    let ip = service.str_at(&["spec", "clusterIP"]).expect("an address");
+    let endpoints = get("/api/v1/namespaces/default/endpoints/kubernetes").await;
+    let port = object!({"name": "https", "port": 443, "protocol": "TCP"});
+    let subset = object!({"addresses": [{"ip": ip}], "ports": [(port.clone())]});
+    assert_eq!(endpoints.array_at(&["subsets"]), [subset]);
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let slices = get(&format!("{slices}?labelSelector=kubernetes.io/service-name%3Dkubernetes")).await;
+    let [slice] = slices.array_at(&["items"]) else { panic!("not one slice: {}", text(&slices)) };
+    assert_eq!(slice.array_at(&["endpoints"])[0].array_at(&["addresses"]), [Value::from(ip)]);
+    assert_eq!(slice.array_at(&["ports"]), [port]);
+}
+
 fn text(value: &Value) -> String {
     String::from_utf8_lossy(&json::to_vec(value)).into_owned()
 }
