@@ -7,6 +7,7 @@ mod faults;
 mod parity;
 mod samples;
 mod special;
+mod steps;
 
 /// What is wrong, for the person who reads the failure.
 type Checked<T = ()> = Result<T, String>;
