@@ -221,8 +221,17 @@ async fn delete_one(
     let options = read_options(incoming).await?;
     let about = write_target(served, target, Part::Main);
     match delete::delete(core, &incoming.context, about, &options).await? {
-        Deleted::Gone { last } => Ok(Reply::ok(delete::success(served, &last))),
-        Deleted::Waiting(bytes) => Ok(Reply::Object(StatusCode::OK, bytes, served.clone())),
+        Deleted::Gone(bytes) if served.row.kind.returned_when_deleted => {
+            Ok(Reply::Object(StatusCode::OK, bytes, served.clone()))
+        }
+        Deleted::Gone(bytes) => {
+            let last = xebec_api::json::from_slice(&bytes).map_err(Status::internal)?;
+            Ok(Reply::ok(delete::success(served, &last)))
+        }
+        Deleted::Waiting(bytes) => {
+            let code = if options.waits { StatusCode::ACCEPTED } else { StatusCode::OK };
+            Ok(Reply::Object(code, bytes, served.clone()))
+        }
     }
 }
 

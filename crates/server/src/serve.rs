@@ -84,7 +84,9 @@ impl ApiService {
                 if status.reason == Reason::InternalError {
                     tracing::error!(request = %id, error = %status, "request failed");
                 }
-                reply::failure(&status, shown.whole())
+                // What was wanted cannot be given, so the answer is in what everybody reads.
+                let plain = status.reason == Reason::NotAcceptable;
+                reply::failure(&status, if plain { Accept::default() } else { shown.whole() })
             }
         };
         if let Ok(id) = id.parse() {
@@ -219,6 +221,8 @@ fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &R
         },
     };
     core.authorizer.check(user, &question).map_err(|why| match route {
+        // Who has not said who they are should.
+        _ if user.is_anonymous() => Status::unauthorized(),
         Route::Resource(_, t) => Status::forbidden(&t.group, &t.resource, &t.name, why),
         Route::Path(_) => Status::forbidden("", "", "", why),
     })
