@@ -148,10 +148,7 @@ pub async fn delete(
         if !gone {
             served.row.strategy.deleting(&mut new);
         }
-        let last = || convert::from_storage(old.clone(), served).map(|last| Deleted::Gone { last });
         if options.dry_run {
-            return last();
-        if context.query.dry_run()? {
             return convert::bytes(record, served).map(Deleted::Gone);
         }
         if !gone && json::to_vec(&new) == record.as_slice() {
