@@ -92,8 +92,10 @@ impl Demo {
             Ok(())
         };
         timed("cluster ready", &|| self.xebec(&["up", "--detach"]))?;
+        let image = target()?.join("busybox.tar");
+        image::write(&image, IMAGE)?;
         let archive = self.root.join("busybox.tar");
-        image::write(&archive, IMAGE)?;
+        fs::copy(&image, &archive).context("copying the image")?;
         timed("image imported", &|| self.xebec(&["image", "import", &archive.display().to_string()]))?;
         let manifest = self.root.join("hello.yaml").display().to_string();
         timed("application applied", &|| self.kubectl(&["apply", "-f", &manifest]))?;

@@ -18,13 +18,21 @@ mod up;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use args::{Arguments, Command};
 use clap::{CommandFactory as _, Parser as _};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    run(Arguments::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(mut arguments: Arguments) -> Result<ExitCode> {
+    arguments.place.assume_user()?;
     let place = &arguments.place;
-    let outcome = match arguments.command {
+    match arguments.command {
         Command::Up(options) => up::up(place, &options),
         Command::Down(options) => up::down(place, &options),
         Command::Status(options) => status::run(place, &options),
@@ -46,9 +54,5 @@ fn main() -> ExitCode {
         Command::Purge => purge::inside(place),
         Command::Shim(_) => xebec_sandbox::shim::main(),
         Command::Serve(options) => serve::run(place, &options),
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use xebec_sandbox::bootstrap::{
-    Identity, Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
+    Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
 };
 
 use crate::args::{Down, Place, Up};
@@ -23,7 +23,6 @@ const STOP_GRACE: Duration = Duration::from_secs(40);
 /// Starts a cluster.
 pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     let begun = Instant::now();
-    become_user(options.user.as_deref())?;
     let preflight = preflight().map_err(explain)?;
     let layout = Layout::find(place)?;
     layout.prepare()?;
@@ -40,14 +39,6 @@ pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     }
     let end = keeper.supervise()?;
     Ok(u8::try_from(end.code).map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// Started as root, everything runs as an ordinary user.
-fn become_user(name: Option<&str>) -> Result<()> {
-    if let Some(name) = name {
-        Identity::lookup(name)?.assume()?;
-    }
-    Ok(())
 }
 
 fn explain(failure: PreflightFailure) -> anyhow::Error {
