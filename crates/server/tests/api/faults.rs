@@ -249,11 +249,11 @@ async fn states_that_are_gone() {
     // Clients recognise this event, and list again; an answer that fails makes some of them try for ever.
     let path = format!("{MAPS}?watch=true&resourceVersion=1");
     let mut watch = client.watch(&path).await.expect("the watch itself begins");
-    let event = watch.next().await.expect("an event");
+    let event = watch.next().await.expect("in time").expect("an event");
     assert_eq!(event.str_at(&["type"]), Some("ERROR"));
     assert_eq!(event.i64_at(&["object", "code"]), Some(410));
     assert_eq!(event.str_at(&["object", "reason"]), Some("Expired"));
-    assert_eq!(watch.next().await, None, "the watch goes on");
+    assert_eq!(watch.next().await, Ok(None), "the watch goes on");
     let list = client.get(&format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Exact")).await;
     check("a list", &list, 410, "Expired", "too old resource version: 1");
     let future = client.get(&format!("{MAPS}?resourceVersion=99999999")).await;

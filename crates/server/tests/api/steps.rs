@@ -386,7 +386,7 @@ pub(crate) async fn saw_everything(walk: &Walk<'_>, watch: &mut Watch) -> Checke
     let mut events: Vec<(usize, String)> = Vec::new();
     let mut last = 0;
     while events.iter().filter(|(_, change)| change == "DELETED").count() < 4 {
-        let event = watch.next().await.ok_or("the watch has ended")?;
+        let event = watch.next().await?.ok_or("the watch has ended")?;
         let object = event.get("object").cloned().unwrap_or_default();
         let which = wanted.iter().position(|name| name == meta::name(&object));
         let which = which.ok_or_else(|| format!("an event is {}", text(&event)))?;
