@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     ("the node is ready", node_is_ready),
     ("an application runs and answers", application_answers),
     ("a deployment is scaled and rolled", deployment_is_changed),
@@ -18,6 +18,7 @@ const CASES: [Case; 9] = [
     ("a killed server comes back and adopts its pods", killed_server),
     ("a stopped cluster goes on where it stopped", restart),
     ("a namespace goes with everything in it", namespace_goes),
+    ("a purge leaves nothing", purge),
 ];
 
 fn main() -> ExitCode {
@@ -212,5 +213,15 @@ fn namespace_goes(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["delete", "namespace", "brief", "--timeout=60s"])?;
     let gone = cluster.kubectl_fails(&["get", "namespace", "brief"])?;
     ensure!(gone.contains("not found"), "{gone}");
+    Ok(())
+}
+
+fn purge(cluster: &Cluster) -> Result<()> {
+    cluster.xebec(&["down", "--purge"])?;
+    let left = std::fs::read_dir(cluster.data()).map_or(0, Iterator::count);
+    ensure!(left == 0, "{left} entries are left in {}", cluster.data().display());
+    let other = cluster.xebec(&["down", "--purge", "--data-dir", "/usr"]);
+    let text = format!("{:#}", other.err().context("a directory of somebody else's is purged")?);
+    ensure!(text.contains("not a data directory of Xebec"), "{text}");
     Ok(())
 }

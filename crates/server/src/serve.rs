@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use xebec_api::{Reason, Status};
 
-use crate::auth::{Peer, User, token};
+use crate::auth::{self, Peer, User, token};
 use crate::authz::Question;
 use crate::core::{Context, Core};
 use crate::http::accept::Accept;
@@ -105,7 +105,10 @@ impl ApiService {
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
-        let user = self.authenticate(peer, request.headers())?;
+        let mut user = self.authenticate(peer, request.headers())?;
+        if let Some(other) = auth::impersonated(&core.authorizer, &user, request.headers())? {
+            user = Arc::new(other);
+        }
         authorize(core, &user, &request, &route)?;
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -193,12 +196,10 @@ impl ApiService {
         }
         let core = &self.inner.core;
         let audiences = [core.settings.issuer.clone()];
-        crate::auth::accounts::identify(core, token, &audiences).map(|(user, _)| Arc::new(user)).map_err(
-            |error| {
-                tracing::debug!(%error, "bearer token rejected");
-                Status::unauthorized()
-            },
-        )
+        auth::accounts::identify(core, token, &audiences).map(|(user, _)| Arc::new(user)).map_err(|error| {
+            tracing::debug!(%error, "bearer token rejected");
+            Status::unauthorized()
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use k8s_openapi::api::core::v1::{Container, Pod, Service};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use xebec_image::images::Record;
 use xebec_image::progress::Silent;
 use xebec_image::reference::Reference;
 use xebec_image::registry::Keyring;
@@ -232,7 +233,12 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
         "Started",
         format!("Container started: {}", container.name),
     );
-    Ok(Started { id, image_id: record.manifest.to_string(), since: SystemTime::now() })
+    Ok(Started { id, image_id: image_id(&record), since: SystemTime::now() })
+}
+
+/// What a container's status says its image is: where it can be had again, or its id if it comes from no registry.
+fn image_id(record: &Record) -> String {
+    record.digests.first().map_or_else(|| record.id.to_string(), Reference::to_string)
 }
 
 /// Directories and files that a run of a container needs.
@@ -251,11 +257,7 @@ fn prepare(dir: &PodDir, container: &Container, id: &str, restart: u32) -> Resul
 }
 
 /// The container's image, pulled as its policy wants.
-async fn image(
-    host: &Host,
-    pod: &Pod,
-    container: &Container,
-) -> Result<xebec_image::images::Record, Failure> {
+async fn image(host: &Host, pod: &Pod, container: &Container) -> Result<Record, Failure> {
     let text = container.image.as_deref().unwrap_or_default();
     let reference = Reference::parse(text).map_err(|e| {
         Failure::new("InvalidImageName", format!("Failed to apply default image tag {text:?}: {e}"))
@@ -298,11 +300,7 @@ async fn image(
 }
 
 /// Pulls on a thread of its own: the compiler cannot prove that the pull may move between threads.
-async fn pull(
-    host: &Host,
-    image: Reference,
-    keyring: Keyring,
-) -> Result<xebec_image::images::Record, String> {
+async fn pull(host: &Host, image: Reference, keyring: Keyring) -> Result<Record, String> {
     let (images, runtime) = (host.images.clone(), tokio::runtime::Handle::current());
     let pulled = tokio::task::spawn_blocking(move || {
         runtime.block_on(images.pull(&image, &keyring, Arc::new(Silent))).map_err(|e| chain(&e))

@@ -18,6 +18,7 @@ use super::write::{self, Target};
 use super::{convert, read};
 use crate::admission::{self, Attributes, Operation};
 use crate::core::{Context, Core};
+use crate::http::query::check_dry_run;
 
 const MAX_TRIES: usize = 8;
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub resource_version: Option<String>,
     /// What becomes of dependents.
     pub propagation: Option<Propagation>,
+    /// The deletion is only tried.
+    pub dry_run: bool,
     /// Whether the client wants to know that the object waits for its dependents: 202 and not 200.
     pub waits: bool,
 }
@@ -89,6 +92,9 @@ impl Options {
             uid: text(&["preconditions", "uid"]),
             resource_version: text(&["preconditions", "resourceVersion"]),
             propagation,
+            dry_run: check_dry_run(
+                body.array_at(&["dryRun"]).iter().map(|v| v.as_str().unwrap_or_default()),
+            )? || query.dry_run()?,
             waits: policy == Some("Foreground") || orphan == Some(false),
         })
     }
@@ -142,7 +148,7 @@ pub async fn delete(
         if !gone {
             served.row.strategy.deleting(&mut new);
         }
-        if context.query.dry_run()? {
+        if options.dry_run {
             return convert::bytes(record, served).map(Deleted::Gone);
         }
         if !gone && json::to_vec(&new) == record.as_slice() {

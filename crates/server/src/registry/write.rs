@@ -385,6 +385,7 @@ fn identify(core: &Core, context: &Context, object: &mut Value, target: Target<'
 }
 
 fn prepare_new(write: &mut Write<'_>, object: &mut Value, served: &Served) -> Result<(), Status> {
+    meta::omit_empty(object);
     let kind = served.row.kind;
     if !kind.status_on_create && served.version().subresource("status").is_some() {
         object.make_object().remove("status");
@@ -418,6 +419,7 @@ fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -
     let served = target.served;
     let Some(old) = write.old else { return Ok(()) };
     keep_system_fields(new, old);
+    meta::omit_empty(new);
     let has_status = served.version().subresource("status").is_some();
     match target.part {
         Part::Main if has_status => keep(new, old, "status"),
