@@ -193,14 +193,15 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// The next event; `None` when the server has ended the watch.
-    pub(crate) async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Value>, String> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let line = self.pending.split_to(end + 1);
-                return Some(json::from_slice(&line).expect("an event"));
+                return json::from_slice(&line).map(Some).map_err(|error| error.to_string());
             }
-            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("an event in time")?;
-            if let Ok(data) = frame.expect("a whole frame").into_data() {
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
+            let Some(frame) = frame.map_err(|_| "no event in time")? else { return Ok(None) };
+            if let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() {
                 self.pending.extend_from_slice(&data);
             }
         }

@@ -101,3 +101,13 @@ impl Drop for Cluster {
         self.serving.abort();
     }
 }
+
+/// Waits until the server has taken note of the roles: until `path` may be read.
+pub(crate) async fn settle(client: &Client, path: &str) {
+    let noted = async {
+        while client.get(path).await.code == 403 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), noted).await.expect("roles hold soon");
+}

@@ -1,11 +1,9 @@
 //! Nobody gives away more than they hold.
 
-use std::time::Duration;
-
 use xebec_api::{Value, json, object};
 
 use crate::client::{Answer, Call, Client, MERGE_PATCH};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, settle};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
@@ -47,16 +45,6 @@ async fn jane(cluster: &Cluster, admin: &Client) -> Client {
     let jane = cluster.user("jane", None).await;
     settle(&jane, "/api/v1/namespaces/default/pods").await;
     jane
-}
-
-/// Waits until the server has taken note of the roles: until `path` may be read.
-async fn settle(client: &Client, path: &str) {
-    let noted = async {
-        while client.get(path).await.code == 403 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), noted).await.expect("roles hold soon");
 }
 
 #[track_caller]

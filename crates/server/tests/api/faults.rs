@@ -9,7 +9,7 @@ use xebec_server::auth::keys::{ClusterKeys, Credential};
 use xebec_store::Revision;
 
 use crate::client::{APPLY_PATCH, Answer, Call, Client, JSON, MERGE_PATCH, PROTOBUF, YAML};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, settle};
 use crate::samples::DEFINITION;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -249,11 +249,11 @@ async fn states_that_are_gone() {
     // Clients recognise this event, and list again; an answer that fails makes some of them try for ever.
     let path = format!("{MAPS}?watch=true&resourceVersion=1");
     let mut watch = client.watch(&path).await.expect("the watch itself begins");
-    let event = watch.next().await.expect("an event");
+    let event = watch.next().await.expect("in time").expect("an event");
     assert_eq!(event.str_at(&["type"]), Some("ERROR"));
     assert_eq!(event.i64_at(&["object", "code"]), Some(410));
     assert_eq!(event.str_at(&["object", "reason"]), Some("Expired"));
-    assert_eq!(watch.next().await, None, "the watch goes on");
+    assert_eq!(watch.next().await, Ok(None), "the watch goes on");
     let list = client.get(&format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Exact")).await;
     check("a list", &list, 410, "Expired", "too old resource version: 1");
     let future = client.get(&format!("{MAPS}?resourceVersion=99999999")).await;
@@ -359,6 +359,34 @@ async fn tokens_that_are_not_good() {
     assert!(is_known(&nobody, &fresh).await, "a fresh token");
     cluster.clock.advance(Duration::from_mins(11));
     assert!(!is_known(&nobody, &fresh).await, "a token that has expired");
+}
+
+#[tokio::test]
+async fn changes_that_come_to_a_creation() {
+    let cluster = Cluster::start().await;
+    let (admin, jane) = (cluster.admin().await, cluster.user("jane", None).await);
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let rules = object!([{"verbs": ["get", "patch", "update"], "apiGroups": ["*"], "resources": ["*"]}]);
+    let role = object!({"metadata": {"name": "changer"}, "rules": (rules)});
+    let binding = object!({
+        "metadata": {"name": "changer"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "changer"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]
+    });
+    for (path, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        admin.send(Call::post(format!("{rbac}/{path}"), &object)).await.expect(201).expect("made");
+    }
+    settle(&jane, &format!("{MAPS}/absent")).await;
+    let apply = || Call::patch(format!("{MAPS}/a?fieldManager=a"), APPLY_PATCH, &config_map("a"));
+    let text = "configmaps \"a\" is forbidden: User \"jane\" cannot create resource \"configmaps\" in API group \"\" in \
+                the namespace \"default\"";
+    check("an apply", &jane.send(apply()).await, 403, "Forbidden", text);
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/a";
+    let object = object!({"metadata": {"name": "a"}, "spec": {}});
+    let answer = jane.send(Call::put(lease, &object)).await;
+    check("an update", &answer, 403, "Forbidden", "cannot create resource \"leases\"");
+    admin.send(apply()).await.expect(201).expect("made");
+    jane.send(apply()).await.expect(200).expect("what is there she may change");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 use crate::samples::{ANSWERED, DEFINITION, STORED, Sample};
 use crate::steps::{
     answer, change, create, delete, delete_collection, dry_run, encodings, forms, get, json_patch, list,
-    merge_patch, open_watch, saw_everything, server_side_apply, status, strategic_patch, update,
+    merge_patch, open_watch, saw_everything, scale, server_side_apply, status, strategic_patch, update,
     verbs_of_discovery,
 };
 
@@ -84,6 +84,7 @@ pub(crate) struct Row {
     pub(crate) verbs: BTreeSet<String>,
     pub(crate) custom: bool,
     pub(crate) status: bool,
+    pub(crate) scale: bool,
 }
 
 async fn discovered(client: &Client) -> Vec<Row> {
@@ -107,6 +108,7 @@ async fn discovered(client: &Client) -> Vec<Row> {
                 resource.array_at(&["verbs"]).iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             custom: api_version.contains("parity"),
             status: names.contains(&format!("{}/status", text(resource, "name"))),
+            scale: names.contains(&format!("{}/scale", text(resource, "name"))),
         }));
     }
     rows
@@ -148,7 +150,7 @@ impl Walk<'_> {
         let walk = self;
         let walked: Checked = in_turn!(walk:
             dry_run, create, get, list, update, json_patch, merge_patch, strategic_patch, server_side_apply,
-            forms, encodings, status, change, delete, delete_collection, verbs_of_discovery
+            forms, encodings, status, scale, change, delete, delete_collection, verbs_of_discovery
         );
         walked?;
         saw_everything(self, &mut watch).await.map_err(|why| format!("watch: {why}"))

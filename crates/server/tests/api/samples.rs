@@ -223,13 +223,15 @@ spec:
   - name: v1
     served: true
     storage: true
-    subresources: {status: {}}
+    subresources:
+      status: {}
+      scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}
     schema:
       openAPIV3Schema:
         type: object
         properties:
-          spec: {type: object, properties: {size: {type: string}}}
-          status: {type: object, properties: {done: {type: boolean}}}
+          spec: {type: object, properties: {size: {type: string}, replicas: {type: integer}}}
+          status: {type: object, properties: {done: {type: boolean}, replicas: {type: integer}}}
 ";
 
 const fn sample(

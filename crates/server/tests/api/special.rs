@@ -2,13 +2,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Method;
 use xebec_api::{Value, json, meta, object};
 
-use crate::client::{Call, Client, MERGE_PATCH, STRATEGIC_PATCH};
+use crate::client::{Call, Client, MERGE_PATCH, STRATEGIC_PATCH, YAML};
 use crate::cluster::Cluster;
+use crate::samples::DEFINITION;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
 async fn made(client: &Client, path: &str, object: &Value) -> Value {
@@ -150,6 +153,43 @@ async fn a_job_selects_the_pods_that_it_makes() {
     let refused = admin.send(Call::post(JOBS, &job("c", half))).await;
     let message = refused.refused(422, "Invalid").expect("a selector of one's own must be asked for");
     assert!(message.contains("`selector` not auto-generated"), "{message}");
+}
+
+#[tokio::test]
+async fn generations_count_what_means_something_else() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    admin.send(Call::new(Method::POST, DEFINITIONS).body(YAML, DEFINITION)).await.expect(201).expect("made");
+    let (deployments, widgets) = (
+        "/apis/apps/v1/namespaces/default/deployments",
+        "/apis/parity.example.com/v1/namespaces/default/widgets",
+    );
+    let deployment = object!({"metadata": {"name": "a"}, "spec": {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
+    }});
+    made(&admin, deployments, &deployment).await;
+    let widget = object!({
+        "apiVersion": "parity.example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {}
+    });
+    made(&admin, widgets, &widget).await;
+    for (collection, patch, want) in [
+        (deployments, object!({"spec": {"paused": false, "minReadySeconds": 0}}), 1),
+        (deployments, object!({"spec": {"template": {"spec": {"volumes": [], "hostname": ""}}}}), 1),
+        (deployments, object!({"metadata": {"labels": {"a": "b"}}}), 1),
+        (deployments, object!({"metadata": {"annotations": {"a": "b"}}}), 2),
+        (deployments, object!({"spec": {"paused": true}}), 3),
+        (deployments, object!({"spec": {"paused": true}, "metadata": {"annotations": {"a": "c"}}}), 4),
+        (widgets, object!({"metadata": {"annotations": {"a": "b"}}}), 1),
+        (widgets, object!({"status": {"done": true}}), 1),
+        // Of a custom resource nobody knows what an empty text means.
+        (widgets, object!({"spec": {"size": ""}}), 2),
+        (widgets, object!({"metadata": {"generation": 9}}), 2),
+    ] {
+        let changed = admin.send(Call::patch(format!("{collection}/a"), MERGE_PATCH, &patch)).await;
+        let changed = changed.expect(200).unwrap_or_else(|why| panic!("{}: {why}", text(&patch)));
+        assert_eq!(changed.i64_at(&["metadata", "generation"]), Some(want), "{}", text(&patch));
+    }
 }
 
 #[tokio::test]

@@ -275,6 +275,28 @@ pub(crate) async fn status(walk: &Walk<'_>) -> Checked {
     only_metadata(walk, &object, &put)
 }
 
+/// The number of replicas is read and written as a `Scale` too, wherever it stands in the object.
+pub(crate) async fn scale(walk: &Walk<'_>) -> Checked {
+    let path = format!("{}/scale", walk.path(1));
+    if !walk.row.scale {
+        return walk.client.get(&path).await.refused(404, "NotFound").map(|_| ());
+    }
+    let object = walk.current().await?;
+    let mut scale = walk.client.get(&path).await.expect(200)?;
+    ensure!(scale.str_at(&["apiVersion"]) == Some("autoscaling/v1"), "the scale is {}", text(&scale));
+    ensure!(meta::uid(&scale) == meta::uid(&object), "the scale is of another object: {}", text(&scale));
+    scale.set(&["spec", "replicas"], 5);
+    let put = walk.client.send(Call::put(path.as_str(), &scale)).await.expect(200)?;
+    ensure!(put.i64_at(&["spec", "replicas"]) == Some(5), "the scale is {}", text(&put));
+    ensure!(walk.current().await?.i64_at(&["spec", "replicas"]) == Some(5), "the object is not scaled");
+    walk.client.send(Call::put(path.as_str(), &scale)).await.refused(409, "Conflict")?;
+    let patch = object!({"spec": {"replicas": 0}});
+    let patched = walk.client.send(Call::patch(path.as_str(), MERGE_PATCH, &patch)).await.expect(200)?;
+    ensure!(patched.i64_at(&["spec", "replicas"]) == Some(0), "the scale is {}", text(&patched));
+    let below = object!({"spec": {"replicas": (-1)}});
+    walk.client.send(Call::patch(path, MERGE_PATCH, &below)).await.refused(422, "Invalid").map(|_| ())
+}
+
 /// The specification changes, is counted, and nothing is lost on the way.
 pub(crate) async fn change(walk: &Walk<'_>) -> Checked {
     let old = walk.current().await?;
@@ -386,7 +408,7 @@ pub(crate) async fn saw_everything(walk: &Walk<'_>, watch: &mut Watch) -> Checke
     let mut events: Vec<(usize, String)> = Vec::new();
     let mut last = 0;
     while events.iter().filter(|(_, change)| change == "DELETED").count() < 4 {
-        let event = watch.next().await.ok_or("the watch has ended")?;
+        let event = watch.next().await?.ok_or("the watch has ended")?;
         let object = event.get("object").cloned().unwrap_or_default();
         let which = wanted.iter().position(|name| name == meta::name(&object));
         let which = which.ok_or_else(|| format!("an event is {}", text(&event)))?;
