@@ -2,10 +2,13 @@
 
 mod command;
 mod local_node;
+mod notes;
+mod parts;
 mod roles;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +16,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use kube::Client;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_controllers::runtime::informer::Informers;
 use xebec_controllers::runtime::rng::Rng;
 use xebec_image::ImageService;
 use xebec_image::service::ServiceConfig;
+use xebec_network::egress::Egress;
+use xebec_network::netns::Netns;
 use xebec_network::node::{NodeConfig, NodeNetwork};
 use xebec_network::proxy::ports::Site;
 use xebec_node::access::Access;
@@ -37,20 +41,30 @@ use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
 use xebec_server::core::SystemClock;
 use xebec_server::discovery::KUBERNETES_VERSION;
-use xebec_server::server::Parts;
-use xebec_store::{AesGcmSealer, Embedded, EmbeddedOptions, Encryption, SealKeyId};
+use xebec_server::server::Parts as ServerParts;
+use xebec_store::{
+    AesGcmSealer, Embedded, EmbeddedOptions, Encryption, Health as StoreHealth, SealKeyId, Store,
+};
 
 use crate::args::{Place, Serve};
 use crate::control::{Pids, Status};
 use crate::kubeconfig;
 use crate::layout::Layout;
 use local_node::LocalNode;
+use notes::{Notes, Topic};
+use parts::Parts;
 
 /// How many threads the asynchronous runtime has.
 const WORKERS: usize = 2;
 
 /// How long streams to pods may take to end when the server stops.
 const STREAMS_END: Duration = Duration::from_secs(5);
+
+/// How long all parts together may take to end.
+const PARTS_END: Duration = Duration::from_secs(30);
+
+/// How long the way out of the cluster rests before it is opened again.
+const WAY_OUT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until told to stop.
 pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
@@ -61,7 +75,7 @@ pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
         .build()
         .context("starting the runtime")?;
     match runtime.block_on(serve(place, options)) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+        Ok(code) => Ok(code),
         Err(error) => {
             eprintln!("error: {error:#}");
             // Whatever kept it from starting will keep it again: the keeper need not try.
@@ -82,7 +96,7 @@ fn start_log() {
         .init();
 }
 
-async fn serve(place: &Place, options: &Serve) -> Result<()> {
+async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
     let _lock = layout.try_lock()?.context("another xebec is using the data directory")?;
     let keeper = KeeperInfo::load(&layout.run()).context("reading what the keeper recorded")?;
@@ -93,20 +107,38 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
     server.start().await?;
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
-    let mut cluster =
-        Cluster { tasks: JoinSet::new(), shutdown: CancellationToken::new(), notes: Vec::new() };
+    let mut cluster = Cluster::default();
     let (images, api) = cluster.start_node(&layout, &keeper, &server, &nodes).await?;
     cluster.start_api(&server, &keys, listener, api, options.bind.ip())?;
     cluster.start_controllers(&server, &keys);
     kubeconfig::write(&layout, &keys, &url)?;
-    let status = Status {
-        ready: true,
+    let control = control_socket(&layout)?;
+    let health = Health {
         server: url,
         kubeconfig: layout.kubeconfig(),
-        pids: Pids { keeper: keeper.host_pid, server: None },
-        version: env!("CARGO_PKG_VERSION").into(),
+        keeper: keeper.host_pid,
         notes: cluster.notes.clone(),
+        store: server.core().store.clone(),
     };
+    let shutdown = cluster.shutdown.clone();
+    cluster.parts.spawn("the control socket", command::serve(control, health, images, shutdown));
+    let code = tokio::select! {
+        asked = stop_signal() => {
+            asked?;
+            ExitCode::SUCCESS
+        }
+        // Half a server helps nobody: the keeper starts a whole one.
+        lost = cluster.parts.lost() => {
+            tracing::error!("{lost}; the server ends, to be started again");
+            ExitCode::FAILURE
+        }
+    };
+    tracing::info!("stopping");
+    cluster.stop(&server).await;
+    Ok(code)
+}
+
+fn control_socket(layout: &Layout) -> Result<UnixListener> {
     let socket = layout.control_socket();
     match std::fs::remove_file(&socket) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -114,18 +146,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<()> {
         }
         _ => {}
     }
-    let control =
-        UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))?;
-    cluster.tasks.spawn(command::serve(control, status, images, cluster.shutdown.clone()));
-    stop_signal().await?;
-    tracing::info!("stopping");
-    cluster.shutdown.cancel();
-    server.stop().await;
-    while let Some(ended) = cluster.tasks.join_next().await {
-        ended?;
-    }
-    server.core().store.shutdown().await;
-    Ok(())
+    UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))
 }
 
 fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str, nodes: Arc<LocalNode>) -> Result<ApiServer> {
@@ -138,7 +159,7 @@ fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str, nodes: Arc<LocalNo
         EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
     )?;
     let settings = Settings { url: url.to_owned(), component_roles: roles::all(), ..Settings::default() };
-    let parts = Parts { store: Arc::new(store), nodes, clock: Arc::new(SystemClock), settings };
+    let parts = ServerParts { store: Arc::new(store), nodes, clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
 }
 
@@ -159,10 +180,41 @@ async fn stop_signal() -> Result<()> {
     Ok(())
 }
 
+/// What `xebec status` is made of.
+#[derive(Clone)]
+struct Health {
+    server: String,
+    kubeconfig: PathBuf,
+    keeper: u32,
+    notes: Notes,
+    store: Arc<dyn Store>,
+}
+
+impl Health {
+    /// As it is now.
+    fn status(&self) -> Status {
+        match self.store.health() {
+            StoreHealth::ReadOnly { fault, .. } => {
+                self.notes.set(Topic::Store, format!("the store is read only: {fault}"));
+            }
+            _ => self.notes.clear(Topic::Store),
+        }
+        Status {
+            ready: true,
+            server: self.server.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            pids: Pids { keeper: self.keeper, server: None },
+            version: env!("CARGO_PKG_VERSION").into(),
+            notes: self.notes.list(),
+        }
+    }
+}
+
+#[derive(Default)]
 struct Cluster {
-    tasks: JoinSet<()>,
+    parts: Parts,
     shutdown: CancellationToken,
-    notes: Vec<String>,
+    notes: Notes,
 }
 
 impl Cluster {
@@ -179,15 +231,11 @@ impl Cluster {
         let rules = match rules {
             Ok(rules) => Some(rules),
             Err(error) => {
-                self.notes.push(format!("service addresses do not work: {error}"));
+                self.notes.set(Topic::Services, format!("service addresses do not work: {error}"));
                 None
             }
         };
-        if let xebec_network::egress::Egress::Unavailable { reason } =
-            xebec_network::egress::Egress::start(&node).await
-        {
-            self.notes.push(reason);
-        }
+        self.open_way_out(node.clone()).await;
         let images =
             ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;
         let name = hostname();
@@ -228,22 +276,58 @@ impl Cluster {
             zone: config.zone(),
             node: name,
         };
-        self.tasks.spawn(writing);
-        self.tasks.spawn(registration::keep_alive(client.clone(), facts, self.shutdown.clone()));
+        self.parts.spawn("the writer of events", writing);
+        let beats = registration::keep_alive(client.clone(), facts, self.shutdown.clone());
+        self.parts.spawn("the node's heartbeat", beats);
         let pods = Arc::new(Pods::default());
         let access = Access::new(host.clone(), pods.clone(), self.shutdown.clone());
         let agent = AgentService::new(Arc::new(access));
         nodes.set(host.name.clone(), agent.clone());
         let shutdown = self.shutdown.clone();
-        self.tasks.spawn(async move {
+        self.parts.spawn("streams to pods", async move {
             shutdown.cancelled().await;
             if !agent.shutdown(STREAMS_END).await {
                 tracing::warn!("streams to pods are cut off");
             }
         });
-        self.tasks.spawn(manager::run(host, pods, self.shutdown.clone()));
-        self.tasks.spawn(services::run(client, network, self.shutdown.clone()));
+        self.parts.spawn("the node's pods", manager::run(host, pods, self.shutdown.clone()));
+        self.parts.spawn("the node's services", services::run(client, network, self.shutdown.clone()));
         Ok((images, api))
+    }
+
+    /// Lets pods out of the cluster where that can be had; when the way is lost, it is opened once more.
+    async fn open_way_out(&mut self, node: Netns) {
+        let mut egress = Egress::start(&node).await;
+        let (notes, shutdown) = (self.notes.clone(), self.shutdown.clone());
+        if let Egress::Unavailable { reason } = &egress {
+            return notes.set(Topic::Egress, reason.clone());
+        }
+        self.parts.spawn("the way out of the cluster", async move {
+            while let Egress::Available(way) = &egress {
+                let outcome = tokio::select! {
+                    outcome = way.lost() => outcome,
+                    () = shutdown.cancelled() => return,
+                };
+                tracing::warn!(?outcome, "the way out of the cluster is lost, it is opened again");
+                tokio::time::sleep(WAY_OUT_PAUSE).await;
+                egress = Egress::start(&node).await;
+            }
+            if let Egress::Unavailable { reason } = egress {
+                notes.set(Topic::Egress, reason);
+            }
+            shutdown.cancelled().await;
+        });
+    }
+
+    /// Ends everything, in the order in which it depends on each other.
+    async fn stop(mut self, server: &ApiServer) {
+        self.shutdown.cancel();
+        server.stop().await;
+        match tokio::time::timeout(PARTS_END, self.parts.end()).await {
+            Ok(failures) => failures.iter().for_each(|failure| tracing::error!("{failure}")),
+            Err(_) => tracing::error!(parts = ?self.parts.running(), "these do not end, and are cut off"),
+        }
+        server.core().store.shutdown().await;
     }
 
     fn start_api(
@@ -265,7 +349,7 @@ impl Cluster {
         let credential = Arc::new(keys.serving(&names, &addresses)?);
         for listener in [listener, inside] {
             let (server, credential) = (server.clone(), credential.clone());
-            self.tasks.spawn(async move {
+            self.parts.spawn("the API's listener", async move {
                 if let Err(error) = server.serve(listener, &credential).await {
                     tracing::error!(%error, "the API cannot be served");
                 }
@@ -283,12 +367,13 @@ impl Cluster {
         controllers.informers = Some(informers.clone());
         scheduler.informers = Some(informers);
         let shutdown = self.shutdown.clone();
-        self.tasks.spawn(async move {
+        self.parts.spawn("the controllers", async move {
             xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await;
         });
         let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
-        self.tasks
-            .spawn(async move { xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await });
+        self.parts.spawn("the scheduler", async move {
+            xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await;
+        });
     }
 }
 

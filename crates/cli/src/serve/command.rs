@@ -13,7 +13,8 @@ use xebec_image::progress::Silent;
 use xebec_image::reference::Reference;
 use xebec_image::registry::Keyring;
 
-use crate::control::{Image, MAX_LINE, Reply, Request, Status};
+use super::Health;
+use crate::control::{Image, MAX_LINE, Reply, Request};
 
 /// How many commands run at once.
 const MAX_COMMANDS: usize = 32;
@@ -21,7 +22,7 @@ const MAX_COMMANDS: usize = 32;
 /// Takes commands until `shutdown`.
 pub(crate) async fn serve(
     listener: UnixListener,
-    status: Status,
+    health: Health,
     images: ImageService,
     shutdown: CancellationToken,
 ) {
@@ -32,9 +33,9 @@ pub(crate) async fn serve(
             Some(_) = commands.join_next(), if !commands.is_empty() => {}
             accepted = listener.accept(), if commands.len() < MAX_COMMANDS => match accepted {
                 Ok((stream, _)) => {
-                    let (status, images) = (status.clone(), images.clone());
+                    let (health, images) = (health.clone(), images.clone());
                     commands.spawn(async move {
-                        if let Err(error) = answer(stream, status, images).await {
+                        if let Err(error) = answer(stream, &health, images).await {
                             tracing::debug!(%error, "a command went away");
                         }
                     });
@@ -45,12 +46,12 @@ pub(crate) async fn serve(
     }
 }
 
-async fn answer(stream: UnixStream, status: Status, images: ImageService) -> std::io::Result<()> {
+async fn answer(stream: UnixStream, health: &Health, images: ImageService) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(MAX_LINE as u64)).read_line(&mut line).await?;
     let reply = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => run(request, status, &images).await.unwrap_or_else(Reply::Error),
+        Ok(request) => run(request, health, &images).await.unwrap_or_else(Reply::Error),
         Err(error) => Reply::Error(format!("the command cannot be read: {error}")),
     };
     let mut text = serde_json::to_vec(&reply)?;
@@ -58,10 +59,10 @@ async fn answer(stream: UnixStream, status: Status, images: ImageService) -> std
     writer.write_all(&text).await
 }
 
-async fn run(request: Request, status: Status, images: &ImageService) -> Result<Reply, String> {
+async fn run(request: Request, health: &Health, images: &ImageService) -> Result<Reply, String> {
     let failed = |error: &dyn std::error::Error| error.to_string();
     match request {
-        Request::Status => Ok(Reply::Status(status)),
+        Request::Status => Ok(Reply::Status(health.status())),
         Request::ListImages => Ok(Reply::Images(images.list().iter().flat_map(shown).collect())),
         Request::ImportImage { archive, name } => {
             let name = name.map(|n| Reference::parse(&n)).transpose().map_err(|e| failed(&e))?;
