@@ -1,7 +1,11 @@
 //! A cluster for tests: the real program, started as an ordinary user, asked by the real kubectl.
 //!
-//! `cargo xtask test` says where the programs are: `XEBEC_BIN`, `XEBEC_KUBECTL`, `XEBEC_HELM`, and in `XEBEC_IMAGE` the
+//! `cargo xtask test` says where the programs are: `XEBEC_BIN`, `XEBEC_KUBECTL`, `XEBEC_HELM`, `XEBEC_PYTHON` (which
+//! has the package `kubernetes`), and in `XEBEC_IMAGE` the
 //! archive of an image called `xebec.local/busybox:demo`.
+
+pub mod load;
+pub mod registry;
 
 use std::io::{Seek as _, Write as _};
 use std::net::TcpListener;
@@ -31,7 +35,8 @@ pub struct Group<'a> {
     pub cases: &'a [Case],
 }
 
-/// Starts a cluster, runs the cases on it in order, and says how each went: the `main` of a test.
+/// Starts a cluster, runs the cases on it in order, and says how each went: the `main` of a test. Arguments choose cases by
+/// parts of their names.
 #[must_use]
 pub fn run(cases: &[Case]) -> ExitCode {
     run_groups(&[Group { at_once: 1, cases }])
@@ -95,19 +100,28 @@ fn run_group(cluster: &Cluster, group: &Group<'_>) -> (usize, usize) {
 #[derive(Debug)]
 pub struct Cluster {
     dir: tempfile::TempDir,
+    data: PathBuf,
     bind: String,
     user: Option<String>,
     xebec: PathBuf,
     kubectl: PathBuf,
 }
 
-fn program(variable: &str) -> Result<PathBuf> {
+/// The path of a program that the environment names.
+///
+/// # Errors
+/// It does not.
+pub fn program(variable: &str) -> Result<PathBuf> {
     let path =
         std::env::var_os(variable).with_context(|| format!("{variable} is not set: run cargo xtask test"))?;
     Ok(PathBuf::from(path))
 }
 
-fn is_root() -> Result<bool> {
+/// Whether the test is run by root.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn is_root() -> Result<bool> {
     let meta = std::fs::metadata("/proc/self")?;
     Ok(std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
@@ -118,21 +132,35 @@ impl Cluster {
     /// # Errors
     /// It does not become ready.
     pub fn up() -> Result<Self> {
+        Self::up_on(None)
+    }
+
+    /// Starts a cluster on free ports whose data is in this directory, or in one of the test's own.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn up_on(data: Option<PathBuf>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("xebec-e2e-").tempdir_in("/var/tmp")?;
         let user = is_root()?.then(|| std::env::var("XEBEC_TEST_USER").unwrap_or_else(|_| USER.into()));
         let xebec = dir.path().join("xebec");
         std::fs::copy(program("XEBEC_BIN")?, &xebec).context("copying the program")?;
         std::fs::copy(program("XEBEC_IMAGE")?, dir.path().join("image.tar")).context("copying the image")?;
-        let data = dir.path().join("data");
-        std::fs::create_dir(&data)?;
+        let data = data.unwrap_or_else(|| dir.path().join("data"));
+        std::fs::create_dir_all(&data)?;
         if let Some(user) = &user {
             ensure_user(user)?;
             succeed(Command::new("chown").arg(user).arg(&data))?;
             succeed(Command::new("chmod").arg("755").arg(dir.path()))?;
         }
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let cluster =
-            Self { dir, bind: format!("127.0.0.1:{port}"), user, xebec, kubectl: program("XEBEC_KUBECTL")? };
+        let cluster = Self {
+            dir,
+            data,
+            bind: format!("127.0.0.1:{port}"),
+            user,
+            xebec,
+            kubectl: program("XEBEC_KUBECTL")?,
+        };
         cluster.start()?;
         Ok(cluster)
     }
@@ -145,8 +173,10 @@ impl Cluster {
         self.xebec(&["up", "--detach", "--bind", &self.bind]).map(drop)
     }
 
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// A path for files of the test.
@@ -168,7 +198,8 @@ impl Cluster {
             }
             None => Command::new(&self.xebec),
         };
-        succeed(command.args(arguments).arg("--data-dir").arg(self.data()).current_dir(self.dir.path()))
+        command.env("XEBEC_DATA_DIR", self.data());
+        succeed(command.args(arguments).current_dir(self.dir.path()))
     }
 
     /// Runs `kubectl`; its standard output.
@@ -256,7 +287,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Err(error) = self.xebec(&["down"]) {
+        if let Err(error) = self.xebec(&["down", "--purge"]) {
             eprintln!("the cluster could not be taken down: {error:#}");
         }
     }
@@ -270,7 +301,11 @@ fn ensure_user(user: &str) -> Result<()> {
     Ok(())
 }
 
-fn succeed(command: &mut Command) -> Result<String> {
+/// Runs a program; its standard output.
+///
+/// # Errors
+/// It fails; the message has what it said.
+pub fn succeed(command: &mut Command) -> Result<String> {
     let output: Output = command.output().with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
         bail!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));

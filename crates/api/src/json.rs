@@ -26,10 +26,19 @@ pub struct Parsed {
 /// # Errors
 /// Text that is not one JSON document, or nests deeper than 128 levels; the message names line and column.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
-    let duplicates = RefCell::new(Vec::new());
     let mut de = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed { duplicates: &duplicates }.deserialize(&mut de)?;
+    let parsed = read(&mut de)?;
     de.end()?;
+    Ok(parsed)
+}
+
+/// Reads one document in whatever `deserializer` reads; of YAML it must pass on members that come twice.
+///
+/// # Errors
+/// What the deserializer says.
+pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parsed, D::Error> {
+    let duplicates = RefCell::new(Vec::new());
+    let value = Seed { duplicates: &duplicates }.deserialize(deserializer)?;
     Ok(Parsed { value, duplicates: duplicates.into_inner() })
 }
 

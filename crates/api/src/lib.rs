@@ -25,6 +25,7 @@ pub mod protobuf;
 pub mod quantity;
 pub mod resource;
 pub mod schema;
+pub mod selectable;
 pub mod selector;
 pub mod structural;
 pub mod table;

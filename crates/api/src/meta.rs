@@ -203,6 +203,21 @@ pub fn validate_update(new: &Value, old: &Value, namespaced: bool) -> Vec<Cause>
     causes
 }
 
+/// Drops the lists and maps of the metadata that are empty: nothing is the same as none, and is not written.
+pub fn omit_empty(object: &mut Value) {
+    for member in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let path = ["metadata", member];
+        let empty = object.at(&path).is_some_and(|v| match v {
+            Value::Array(items) => items.is_empty(),
+            Value::Object(members) => members.is_empty(),
+            other => other.is_null(),
+        });
+        if empty {
+            object.remove_at(&path);
+        }
+    }
+}
+
 /// A name from `generateName` and random bytes.
 #[must_use]
 pub fn generated_name(base: &str, random: [u8; GENERATE_SUFFIX]) -> String {
@@ -260,6 +275,15 @@ mod tests {
         new.set(&["metadata", "uid"], "2");
         new.set(&["metadata", "finalizers"], vec!["a.b/c"]);
         assert_eq!(texts(&validate_update(&new, &old, false)), ["metadata.uid", "metadata.finalizers"]);
+    }
+
+    #[test]
+    fn what_is_empty_is_omitted() {
+        let text =
+            r#"{"metadata":{"labels":{},"annotations":{"a":""},"finalizers":[],"ownerReferences":null}}"#;
+        let mut object = crate::json::from_slice(text.as_bytes()).expect("JSON");
+        omit_empty(&mut object);
+        assert_eq!(crate::json::to_vec(&object), br#"{"metadata":{"annotations":{"a":""}}}"#);
     }
 
     #[test]

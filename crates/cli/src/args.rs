@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use xebec_sandbox::bootstrap::{Identity, IdentityError};
 
 /// Kubernetes in one program, without root.
 #[derive(Debug, Parser)]
@@ -24,7 +25,7 @@ pub(crate) enum Command {
     /// Start the cluster
     Up(Up),
     /// Stop the cluster; its data stays
-    Down,
+    Down(Down),
     /// Show whether the cluster runs, and where
     Status(Status),
     /// Print the kubeconfig
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     },
     #[command(hide = true)]
     Keeper,
+    #[command(hide = true)]
+    Purge,
     #[command(hide = true)]
     Shim(Rest),
     #[command(hide = true)]
@@ -60,6 +63,23 @@ pub(crate) struct Place {
     /// Where the cluster's data is [default: ~/.local/share/xebec]
     #[arg(long, value_name = "DIR", env = "XEBEC_DATA_DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Started as root: become this user first
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) user: Option<String>,
+}
+
+impl Place {
+    /// Becomes the user that was asked for; their data is in their home then.
+    ///
+    /// # Errors
+    /// There is no such user, it is root, or this is not.
+    pub(crate) fn assume_user(&mut self) -> Result<(), IdentityError> {
+        let Some(name) = self.user.take() else { return Ok(()) };
+        let identity = Identity::lookup(&name)?;
+        identity.assume()?;
+        self.data_dir.get_or_insert_with(|| identity.home.join(".local/share/xebec"));
+        Ok(())
+    }
 }
 
 /// Options of `up`.
@@ -71,9 +91,14 @@ pub(crate) struct Up {
     /// Return as soon as the cluster is ready, and leave it running
     #[arg(long)]
     pub(crate) detach: bool,
-    /// Started as root: become this user
-    #[arg(long, value_name = "NAME")]
-    pub(crate) user: Option<String>,
+}
+
+/// Options of `down`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Down {
+    /// Remove the cluster's data too: objects, images, volumes, keys
+    #[arg(long)]
+    pub(crate) purge: bool,
 }
 
 /// Options of `status`.

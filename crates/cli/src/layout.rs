@@ -42,7 +42,7 @@ impl Layout {
             .mode(0o700)
             .create(&self.root)
             .with_context(|| format!("making the data directory {shown}"))?;
-        let file = self.root.join("version");
+        let file = self.version();
         match fs::read_to_string(&file) {
             Ok(text) => match text.trim().parse::<u32>() {
                 Ok(version) if version <= VERSION => Ok(()),
@@ -65,7 +65,7 @@ impl Layout {
     /// # Errors
     /// The lock file cannot be made.
     pub(crate) fn try_lock(&self) -> Result<Option<File>> {
-        let path = self.root.join("lock");
+        let path = self.lock();
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -78,6 +78,32 @@ impl Layout {
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("locking {}", path.display())),
         }
+    }
+
+    /// Whether this program made the directory.
+    #[must_use]
+    pub(crate) fn is_marked(&self) -> bool {
+        self.version().is_file()
+    }
+
+    /// Everything in it that is not needed to remove it.
+    #[must_use]
+    pub(crate) fn contents(&self) -> [PathBuf; 6] {
+        [self.store(), self.images(), self.pods(), self.pki(), self.log(), self.kubeconfig()]
+    }
+
+    /// What says that it is a data directory: to be removed last.
+    #[must_use]
+    pub(crate) fn markers(&self) -> [PathBuf; 2] {
+        [self.lock(), self.version()]
+    }
+
+    fn version(&self) -> PathBuf {
+        self.root.join("version")
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.root.join("lock")
     }
 
     /// The directory itself.

@@ -11,21 +11,30 @@ mod control;
 mod image;
 mod kubeconfig;
 mod layout;
+mod purge;
 mod serve;
 mod status;
 mod up;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use args::{Arguments, Command};
 use clap::{CommandFactory as _, Parser as _};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    run(Arguments::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(mut arguments: Arguments) -> Result<ExitCode> {
+    arguments.place.assume_user()?;
     let place = &arguments.place;
-    let outcome = match arguments.command {
+    match arguments.command {
         Command::Up(options) => up::up(place, &options),
-        Command::Down => up::down(place),
+        Command::Down(options) => up::down(place, &options),
         Command::Status(options) => status::run(place, &options),
         Command::Kubeconfig => kubeconfig::print(place),
         Command::Image(options) => image::run(place, &options),
@@ -42,11 +51,8 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Keeper => xebec_sandbox::bootstrap::keeper_main(),
+        Command::Purge => purge::inside(place),
         Command::Shim(_) => xebec_sandbox::shim::main(),
         Command::Serve(options) => serve::run(place, &options),
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    }
 }

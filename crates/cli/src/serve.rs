@@ -85,7 +85,13 @@ fn raise_file_limit() {
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("XEBEC_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A line that cannot be written, as when the log's disk is full, is lost; complaining of it on the same stream would
+    // panic.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .init();
 }
 
 async fn serve(place: &Place, options: &Serve) -> Result<()> {
@@ -192,7 +198,7 @@ impl Cluster {
         if let xebec_network::egress::Egress::Unavailable { reason } =
             xebec_network::egress::Egress::start(&node).await
         {
-            self.notes.push(format!("pods cannot reach anything outside of the cluster: {reason}"));
+            self.notes.push(reason);
         }
         let images =
             ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;

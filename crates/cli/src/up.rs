@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use xebec_sandbox::bootstrap::{
-    Identity, Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
+    Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
 };
 
-use crate::args::{Place, Up};
+use crate::args::{Down, Place, Up};
 use crate::control::{self, Status};
 use crate::layout::Layout;
+use crate::purge;
 
 /// How long a cluster may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -22,7 +23,6 @@ const STOP_GRACE: Duration = Duration::from_secs(40);
 /// Starts a cluster.
 pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     let begun = Instant::now();
-    become_user(options.user.as_deref())?;
     let preflight = preflight().map_err(explain)?;
     let layout = Layout::find(place)?;
     layout.prepare()?;
@@ -39,14 +39,6 @@ pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     }
     let end = keeper.supervise()?;
     Ok(u8::try_from(end.code).map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// Started as root, everything runs as an ordinary user.
-fn become_user(name: Option<&str>) -> Result<()> {
-    if let Some(name) = name {
-        Identity::lookup(name)?.assume()?;
-    }
-    Ok(())
 }
 
 fn explain(failure: PreflightFailure) -> anyhow::Error {
@@ -131,13 +123,18 @@ fn announce(status: &Status, took: Duration, detached: bool) {
 }
 
 /// Stops a cluster.
-pub(crate) fn down(place: &Place) -> Result<ExitCode> {
+pub(crate) fn down(place: &Place, options: &Down) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
-    let run = layout.run();
-    match xebec_sandbox::bootstrap::stop(&run, STOP_GRACE + Duration::from_secs(10)) {
-        Ok(true) => say("stopped", &format!("data stays in {}", layout.root().display())),
-        Ok(false) => say("stopped", "no cluster was running"),
-        Err(error) => return Err(error).context("the cluster could not be stopped"),
+    let stopped = xebec_sandbox::bootstrap::stop(&layout.run(), STOP_GRACE + Duration::from_secs(10))
+        .context("the cluster could not be stopped")?;
+    let shown = layout.root().display();
+    if options.purge {
+        purge::run(&layout)?;
+        say("removed", &format!("everything in {shown}"));
+    } else if stopped {
+        say("stopped", &format!("data stays in {shown}"));
+    } else {
+        say("stopped", "no cluster was running");
     }
     Ok(ExitCode::SUCCESS)
 }

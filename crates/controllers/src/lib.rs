@@ -14,8 +14,10 @@
 //! `Role`, and [`ROLES`] has them all.
 
 pub mod context;
+pub mod definition;
 pub mod deployment;
 pub mod endpoints;
+pub mod event_expiry;
 pub mod gc;
 pub mod kinds;
 pub mod namespace;
@@ -54,6 +56,8 @@ pub const ROLES: &[Role] = &[
     endpoints::ENDPOINT_SLICE_ROLE,
     endpoints::ENDPOINTS_ROLE,
     namespace::NAMESPACE_ROLE,
+    definition::DEFINITION_ROLE,
+    event_expiry::EVENT_EXPIRY_ROLE,
     gc::GC_ROLE,
     per_namespace::SERVICE_ACCOUNT_ROLE,
     per_namespace::ROOT_CA_ROLE,
@@ -143,6 +147,8 @@ impl Tasks {
         self.start(endpoints::EndpointSliceController::new(&context), WORKERS);
         self.start(endpoints::EndpointsController::new(&context), WORKERS);
         self.start(namespace::NamespaceController::new(&context), WORKERS);
+        self.start(definition::DefinitionController::new(&context), WORKERS);
+        self.start(event_expiry::EventExpiry::new(&context), 1);
         self.start(
             per_namespace::StandardController::new(&context, per_namespace::DefaultServiceAccount),
             WORKERS,

@@ -29,7 +29,7 @@ pub(crate) async fn run(core: &Core) -> Result<(), Status> {
     let mut objects = authz::bootstrap_objects(&core.settings.component_roles);
     objects.extend(priority_classes());
     objects.push(service_cidr(core));
-    objects.push(api_service(core)?);
+    objects.extend(api_service(core)?);
     ensure_all(core, &context, objects).await
 }
 
@@ -119,19 +119,43 @@ fn service_cidr(core: &Core) -> Value {
     })
 }
 
-/// The service through which pods reach the API: always the first address of the network.
-fn api_service(core: &Core) -> Result<Value, Status> {
+/// The port at which pods reach the API.
+const API_PORT: i64 = 443;
+
+/// The service through which pods reach the API: always the first address of the network. Nodes answer there themselves,
+/// so what stands behind the service is its own address.
+fn api_service(core: &Core) -> Result<[Value; 3], Status> {
     let ip = core.settings.service_network.address(1);
     let ip = ip.ok_or_else(|| Status::internal("the service network is too small"))?.to_string();
-    Ok(object!({
+    let ip = ip.as_str();
+    let port = object!({"name": "https", "port": API_PORT, "protocol": "TCP"});
+    let service = object!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
             "name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"}
         },
         "spec": {
-            "type": "ClusterIP", "clusterIP": (ip.as_str()), "clusterIPs": [(ip.as_str())],
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]
+            "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip],
+            "ports": [{"name": "https", "port": API_PORT, "protocol": "TCP", "targetPort": API_PORT}]
         }
-    }))
+    });
+    let endpoints = object!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}
+        },
+        "subsets": [{"addresses": [{"ip": ip}], "ports": [(port.clone())]}]
+    });
+    let slice = object!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "ports": [(port)]
+    });
+    Ok([service, endpoints, slice])
 }

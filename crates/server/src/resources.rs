@@ -4,6 +4,7 @@ use http::StatusCode;
 use xebec_api::resource::Verbs;
 use xebec_api::{Reason, Status, Value};
 
+use crate::authz::Question;
 use crate::core::{Context, Core};
 use crate::http::body::{self, Format};
 use crate::http::query::{At, ListOptions};
@@ -161,6 +162,7 @@ async fn update(
                 && served.row.kind.create_on_update
                 && part == Part::Main =>
         {
+            may_create(core, &incoming.context, target)?;
             let mut object = object;
             object.set(&["metadata", "name"], target.name.as_str());
             let written = write::create(core, &incoming.context, about, object).await?;
@@ -168,6 +170,15 @@ async fn update(
         }
         result => result.map(|written| Reply::Object(StatusCode::OK, written.bytes, served.clone())),
     }
+}
+
+/// Who may change an object may not therefore make one: what comes to a creation needs that permission too.
+fn may_create(core: &Core, context: &Context, target: &Target) -> Result<(), Status> {
+    let Target { group, resource, namespace, name, .. } = target;
+    let question =
+        Question { verb: Verb::Create.as_str(), group, resource, namespace, name, ..Question::default() };
+    let allowed = core.authorizer.check(&context.user, &question);
+    allowed.map_err(|why| Status::forbidden(group, resource, name, why))
 }
 
 async fn patch(
@@ -185,6 +196,7 @@ async fn patch(
         Err(status)
             if status.reason == Reason::NotFound && kind == PatchKind::Apply && part == Part::Main =>
         {
+            may_create(core, &incoming.context, target)?;
             let object = patch.new_object(about)?;
             let written =
                 write::create_tracked(core, &incoming.context, about, object, Tracking::Applied).await?;
@@ -221,8 +233,17 @@ async fn delete_one(
     let options = read_options(incoming).await?;
     let about = write_target(served, target, Part::Main);
     match delete::delete(core, &incoming.context, about, &options).await? {
-        Deleted::Gone { last } => Ok(Reply::ok(delete::success(served, &last))),
-        Deleted::Waiting(bytes) => Ok(Reply::Object(StatusCode::OK, bytes, served.clone())),
+        Deleted::Gone(bytes) if served.row.kind.returned_when_deleted => {
+            Ok(Reply::Object(StatusCode::OK, bytes, served.clone()))
+        }
+        Deleted::Gone(bytes) => {
+            let last = xebec_api::json::from_slice(&bytes).map_err(Status::internal)?;
+            Ok(Reply::ok(delete::success(served, &last)))
+        }
+        Deleted::Waiting(bytes) => {
+            let code = if options.waits { StatusCode::ACCEPTED } else { StatusCode::OK };
+            Ok(Reply::Object(code, bytes, served.clone()))
+        }
     }
 }
 

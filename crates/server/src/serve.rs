@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use xebec_api::{Reason, Status};
 
-use crate::auth::{Peer, User, token};
+use crate::auth::{self, Peer, User, token};
 use crate::authz::Question;
 use crate::core::{Context, Core};
 use crate::http::accept::{Accept, Rows};
@@ -85,7 +85,9 @@ impl ApiService {
                 if status.reason == Reason::InternalError {
                     tracing::error!(request = %id, error = %status, "request failed");
                 }
-                reply::failure(&status, shown.whole())
+                // What was wanted cannot be given, so the answer is in what everybody reads.
+                let plain = status.reason == Reason::NotAcceptable;
+                reply::failure(&status, if plain { Accept::default() } else { shown.whole() })
             }
         };
         if let Ok(id) = id.parse() {
@@ -104,7 +106,10 @@ impl ApiService {
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
-        let user = self.authenticate(peer, request.headers())?;
+        let mut user = self.authenticate(peer, request.headers())?;
+        if let Some(other) = auth::impersonated(&core.authorizer, &user, request.headers())? {
+            user = Arc::new(other);
+        }
         authorize(core, &user, &request, &route)?;
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -192,12 +197,10 @@ impl ApiService {
         }
         let core = &self.inner.core;
         let audiences = [core.settings.issuer.clone()];
-        crate::auth::accounts::identify(core, token, &audiences).map(|(user, _)| Arc::new(user)).map_err(
-            |error| {
-                tracing::debug!(%error, "bearer token rejected");
-                Status::unauthorized()
-            },
-        )
+        auth::accounts::identify(core, token, &audiences).map(|(user, _)| Arc::new(user)).map_err(|error| {
+            tracing::debug!(%error, "bearer token rejected");
+            Status::unauthorized()
+        })
     }
 }
 
@@ -219,6 +222,8 @@ fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &R
         },
     };
     core.authorizer.check(user, &question).map_err(|why| match route {
+        // Who has not said who they are should.
+        _ if user.is_anonymous() => Status::unauthorized(),
         Route::Resource(_, t) => Status::forbidden(&t.group, &t.resource, &t.name, why),
         Route::Path(_) => Status::forbidden("", "", "", why),
     })

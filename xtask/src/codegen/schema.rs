@@ -77,28 +77,28 @@ pub(super) enum Merge {
 
 /// Definitions whose JSON form their schema does not tell.
 const SPECIAL: &[(&str, Ty, Merge)] = &[
-    ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", Ty::Any, Merge::Atomic),
+    ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", Ty::Any, Merge::Granular),
     (
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
         Ty::Any,
-        Merge::Atomic,
+        Merge::Granular,
     ),
     (
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
         Ty::Any,
-        Merge::Atomic,
+        Merge::Granular,
     ),
     (
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
         Ty::Any,
-        Merge::Atomic,
+        Merge::Granular,
     ),
     ("io.k8s.apimachinery.pkg.api.resource.Quantity", Ty::Quantity, Merge::Granular),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1", Ty::Any, Merge::Granular),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime", Ty::MicroTime, Merge::Granular),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.Patch", Ty::Any, Merge::Granular),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.Time", Ty::Time, Merge::Granular),
-    ("io.k8s.apimachinery.pkg.runtime.RawExtension", Ty::Any, Merge::Granular),
+    ("io.k8s.apimachinery.pkg.runtime.RawExtension", Ty::Any, Merge::Atomic),
     ("io.k8s.apimachinery.pkg.util.intstr.IntOrString", Ty::IntOrString, Merge::Granular),
 ];
 

@@ -67,6 +67,12 @@ pub fn list_kind(group: &str, plural: &str, version: &str) -> Option<NodeId> {
     row.versions.iter().find(|v| v.name == version)?.list.map(NodeId)
 }
 
+/// The fields that field selectors may name of a built-in resource, besides name and namespace.
+#[must_use]
+pub fn selectable(group: &str, plural: &str) -> Option<&'static [&'static str]> {
+    ROWS.iter().find(|r| r.group == group && r.plural == plural).map(|r| r.selectable)
+}
+
 /// `x-kubernetes-unions` of a type, as JSON text.
 #[must_use]
 pub fn unions(node: NodeId) -> Option<&'static str> {

@@ -14,6 +14,7 @@ use crate::{Map, Value, names};
 
 pub(super) const PERSISTENT_VOLUME_CLAIM: Kind = Kind {
     resource: "persistentvolumeclaims",
+    returned_when_deleted: true,
     generation: false,
     unconditional_update: true,
     defaults: |object, _| claim_defaults(object),

@@ -43,6 +43,7 @@ pub(super) const SECRET: Kind = Kind {
 
 pub(super) const SERVICE_ACCOUNT: Kind = Kind {
     resource: "serviceaccounts",
+    returned_when_deleted: true,
     generation: false,
     unconditional_update: true,
     prepare_create: clean_references,

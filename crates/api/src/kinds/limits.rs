@@ -23,6 +23,7 @@ pub(super) const LIMIT_RANGE: Kind = Kind {
 
 pub(super) const RESOURCE_QUOTA: Kind = Kind {
     resource: "resourcequotas",
+    returned_when_deleted: true,
     generation: false,
     unconditional_update: true,
     defaults: |object, _| {

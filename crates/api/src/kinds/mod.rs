@@ -58,7 +58,7 @@ pub struct Kind {
     /// The rule that names follow.
     pub name: NameRule,
     /// Whether `metadata.generation` counts changes of the specification. It is counted before `prepare_update`, which may
-    /// find more to count.
+    /// find more to count. An absent field and a zero or empty one are the same.
     pub generation: bool,
     /// Whether an update may come without a resource version.
     pub unconditional_update: bool,
@@ -66,6 +66,8 @@ pub struct Kind {
     pub create_on_update: bool,
     /// Whether dependents of a deleted object are left alone unless the client says otherwise.
     pub orphan_by_default: bool,
+    /// Whether a DELETE answers with the object that is gone, and not with a `Status`.
+    pub returned_when_deleted: bool,
     /// Whether a new object keeps the status that the client sent.
     pub status_on_create: bool,
     /// Gives absent fields their defaults; the version of the object is the second argument.
@@ -101,6 +103,7 @@ impl Kind {
         unconditional_update: false,
         create_on_update: false,
         orphan_by_default: false,
+        returned_when_deleted: false,
         status_on_create: false,
         defaults: |_, _| (),
         prepare_create: |_| (),

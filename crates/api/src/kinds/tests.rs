@@ -31,6 +31,25 @@ fn flags_are_upstreams() {
     assert_eq!(having(|k| k.create_on_update), want);
     assert_eq!(having(|k| k.orphan_by_default), ["replicationcontrollers", "jobs"]);
     assert_eq!(having(|k| k.status_on_create), ["nodes"]);
+    let returned = [
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "podtemplates",
+        "resourcequotas",
+        "serviceaccounts",
+        "services",
+        "deviceclasses",
+        "resourceclaims",
+        "resourceclaimtemplates",
+        "resourceslices",
+        "csidrivers",
+        "csinodes",
+        "storageclasses",
+        "volumeattachments",
+        "volumeattributesclasses",
+    ];
+    assert_eq!(having(|k| k.returned_when_deleted), returned);
     let refusing = [
         "mutatingadmissionpolicies",
         "mutatingadmissionpolicybindings",

@@ -16,6 +16,7 @@ use crate::{Value, names, object};
 
 pub(super) const PERSISTENT_VOLUME: Kind = Kind {
     resource: "persistentvolumes",
+    returned_when_deleted: true,
     generation: false,
     unconditional_update: true,
     defaults: |object, _| volume_defaults(object),

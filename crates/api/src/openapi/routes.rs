@@ -5,6 +5,7 @@ use super::operations::{Answer, Body, META, OBJECT, OK, Operation, Path};
 use super::parameters::{self, Parameter};
 use super::{Part, is_builtin};
 use crate::builtin;
+use crate::kinds;
 use crate::resource::{ResourceDef, Subresource, Verbs, Version};
 
 const ANY: &[&str] = &["*/*"];
@@ -24,26 +25,6 @@ const CUSTOM_PATCHES: &[&str] =
 const OK_CREATED: &[(u16, &str)] = &[(200, "OK"), (201, "Created")];
 const OK_ACCEPTED: &[(u16, &str)] = &[(200, "OK"), (202, "Accepted")];
 const OK_CREATED_ACCEPTED: &[(u16, &str)] = &[(200, "OK"), (201, "Created"), (202, "Accepted")];
-
-/// Kinds of which a DELETE answers with the object and not with a `Status`.
-const RETURNED_WHEN_DELETED: &[&str] = &[
-    "CSIDriver",
-    "CSINode",
-    "DeviceClass",
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "Pod",
-    "PodTemplate",
-    "ResourceClaim",
-    "ResourceClaimTemplate",
-    "ResourceQuota",
-    "ResourceSlice",
-    "Service",
-    "ServiceAccount",
-    "StorageClass",
-    "VolumeAttachment",
-    "VolumeAttributesClass",
-];
 
 /// Makes the paths of one version of a resource.
 pub(super) struct Routes<'a> {
@@ -209,7 +190,7 @@ impl<'a> Routes<'a> {
         let mut operations = self.read_and_change(verbs, None);
         if verbs.has(Verbs::DELETE) {
             let kind = &self.row.names.kind;
-            let returned = self.builtin && RETURNED_WHEN_DELETED.contains(&kind.as_ref());
+            let returned = kinds::of(&self.row.group, &self.row.names.plural).returned_when_deleted;
             let answer = if returned { self.ty.clone() } else { format!("{META}.Status") };
             operations.push(Operation {
                 description: format!("delete{}", with_article(kind)),

@@ -1,55 +1,26 @@
 //! Ages as people read them: the short spelling of durations.
 
-use std::time::SystemTime;
-
 use crate::time::Timestamp;
-
-/// A point in time against which ages are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(Timestamp);
-
-impl Moment {
-    /// Reads a time of RFC 3339, with or without fractions of a second.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Timestamp::parse(text).map(Self)
-    }
-
-    /// Whether the time stands for no time at all: midnight of the first of January of the year 1.
-    fn is_zero(self) -> bool {
-        const ZERO: Timestamp = Timestamp::from_unix(-62_135_596_800);
-        self.0 == ZERO
-    }
-
-    /// How long after `earlier` this is, in whole seconds rounded towards zero.
-    fn seconds_since(self, earlier: Self) -> i64 {
-        // Durations of Go end at 292 years; so do ages.
-        const LIMIT: u64 = i64::MAX as u64 / 1_000_000_000;
-        let seconds = |later: Timestamp, earlier: Timestamp| {
-            i64::try_from(later.since(earlier).as_secs().min(LIMIT)).expect("the limit is far below 63 bits")
-        };
-        if self >= earlier { seconds(self.0, earlier.0) } else { -seconds(earlier.0, self.0) }
-    }
-}
-
-impl From<SystemTime> for Moment {
-    fn from(time: SystemTime) -> Self {
-        Self(Timestamp::from_system(time))
-    }
-}
 
 /// How long ago `time` was at `now`: `5m12s`. `<unknown>` for no time and for text that is none.
 #[must_use]
-pub fn since(time: Option<&str>, now: Moment) -> String {
-    match time.and_then(Moment::parse) {
-        Some(time) if !time.is_zero() => human(now.seconds_since(time)),
+pub fn since(time: Option<&str>, now: Timestamp) -> String {
+    // What stands for no time at all: midnight of the first of January of the year 1.
+    const ZERO: Timestamp = Timestamp::from_unix(-62_135_596_800);
+    match time.and_then(Timestamp::parse) {
+        Some(time) if time != ZERO => between(time, now),
         _ => "<unknown>".to_owned(),
     }
 }
 
-/// The time from `start` to `end`.
-pub(super) fn between(start: Moment, end: Moment) -> String {
-    human(end.seconds_since(start))
+/// The time from `start` to `end`, in whole seconds rounded towards zero.
+pub(super) fn between(start: Timestamp, end: Timestamp) -> String {
+    // Durations of Go end at 292 years; so do ages.
+    const LIMIT: u64 = i64::MAX as u64 / 1_000_000_000;
+    let seconds = |later: Timestamp, earlier: Timestamp| {
+        i64::try_from(later.since(earlier).as_secs().min(LIMIT)).expect("the limit is far below 63 bits")
+    };
+    human(if end >= start { seconds(end, start) } else { -seconds(start, end) })
 }
 
 /// A duration of whole seconds with two or three significant figures, as kubectl shows ages.
@@ -116,7 +87,7 @@ mod tests {
 
     #[test]
     fn times_are_read_and_differences_cut() {
-        let now = Moment::parse("2024-03-01T00:00:00Z").expect("a time");
+        let now = Timestamp::parse("2024-03-01T00:00:00Z").expect("a time");
         let check = |time: &str, want: &str| assert_eq!(since(Some(time), now), want, "{time}");
         check("2024-02-29T23:59:58Z", "2s");
         check("2024-02-28T00:00:00Z", "2d");
@@ -128,7 +99,6 @@ mod tests {
         check("1970-01-01T00:00:00Z", "54y");
         check("0001-01-02T00:00:00Z", "292y");
         check("0001-01-01T00:00:00Z", "<unknown>");
-        assert_eq!(Moment::parse("1970-01-01T00:00:00Z"), Some(SystemTime::UNIX_EPOCH.into()));
         assert_eq!(since(None, now), "<unknown>");
         assert_eq!(since(Some("yesterday"), now), "<unknown>");
     }

@@ -1,7 +1,8 @@
 //! One cell: what a column makes of an object.
 
-use crate::table::age::{Moment, since};
+use crate::table::age::since;
 use crate::table::jsonpath::JsonPath;
+use crate::time::Timestamp;
 use crate::{Map, Value, json};
 
 /// How a column of a built-in resource gets its cell. Paths are field names between dots.
@@ -30,14 +31,14 @@ pub enum Printer {
     /// What a function makes of the object.
     Call(fn(&Value) -> String),
     /// What a function makes of the object at a time.
-    CallAt(fn(&Value, Moment) -> String),
+    CallAt(fn(&Value, Timestamp) -> String),
     /// A number or a text.
     Value(fn(&Value) -> Value),
 }
 
 impl Printer {
     /// The cell of an object.
-    pub(super) fn cell(self, object: &Value, now: Moment) -> Value {
+    pub(super) fn cell(self, object: &Value, now: Timestamp) -> Value {
         match self {
             Self::Text(path, absent) => text(at(object, path)).unwrap_or_else(|| absent.to_owned()).into(),
             Self::Integer(path) => at(object, path).and_then(Value::as_i64).unwrap_or_default().into(),
@@ -109,7 +110,7 @@ pub(super) fn shortened(texts: &[String], max: usize, none: &str) -> String {
 }
 
 /// The cell of a custom resource's column; `null` where there is nothing, or nothing of the column's type.
-pub(super) fn of_path(path: &JsonPath, ty: &str, object: &Value, now: Moment) -> Value {
+pub(super) fn of_path(path: &JsonPath, ty: &str, object: &Value, now: Timestamp) -> Value {
     let Some(value) = path.first(object) else { return Value::Null };
     match (ty, value) {
         ("string", value) => printed(value).into(),
@@ -126,10 +127,10 @@ pub(super) fn of_path(path: &JsonPath, ty: &str, object: &Value, now: Moment) ->
     }
 }
 
-fn date(time: &str, now: Moment) -> String {
+fn date(time: &str, now: Timestamp) -> String {
     match time {
         "" | "null" => since(None, now),
-        _ if Moment::parse(time).is_none() => "<invalid>".to_owned(),
+        _ if Timestamp::parse(time).is_none() => "<invalid>".to_owned(),
         _ => since(Some(time), now),
     }
 }

@@ -15,11 +15,12 @@ mod selector;
 
 use std::borrow::Cow;
 
-pub use age::{Moment, human, since};
+pub use age::{human, since};
 pub use cell::Printer;
 pub use columns::{SCALE, builtin};
 
 use crate::resource::{Column, ColumnSource, Text};
+use crate::time::Timestamp;
 use crate::{Map, Value, object};
 use jsonpath::JsonPath;
 
@@ -65,7 +66,7 @@ impl<'a> Renderer<'a> {
 
     /// The cells of one object's row.
     #[must_use]
-    pub fn cells(&self, object: &Value, now: Moment) -> Vec<Value> {
+    pub fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let cell = |(column, source): &(&Column, Source)| match source {
             Source::Path(path) => cell::of_path(path, &column.ty, object, now),
             Source::Printer(printer) => printer.cell(object, now),

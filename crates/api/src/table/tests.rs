@@ -2,13 +2,14 @@ use super::*;
 use crate::builtin;
 use crate::json;
 use crate::resource::Verbs;
+use crate::time::Timestamp;
 
 const NOW: &str = "2026-01-11T00:00:00Z";
 /// Ten days before.
 const THEN: &str = "2026-01-01T00:00:00Z";
 
-fn now() -> Moment {
-    Moment::parse(NOW).expect("a time")
+fn now() -> Timestamp {
+    Timestamp::parse(NOW).expect("a time")
 }
 
 #[test]

@@ -17,10 +17,10 @@ const PAGE: u32 = 500;
 type Meta = PartialObjectMeta<DynamicObject>;
 type Built = Result<http::Request<Vec<u8>>, request::Error>;
 
-/// The metadata of every object of `kind` in `namespace`.
+/// The metadata of every object of `kind` in `namespace`; with an empty one, in all namespaces or in none.
 pub async fn list(client: &Client, kind: &ApiKind, namespace: &str) -> Result<Vec<ObjectMeta>, ApiError> {
     let failed = |source| api_error("list", kind.id.to_string().into(), &namespace, source);
-    let path = Request::new(kind.path(Some(namespace)));
+    let path = collection(kind, namespace);
     let mut params = ListParams::default().limit(PAGE);
     let mut objects = Vec::new();
     loop {
@@ -35,9 +35,10 @@ pub async fn list(client: &Client, kind: &ApiKind, namespace: &str) -> Result<Ve
     }
 }
 
-/// Deletes every object of `kind` in `namespace`; dependents follow in the background.
+/// Deletes every object of `kind` in `namespace`, which is empty for cluster-scoped objects; dependents follow in the
+/// background.
 pub async fn delete_all(client: &Client, kind: &ApiKind, namespace: &str) -> Result<(), ApiError> {
-    let path = Request::new(kind.path(Some(namespace)));
+    let path = collection(kind, namespace);
     let request = path.delete_collection(&DeleteParams::background(), &ListParams::default());
     send(client, "deletecollection", kind, &ObjectKey::new(namespace, "*"), request).await.map(drop)
 }
@@ -83,7 +84,11 @@ pub async fn delete(
 }
 
 fn path(kind: &ApiKind, key: &ObjectKey) -> Request {
-    Request::new(kind.path(Some(key.namespace()).filter(|namespace| !namespace.is_empty())))
+    collection(kind, key.namespace())
+}
+
+fn collection(kind: &ApiKind, namespace: &str) -> Request {
+    Request::new(kind.path(Some(namespace).filter(|namespace| !namespace.is_empty())))
 }
 
 async fn send(

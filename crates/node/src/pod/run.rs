@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Service};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use tokio_util::sync::CancellationToken;
+use xebec_image::images::Record;
 use xebec_image::progress::Silent;
 use xebec_image::reference::Reference;
 use xebec_image::registry::Keyring;
@@ -242,7 +243,7 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     let since = SystemTime::now();
     retire(&dir, container, &start).await;
     run_post_start(host, pod, container, &start, &container_id).await;
-    Ok(Started { id, image_id: record.manifest.to_string(), since, image: rootfs.leases.clone() })
+    Ok(Started { id, image_id: image_id(&record), since, image: rootfs.leases.clone() })
 }
 
 /// The failure for a container that its sandbox does not make or start.
@@ -331,6 +332,11 @@ async fn remove_run(start: &Start, run: &ContainerId) {
     }
 }
 
+/// What a container's status says its image is: where it can be had again, or its id if it comes from no registry.
+fn image_id(record: &Record) -> String {
+    record.digests.first().map_or_else(|| record.id.to_string(), Reference::to_string)
+}
+
 /// Directories and files that a run of a container needs.
 fn prepare(dir: &PodDir, container: &Container, id: &str, restart: u32) -> Result<(), String> {
     let failed = |e: &dyn std::error::Error| chain(e);
@@ -347,11 +353,7 @@ fn prepare(dir: &PodDir, container: &Container, id: &str, restart: u32) -> Resul
 }
 
 /// The container's image, pulled as its policy wants.
-async fn image(
-    host: &Host,
-    pod: &Pod,
-    container: &Container,
-) -> Result<xebec_image::images::Record, Failure> {
+async fn image(host: &Host, pod: &Pod, container: &Container) -> Result<Record, Failure> {
     let text = container.image.as_deref().unwrap_or_default();
     let reference = Reference::parse(text).map_err(|e| {
         Failure::new("InvalidImageName", format!("Failed to apply default image tag {text:?}: {e}"))
@@ -397,11 +399,7 @@ async fn image(
 }
 
 /// Pulls on a thread of its own: the compiler cannot prove that the pull may move between threads.
-async fn pull(
-    host: &Host,
-    image: Reference,
-    keyring: Keyring,
-) -> Result<xebec_image::images::Record, String> {
+async fn pull(host: &Host, image: Reference, keyring: Keyring) -> Result<Record, String> {
     let (images, runtime) = (host.images.clone(), tokio::runtime::Handle::current());
     // Whoever waits no longer, as when the node stops, ends the pull with it.
     let given_up = CancellationToken::new();

@@ -67,7 +67,9 @@ impl std::error::Error for PreflightFailure {}
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The process is root's.
-    #[error("Xebec does not run as root; run it as an ordinary user, or name one for it to become")]
+    #[error(
+        "Xebec does not run as root; run it as an ordinary user, or let it become one: xebec up --user NAME"
+    )]
     StartedAsRoot,
     /// The process's user is not in the user data base.
     #[error(transparent)]

@@ -28,7 +28,7 @@ pub struct Role {
 #[must_use]
 pub fn bootstrap_objects(components: &[Role]) -> Vec<Value> {
     let mut out = vec![
-        role("cluster-admin", &[], &[Rule::everything_but_paths(), Rule::every_path()]),
+        role("cluster-admin", &[], &Rule::full_authority()),
         role("system:discovery", &[], &[Rule::on_paths(&DISCOVERY_PATHS)]),
         role("system:public-info-viewer", &[], &[Rule::on_paths(&PUBLIC_PATHS)]),
         role("system:basic-user", &[], &basic_user()),
@@ -135,16 +135,6 @@ fn to_view() -> Vec<Rule> {
         Rule::on(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
         Rule::on(READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
     ]
-}
-
-impl Rule {
-    fn everything_but_paths() -> Self {
-        Self { paths: Vec::new(), ..Self::everything() }
-    }
-
-    fn every_path() -> Self {
-        Self { groups: Vec::new(), resources: Vec::new(), ..Self::everything() }
-    }
 }
 
 fn metadata(name: &str) -> Value {

@@ -2,6 +2,7 @@
 //! allows is allowed.
 
 mod bootstrap;
+pub mod escalation;
 mod rules;
 mod state;
 

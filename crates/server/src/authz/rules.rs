@@ -31,6 +31,15 @@ impl Rule {
         Self { verbs: all(), groups: all(), resources: all(), names: Vec::new(), paths: all() }
     }
 
+    /// Everything everywhere, as rules of a role: resources and paths apart.
+    #[must_use]
+    pub fn full_authority() -> [Self; 2] {
+        [
+            Self { paths: Vec::new(), ..Self::everything() },
+            Self { groups: Vec::new(), resources: Vec::new(), ..Self::everything() },
+        ]
+    }
+
     /// A rule on resources, written `verbs`, `group`, `resources`, each a list separated by blanks.
     #[must_use]
     pub fn on(verbs: &str, group: &str, resources: &str) -> Self {

@@ -62,15 +62,25 @@ impl Query {
     /// # Errors
     /// 400: `dryRun` knows only `All`.
     pub fn dry_run(&self) -> Result<bool, Status> {
-        let mut values = self.all("dryRun").filter(|v| !v.is_empty()).peekable();
-        let any = values.peek().is_some();
-        match values.find(|v| *v != "All") {
-            None => Ok(any),
-            Some(other) => Err(Status::bad_request(format!(
-                "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-            ))),
-        }
+        check_dry_run(self.all("dryRun").filter(|v| !v.is_empty()))
     }
+}
+
+/// Whether a write with these values of `dryRun` is only tried.
+///
+/// # Errors
+/// 400: a value is not `All`.
+pub fn check_dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
+    let mut any = false;
+    for value in values {
+        if value != "All" {
+            return Err(Status::bad_request(format!(
+                "dryRun: Unsupported value: {value:?}: supported values: \"All\""
+            )));
+        }
+        any = true;
+    }
+    Ok(any)
 }
 
 /// What becomes of unknown and duplicate fields (`fieldValidation`).

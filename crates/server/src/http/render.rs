@@ -6,7 +6,8 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use xebec_api::table::{self, Moment, Renderer};
+use xebec_api::table::{self, Renderer};
+use xebec_api::time::Timestamp;
 use xebec_api::{Map, Status, Value, json, object, protobuf};
 use xebec_store::Record;
 
@@ -49,8 +50,8 @@ pub fn bookmark(object: Value, form: Form) -> Value {
     }
 }
 
-fn now() -> Moment {
-    std::time::SystemTime::now().into()
+fn now() -> Timestamp {
+    Timestamp::from_system(std::time::SystemTime::now())
 }
 
 fn metadata_only(mut object: Value) -> Value {
@@ -58,7 +59,7 @@ fn metadata_only(mut object: Value) -> Value {
     object!({"apiVersion": META_V1, "kind": "PartialObjectMetadata", "metadata": (metadata)})
 }
 
-fn table_of(objects: Vec<Value>, include: Rows, served: &Served, now: Moment) -> Value {
+fn table_of(objects: Vec<Value>, include: Rows, served: &Served, now: Timestamp) -> Value {
     let renderer = Renderer::new(&served.version().columns);
     let (group, kind) = (served.row.group(), served.row.kind_name());
     let row = |object: Value| {

@@ -18,6 +18,7 @@ use super::write::{self, Target};
 use super::{convert, read};
 use crate::admission::{self, Attributes, Operation};
 use crate::core::{Context, Core};
+use crate::http::query::check_dry_run;
 
 const MAX_TRIES: usize = 8;
 
@@ -43,6 +44,10 @@ pub struct Options {
     pub resource_version: Option<String>,
     /// What becomes of dependents.
     pub propagation: Option<Propagation>,
+    /// The deletion is only tried.
+    pub dry_run: bool,
+    /// Whether the client wants to know that the object waits for its dependents: 202 and not 200.
+    pub waits: bool,
 }
 
 impl Options {
@@ -87,6 +92,10 @@ impl Options {
             uid: text(&["preconditions", "uid"]),
             resource_version: text(&["preconditions", "resourceVersion"]),
             propagation,
+            dry_run: check_dry_run(
+                body.array_at(&["dryRun"]).iter().map(|v| v.as_str().unwrap_or_default()),
+            )? || query.dry_run()?,
+            waits: policy == Some("Foreground") || orphan == Some(false),
         })
     }
 
@@ -109,11 +118,8 @@ impl Options {
 /// What a deletion came to.
 #[derive(Debug)]
 pub enum Deleted {
-    /// The object is gone: its UID.
-    Gone {
-        /// The last state, in the version served.
-        last: Value,
-    },
+    /// The object is gone: what it was, at the revision of its deletion, in the version served.
+    Gone(Bytes),
     /// The object waits: its state, in the version served.
     Waiting(Bytes),
 }
@@ -142,9 +148,8 @@ pub async fn delete(
         if !gone {
             served.row.strategy.deleting(&mut new);
         }
-        let last = || convert::from_storage(old.clone(), served).map(|last| Deleted::Gone { last });
-        if context.query.dry_run()? {
-            return last();
+        if options.dry_run {
+            return convert::bytes(record, served).map(Deleted::Gone);
         }
         if !gone && json::to_vec(&new) == record.as_slice() {
             return convert::bytes(record, served).map(Deleted::Waiting);
@@ -159,7 +164,7 @@ pub async fn delete(
         match core.store.commit(txn).await {
             Ok(committed) => {
                 let written = write::finish(core, served, &committed.events, &key, false)?;
-                return if gone { last() } else { Ok(Deleted::Waiting(written.bytes)) };
+                return Ok(if gone { Deleted::Gone(written.bytes) } else { Deleted::Waiting(written.bytes) });
             }
             Err(CommitError::Conflict(_)) => {}
             Err(error) => return Err(write::commit_status(&error)),
@@ -228,7 +233,7 @@ pub fn is_finished(object: &Value, served: &Served) -> bool {
     meta::is_deleting(object) && !waits && !held
 }
 
-/// The answer when an object is gone.
+/// The answer when an object is gone, for kinds that do not answer with the object.
 #[must_use]
 pub fn success(served: &Served, object: &Value) -> Value {
     let mut details = object!({

@@ -5,13 +5,13 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use xebec_api::protobuf::{self, Message};
 use xebec_api::selector::{FieldSelector, Selector};
-use xebec_api::{Key, Map, Status, Value, json, meta};
+use xebec_api::{Key, Map, Status, Value, json, meta, selectable};
 use xebec_store::Record;
 
 use super::convert;
 use super::table::{Row, Served};
 
-/// What is derived from one record, each part when it is first wanted.
+/// What is derived from one record, each part when it is first wanted. Rows that share their records derive the same.
 #[derive(Debug, Default)]
 struct Facts {
     selected: OnceLock<Selected>,
@@ -39,7 +39,7 @@ struct Selected {
     labels: Option<Map>,
     name: Key,
     namespace: Key,
-    /// In the order of the version's selectable fields.
+    /// In the order of the row's selectable fields.
     fields: Vec<Option<Key>>,
 }
 
@@ -51,14 +51,9 @@ impl Selected {
 
     fn read(record: &Record, row: &Row) -> Self {
         let mut object = json::from_slice(record.as_slice()).unwrap_or_default();
-        let text = |value: &Value| match value {
-            Value::Null => None,
-            Value::String(s) => Some(s.clone()),
-            other => Some(String::from_utf8_lossy(&json::to_vec(other)).into()),
-        };
-        let at = |path: &str| object.at(&path.split('.').collect::<Vec<_>>()).and_then(text);
+        let stored = row.def.storage_resource();
         Self {
-            fields: row.def.storage().selectable.iter().map(|path| at(path)).collect(),
+            fields: row.selectable.iter().map(|field| selectable::value(&stored, field, &object)).collect(),
             name: meta::name(&object).into(),
             namespace: meta::namespace(&object).into(),
             labels: match object.remove_at(&["metadata", "labels"]) {
@@ -73,7 +68,8 @@ impl Selected {
             "metadata.name" => Some(&self.name),
             "metadata.namespace" => Some(&self.namespace),
             _ => {
-                let at = row.def.storage().selectable.iter().position(|p| p == path)?;
+                let name = selectable::stored_name(&row.def, path);
+                let at = row.selectable.iter().position(|field| *field == name)?;
                 self.fields[at].as_deref()
             }
         }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use xebec_api::kinds::{self, Kind};
-use xebec_api::resource::{GroupResource, ResourceDef, Version};
-use xebec_api::{FieldPath, Status, Value};
+use xebec_api::resource::{GroupResource, ResourceDef, Text, Version};
+use xebec_api::{FieldPath, Status, Value, selectable};
 use xebec_store::{Key, Prefix, Revision};
 
 use super::strategy::{self, Strategy};
@@ -26,6 +26,8 @@ pub struct Row {
     pub kind: &'static Kind,
     /// What the kind does with other objects.
     pub strategy: &'static dyn Strategy,
+    /// The fields that selectors may name, as they are called in stored objects.
+    pub selectable: Vec<Text>,
     /// Whether a `CustomResourceDefinition` made the row.
     pub custom: bool,
     /// The definition that made the row: its key and revision.
@@ -52,7 +54,8 @@ impl Row {
         let path = format!("{ROOT}/{group}/{}", stored.resource);
         let kind = kinds::of(&def.group, &def.names.plural);
         let strategy = strategy::of(&def.group, &def.names.plural);
-        Self { def, kind, strategy, custom: definition.is_some(), definition, origin, path }
+        let selectable = selectable::fields(&def);
+        Self { def, kind, strategy, selectable, custom: definition.is_some(), definition, origin, path }
     }
 
     /// The group, as in error messages.
@@ -71,6 +74,14 @@ impl Row {
     #[must_use]
     pub fn kind_name(&self) -> &str {
         &self.def.names.kind
+    }
+
+    /// Whether the definition that made the row is being deleted: it takes no new objects.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        let conditions = self.definition.iter().flat_map(|d| d.array_at(&["status", "conditions"]));
+        let text = |condition: &Value, field: &str, want: &str| condition.str_at(&[field]) == Some(want);
+        conditions.into_iter().any(|c| text(c, "type", "Terminating") && text(c, "status", "True"))
     }
 
     /// Where an object stands in the store.

@@ -77,7 +77,8 @@ pub struct Open {
     served: Served,
     want: Want,
     accept: Accept,
-    watch: Watch,
+    /// The events; or why there are none, which clients expect to be told by an event.
+    watch: Result<Watch, Status>,
     pending: VecDeque<Arc<Record>>,
     initial: Initial,
     bookmarks: Option<Interval>,
@@ -109,8 +110,10 @@ pub struct How {
 
 /// Opens a watch on a namespace's objects, or with an empty namespace on all.
 ///
+/// That the revision to start after is gone is no error here: as upstream, the watch begins, says so (410) and ends.
+///
 /// # Errors
-/// 410 when the revision to start after is gone; 400 for field selectors that the resource does not offer.
+/// 400 for field selectors that the resource does not offer.
 pub fn open(
     core: &Core,
     served: Served,
@@ -130,8 +133,8 @@ pub fn open(
         (Some(false), _) => (Initial::None, snapshot.revision()),
         (None, At::Newest | At::Any) => (Initial::Objects, snapshot.revision()),
     };
-    let watch = core.store.watch(scope, after).map_err(|e| stale(&e))?;
-    let pending = if initial == Initial::None {
+    let watch = core.store.watch(scope, after).map_err(|e| stale(&e));
+    let pending = if initial == Initial::None || watch.is_err() {
         VecDeque::new()
     } else {
         let prefix = served.row.prefix(namespace)?;
@@ -183,10 +186,14 @@ impl Open {
     }
 
     async fn next_frame(&mut self) -> Next {
+        if let Err(status) = &self.watch {
+            return Next::Last(self.error(status));
+        }
         if let Some(frame) = self.initial_frame() {
             return Next::Frame(frame);
         }
         loop {
+            let Ok(watch) = &mut self.watch else { return Next::End };
             let bookmark = async {
                 match &mut self.bookmarks {
                     Some(interval) => interval.tick().await,
@@ -196,7 +203,7 @@ impl Open {
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Next::End,
-                batch = self.watch.next() => match batch {
+                batch = watch.next() => match batch {
                     Ok(batch) => {
                         let mut out = BytesMut::new();
                         batch.events.iter().for_each(|event| self.write_event(event, &mut out));
@@ -208,7 +215,7 @@ impl Open {
                     Err(error) => return Next::Last(self.error(&Status::expired(error.to_string()))),
                 },
                 _ = bookmark => {
-                    let revision = self.watch.progress();
+                    let revision = watch.progress();
                     return Next::Frame(self.bookmark(revision, false));
                 }
                 () = tokio::time::sleep_until(self.deadline) => return Next::End,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xebec_api::structural::{self, Strictness};
-use xebec_api::{Cause, FieldPath, Status, Value, fields, json, meta, object};
+use xebec_api::{Cause, FieldPath, Status, Value, fields, json, kinds, meta, object};
 use xebec_store::{CommitError, Condition, Key, Op, Record, Revision, Snapshot, Txn};
 
 use super::convert;
@@ -106,6 +106,9 @@ pub async fn create_tracked(
     tracking: Tracking,
 ) -> Result<Written, Status> {
     let served = target.served;
+    if served.row.is_terminating() {
+        return Err(terminating(served));
+    }
     let generate = meta::name(&object).is_empty();
     let mut object = object;
     settle_namespace(&mut object, target)?;
@@ -150,6 +153,13 @@ pub async fn create_tracked(
         }
     }
     Err(busy(served, meta::name(&sent)))
+}
+
+/// The answer to a new object of a definition that is being deleted: its controller would wait for the object for ever.
+fn terminating(served: &Served) -> Status {
+    let mut status = Status::method_not_allowed(served.row.group(), served.row.resource(), "create");
+    status.message = "create not allowed while custom resource definition is terminating".into();
+    status
 }
 
 /// Where a change comes from.
@@ -220,10 +230,10 @@ async fn try_change(
     (served.row.kind.defaults)(&mut new, &served.version().name);
     structural::default(&mut new, served.version().root());
     let mut new = convert::to_storage(new, served)?;
-    let mut write = Write { core, context, snapshot, old: Some(&old), txn: Txn::default() };
-    prepare_changed(&mut write, &mut new, target)?;
     let attributes = Attributes::new(context, target, Operation::Update);
     admission::mutate(core, &attributes, &mut new, Some(&old)).await?;
+    let mut write = Write { core, context, snapshot, old: Some(&old), txn: Txn::default() };
+    prepare_changed(&mut write, &mut new, target)?;
     if change.tracking() == Tracking::ByChange {
         managed::track(context, target, &old, &mut new);
     }
@@ -375,6 +385,7 @@ fn identify(core: &Core, context: &Context, object: &mut Value, target: Target<'
 }
 
 fn prepare_new(write: &mut Write<'_>, object: &mut Value, served: &Served) -> Result<(), Status> {
+    meta::omit_empty(object);
     let kind = served.row.kind;
     if !kind.status_on_create && served.version().subresource("status").is_some() {
         object.make_object().remove("status");
@@ -408,6 +419,7 @@ fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -
     let served = target.served;
     let Some(old) = write.old else { return Ok(()) };
     keep_system_fields(new, old);
+    meta::omit_empty(new);
     let has_status = served.version().subresource("status").is_some();
     match target.part {
         Part::Main if has_status => keep(new, old, "status"),
@@ -415,14 +427,14 @@ fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -
         Part::Other(name) => confine(name, new, old),
         Part::Main | Part::Own(_) => {}
     }
+    if served.row.kind.generation {
+        count_generation(new, old, served);
+    }
     if target.part == Part::Main {
         (served.row.kind.prepare_update)(new, old);
     }
     if target.part != Part::Status {
         served.row.strategy.update(write, new)?;
-    }
-    if served.row.kind.generation {
-        count_generation(new, old, served);
     }
     Ok(())
 }
@@ -504,14 +516,47 @@ fn keep_all_but_status(new: &mut Value, old: &Value) {
 /// The generation counts changes of what is wanted: everything but metadata and, if it is a subresource, the status.
 fn count_generation(new: &mut Value, old: &Value, served: &Served) {
     let observed = served.version().subresource("status").is_some();
-    let wanted = |name: &str| name != "metadata" && !(observed && name == "status");
-    let same = |a: &Value, b: &Value| {
-        let names = a.as_object().into_iter().flat_map(|m| m.keys()).filter(|n| wanted(n));
-        names.into_iter().all(|name| a.get(name) == b.get(name))
+    let wanted = |object: &Value| {
+        let mut object = object.clone();
+        let map = object.make_object();
+        map.remove("metadata");
+        if observed {
+            map.remove("status");
+        }
+        object
     };
-    if !(same(new, old) && same(old, new)) {
+    // Of a custom resource nobody knows that an absent field means zero.
+    let same =
+        if served.row.custom { wanted(new) == wanted(old) } else { means_same(&wanted(new), &wanted(old)) };
+    if !same {
         let generation = old.i64_at(&["metadata", "generation"]).unwrap_or_default() + 1;
         new.set(&["metadata", "generation"], generation);
+    }
+}
+
+/// Whether two trees of a built-in kind mean the same: what is zero or empty may as well be absent.
+fn means_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let known = |name: &str| b.get(name).unwrap_or(&Value::Null);
+            a.iter().all(|(name, value)| means_same(value, known(name)))
+                && b.iter().all(|(name, value)| a.contains(name) || means_nothing(value))
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| means_same(a, b))
+        }
+        _ => a == b || (means_nothing(a) && means_nothing(b)),
+    }
+}
+
+fn means_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) | Value::Int(0) => true,
+        Value::Bool(true) | Value::Int(_) => false,
+        Value::Float(number) => *number == 0.0,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.iter().all(|(_, value)| means_nothing(value)),
     }
 }
 
@@ -521,6 +566,8 @@ fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> Vec<Cause> 
     causes.extend(validate_shape(new, target.served));
     match target.part {
         Part::Other("finalize") => {}
+        Part::Other("approval") => causes.extend(kinds::validate_approval(new, old)),
+        Part::Other("ephemeralcontainers") => causes.extend(kinds::validate_ephemeral_containers(new, old)),
         Part::Main | Part::Other(_) => causes.extend((row.kind.validate_update)(new, old)),
         Part::Status => causes.extend((row.kind.validate_status)(new, old)),
         Part::Own(_) => {}
@@ -646,6 +693,21 @@ pub fn revision(text: &str) -> Result<Revision, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_zero_may_as_well_be_absent() {
+        let check = |a: Value, b: Value, same: bool| {
+            assert_eq!((means_same(&a, &b), means_same(&b, &a)), (same, same), "{a:?} and {b:?}");
+        };
+        check(object!({"a": 1}), object!({"a": 1, "b": 0, "c": "", "d": [], "e": {"f": false}}), true);
+        check(object!({"a": {"b": null}}), object!({}), true);
+        check(object!({"a": [{"b": 0}, 1]}), object!({"a": [{}, 1]}), true);
+        check(object!({"a": [{}]}), object!({}), false);
+        check(object!({"a": 1}), object!({"a": 2}), false);
+        check(object!({"a": true}), object!({}), false);
+        check(object!({"a": [1, 2]}), object!({"a": [1]}), false);
+        check(object!({"a": {"b": "c"}}), object!({"a": {}}), false);
+    }
 
     #[test]
     fn the_revision_has_its_place() {

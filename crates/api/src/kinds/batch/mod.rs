@@ -1,6 +1,4 @@
 //! Jobs and CronJobs.
-//!
-//! The selector of a job and the labels that go with it need the uid of the new object: the server makes them.
 
 mod cron;
 mod rules;
@@ -22,6 +20,7 @@ pub(super) const JOB: Kind = Kind {
     resource: "jobs",
     orphan_by_default: true,
     defaults: |object, _| job_defaults(object),
+    prepare_create: generate_selector,
     validate: |object| run(|c| rules::job(c, object)),
     validate_update: |object, old| {
         run(|c| {
@@ -89,6 +88,34 @@ fn job_defaults(object: &mut Value) {
     labels_from_template(object, &[&["metadata", "labels"]]);
     template(object, "spec!.template!");
 }
+
+/// Makes the selector of a new job, and the labels of its pods that it selects by, from the uid and the name that the
+/// server has given: no two jobs ever select the same pods. What the client set itself is left to validation.
+fn generate_selector(job: &mut Value) {
+    if job.object_at(&["spec"]).is_none() || job.bool_at(&["spec", "manualSelector"]) == Some(true) {
+        return;
+    }
+    let (uid, name) = (meta::uid(job).to_owned(), meta::name(job).to_owned());
+    let labels = ["spec", "template", "metadata", "labels"];
+    for (label, value) in [
+        ("job-name", &name),
+        ("batch.kubernetes.io/job-name", &name),
+        ("controller-uid", &uid),
+        (CONTROLLER_UID, &uid),
+    ] {
+        let labels = job.make(&labels).make_object();
+        if !labels.contains(label) {
+            labels.insert(label, value.as_str());
+        }
+    }
+    let selected = job.make(&["spec", "selector", "matchLabels"]).make_object();
+    if !selected.contains(CONTROLLER_UID) {
+        selected.insert(CONTROLLER_UID, uid);
+    }
+}
+
+/// The label of a job's pods that its selector names.
+const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 
 fn cron_job_defaults(object: &mut Value) {
     fill(

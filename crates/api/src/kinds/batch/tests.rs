@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kinds::check::testing::{json, lines, with};
+use crate::object;
 
 /// A job as the server has completed it.
 fn job() -> Value {
@@ -283,4 +284,26 @@ fn schedules() {
     assert_eq!((CRON_JOB.validate_update)(&old, &old), []);
     assert_eq!((CRON_JOB.warnings)(&old, Some(&old)).len(), 1);
     assert_eq!((CRON_JOB.warnings)(&old, None).len(), 0);
+}
+
+#[test]
+fn a_new_job_selects_its_own_pods() {
+    let prepared = |spec: &str| {
+        let mut job = json(&format!(r#"{{"metadata": {{"name": "j", "uid": "1"}}, "spec": {spec}}}"#));
+        (JOB.prepare_create)(&mut job);
+        job
+    };
+    let labels = object!({
+        "app": "x", "batch.kubernetes.io/controller-uid": "1", "batch.kubernetes.io/job-name": "j",
+        "controller-uid": "1", "job-name": "j"
+    });
+    let job = prepared(r#"{"template": {"metadata": {"labels": {"app": "x"}}}}"#);
+    assert_eq!(job.at(&["spec", "template", "metadata", "labels"]), Some(&labels));
+    let selector = object!({"matchLabels": {"batch.kubernetes.io/controller-uid": "1"}});
+    assert_eq!(job.at(&["spec", "selector"]), Some(&selector));
+    let manual = prepared(r#"{"manualSelector": true, "template": {}}"#);
+    assert_eq!(manual.at(&["spec"]), Some(&object!({"manualSelector": true, "template": {}})));
+    // What the client set itself stays, for validation to refuse.
+    let odd = prepared(r#"{"template": {"metadata": {"labels": {"job-name": "k"}}}}"#);
+    assert_eq!(odd.str_at(&["spec", "template", "metadata", "labels", "job-name"]), Some("k"));
 }

@@ -17,6 +17,7 @@ const RESOURCE: Kind = Kind { group: "resource.k8s.io", unconditional_update: tr
 
 pub(super) const DEVICE_CLASS: Kind = Kind {
     resource: "deviceclasses",
+    returned_when_deleted: true,
     validate: |object| run(|c| c.field(object, "spec", claims::class)),
     validate_update: |object, _| run(|c| c.field(object, "spec", claims::class)),
     ..RESOURCE
@@ -24,6 +25,7 @@ pub(super) const DEVICE_CLASS: Kind = Kind {
 
 pub(super) const RESOURCE_SLICE: Kind = Kind {
     resource: "resourceslices",
+    returned_when_deleted: true,
     validate: |object| run(|c| c.field(object, "spec", |c, spec| slices::check(c, spec, None))),
     validate_update: |object, old| {
         run(|c| c.field(object, "spec", |c, spec| slices::check(c, spec, old.get("spec"))))
@@ -42,6 +44,7 @@ pub(super) const RESOURCE_SLICE: Kind = Kind {
 
 pub(super) const RESOURCE_CLAIM: Kind = Kind {
     resource: "resourceclaims",
+    returned_when_deleted: true,
     generation: false,
     defaults: |object, _| {
         each(object, "spec", &mut claim_defaults);
@@ -55,6 +58,7 @@ pub(super) const RESOURCE_CLAIM: Kind = Kind {
 
 pub(super) const RESOURCE_CLAIM_TEMPLATE: Kind = Kind {
     resource: "resourceclaimtemplates",
+    returned_when_deleted: true,
     generation: false,
     defaults: |object, _| each(object, "spec.spec", &mut claim_defaults),
     validate: |object| {

@@ -27,6 +27,7 @@ use crate::error::Cause;
 
 pub(super) const POD: Kind = Kind {
     resource: "pods",
+    returned_when_deleted: true,
     unconditional_update: true,
     defaults: |pod, _| defaults::pod(pod),
     prepare_create: prepare::create,
@@ -39,6 +40,7 @@ pub(super) const POD: Kind = Kind {
 
 pub(super) const POD_TEMPLATE: Kind = Kind {
     resource: "podtemplates",
+    returned_when_deleted: true,
     unconditional_update: true,
     defaults: |object, _| defaults::template(object, "template!"),
     validate: validate_template,

@@ -10,6 +10,7 @@ use crate::{Value, names, object};
 
 pub(super) const SERVICE: Kind = Kind {
     resource: "services",
+    returned_when_deleted: true,
     name: names::dns_label,
     generation: false,
     unconditional_update: true,

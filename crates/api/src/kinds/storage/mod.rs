@@ -13,6 +13,7 @@ const STORAGE: Kind = Kind { group: "storage.k8s.io", generation: false, ..Kind:
 
 pub(super) const STORAGE_CLASS: Kind = Kind {
     resource: "storageclasses",
+    returned_when_deleted: true,
     unconditional_update: true,
     defaults: |object, _| fill(object, CLASS),
     validate: |object| run(|c| storage_class(c, object)),
@@ -39,6 +40,7 @@ pub(super) const STORAGE_CLASS: Kind = Kind {
 
 pub(super) const VOLUME_ATTRIBUTES_CLASS: Kind = Kind {
     resource: "volumeattributesclasses",
+    returned_when_deleted: true,
     unconditional_update: true,
     validate: |object| run(|c| attributes_class(c, object)),
     validate_update: |object, old| {
@@ -56,6 +58,7 @@ pub(super) const VOLUME_ATTRIBUTES_CLASS: Kind = Kind {
 
 pub(super) const CSI_DRIVER: Kind = Kind {
     resource: "csidrivers",
+    returned_when_deleted: true,
     generation: true,
     defaults: |object, _| drivers::driver_defaults(object),
     validate: |object| run(|c| c.field(object, "spec", drivers::driver)),
@@ -80,6 +83,7 @@ pub(super) const CSI_DRIVER: Kind = Kind {
 
 pub(super) const CSI_NODE: Kind = Kind {
     resource: "csinodes",
+    returned_when_deleted: true,
     validate: |object| run(|c| drivers::node_drivers(c, object)),
     validate_update: |object, old| {
         run(|c| {
@@ -105,6 +109,7 @@ pub(super) const CSI_STORAGE_CAPACITY: Kind = Kind {
 
 pub(super) const VOLUME_ATTACHMENT: Kind = Kind {
     resource: "volumeattachments",
+    returned_when_deleted: true,
     defaults: |object, _| each(object, "spec.source.inlineVolumeSpec", &mut |spec| fill(spec, SOURCES)),
     validate: |object| run(|c| c.field(object, "spec", drivers::attachment)),
     validate_update: |object, old| {

@@ -4,8 +4,9 @@ use super::{Entry, OBJECT_NAME, identifying, text, wide};
 use crate::Value;
 use crate::resource::Column;
 use crate::table::NAME_DESCRIPTION;
-use crate::table::age::{Moment, since};
+use crate::table::age::since;
 use crate::table::cell::{Printer, text_at};
+use crate::time::Timestamp;
 
 pub(super) static ENTRIES: &[Entry] = &[("", "events", &EVENTS), ("events.k8s.io", "events", &EVENTS)];
 
@@ -34,12 +35,12 @@ fn subject<'a>(event: &'a Value, field: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-fn first_seen(event: &Value, now: Moment) -> String {
+fn first_seen(event: &Value, now: Timestamp) -> String {
     let first = either(event, "firstTimestamp", "deprecatedFirstTimestamp");
     since(first.or_else(|| text_at(event, "eventTime")), now)
 }
 
-fn last_seen(event: &Value, now: Moment) -> String {
+fn last_seen(event: &Value, now: Timestamp) -> String {
     if event.at(&["series"]).is_some_and(|s| !s.is_null()) {
         return since(text_at(event, "series.lastObservedTime"), now);
     }

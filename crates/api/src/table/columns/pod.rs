@@ -3,8 +3,9 @@
 use super::{AGE, Entry, NAME, text, wide};
 use crate::Value;
 use crate::resource::Column;
-use crate::table::age::{Moment, since};
+use crate::table::age::since;
 use crate::table::cell::{Printer, condition, is_deleted, text_at};
+use crate::time::Timestamp;
 
 pub(super) static ENTRIES: &[Entry] = &[("", "pods", &PODS), ("", "podtemplates", &TEMPLATES)];
 
@@ -54,7 +55,7 @@ fn status(pod: &Value) -> String {
     summarise(pod).status
 }
 
-fn restarts(pod: &Value, now: Moment) -> String {
+fn restarts(pod: &Value, now: Timestamp) -> String {
     let summary = summarise(pod);
     match summary.last_restart {
         Some(time) if summary.restarts != 0 => {
@@ -135,7 +136,9 @@ impl<'a> Summary<'a> {
         self.restarts += container.i64_at(&["restartCount"]).unwrap_or_default();
         let finished = text_at(container, "lastState.terminated.finishedAt");
         let later = |time: &str| {
-            self.last_restart.and_then(Moment::parse).is_none_or(|last| Moment::parse(time) > Some(last))
+            self.last_restart
+                .and_then(Timestamp::parse)
+                .is_none_or(|last| Timestamp::parse(time) > Some(last))
         };
         if finished.is_some_and(later) {
             self.last_restart = finished;

@@ -3,9 +3,10 @@
 use super::{AGE, Entry, NAME, boolean, containers, images, integer, selector, text};
 use crate::Value;
 use crate::resource::Column;
-use crate::table::age::{Moment, between};
+use crate::table::age::between;
 use crate::table::cell::{Printer, condition, is_deleted, text_at};
 use crate::table::selector::label_selector;
+use crate::time::Timestamp;
 
 pub(super) static ENTRIES: &[Entry] = &[
     ("", "replicationcontrollers", &REPLICATION_CONTROLLERS),
@@ -158,9 +159,11 @@ fn completions(job: &Value) -> String {
     }
 }
 
-fn duration(job: &Value, now: Moment) -> String {
-    let Some(start) = text_at(job, "status.startTime").and_then(Moment::parse) else { return String::new() };
-    let end = text_at(job, "status.completionTime").and_then(Moment::parse);
+fn duration(job: &Value, now: Timestamp) -> String {
+    let Some(start) = text_at(job, "status.startTime").and_then(Timestamp::parse) else {
+        return String::new();
+    };
+    let end = text_at(job, "status.completionTime").and_then(Timestamp::parse);
     between(start, end.unwrap_or(now))
 }
 

@@ -4,7 +4,9 @@ mod definition;
 mod namespace;
 mod pod;
 pub mod reviews;
+mod roles;
 mod service;
+mod signing;
 
 use xebec_api::Status;
 
@@ -24,7 +26,12 @@ pub fn strategy(group: &str, resource: &str) -> Option<&'static dyn Strategy> {
         ("", "namespaces") => &namespace::Namespaces,
         ("", "pods") => &pod::Pods,
         ("", "services") => &service::Services,
+        ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequests,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definitions,
+        ("rbac.authorization.k8s.io", "roles") => &roles::Roles("roles"),
+        ("rbac.authorization.k8s.io", "clusterroles") => &roles::Roles("clusterroles"),
+        ("rbac.authorization.k8s.io", "rolebindings") => &roles::Bindings("rolebindings"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => &roles::Bindings("clusterrolebindings"),
         _ => return None,
     })
 }

@@ -171,7 +171,7 @@ pub(crate) async fn evict(core: &Core, incoming: &mut Incoming, target: &Target)
     let pod = convert::stored_object(record)?;
     let ended = matches!(pod.str_at(&["status", "phase"]), Some("Succeeded" | "Failed" | "Pending"));
     if !ended && !meta::is_deleting(&pod) {
-        spend_budget(core, &incoming.context, &target.namespace, &pod).await?;
+        spend_budget(core, &incoming.context, &pod, options.dry_run).await?;
     }
     let about =
         write::Target { served: &served, namespace: &target.namespace, name: &target.name, part: Part::Main };
@@ -182,8 +182,9 @@ pub(crate) async fn evict(core: &Core, incoming: &mut Incoming, target: &Target)
     ))
 }
 
-/// Takes one disruption from the budget that covers the pod.
-async fn spend_budget(core: &Core, context: &Context, namespace: &str, pod: &Value) -> Result<(), Status> {
+/// Takes one disruption from the budget that covers the pod; with `dry_run` it is only looked whether there is one left.
+async fn spend_budget(core: &Core, context: &Context, pod: &Value, dry_run: bool) -> Result<(), Status> {
+    let namespace = meta::namespace(pod);
     let served = core.table.get().served("policy", "v1", "poddisruptionbudgets")?;
     let snapshot = core.store.snapshot();
     let mut covering = Vec::new();
@@ -192,14 +193,18 @@ async fn spend_budget(core: &Core, context: &Context, namespace: &str, pod: &Val
         let selector = budget.at(&["spec", "selector"]).cloned().unwrap_or_default();
         let selector = Selector::from_object(&selector, &FieldPath::new("spec.selector")).unwrap_or_default();
         if selector.matches_labels(meta::labels(pod)) {
-            covering.push(meta::name(&budget).to_owned());
+            covering.push(budget);
         }
     }
     match covering.as_slice() {
         [] => Ok(()),
         [budget] => {
-            let about = write::Target { served: &served, namespace, name: budget, part: Part::Status };
             let mut spend = Spend { pod: meta::name(pod), now: context.now.to_string() };
+            if dry_run {
+                return spend.apply(budget).map(drop);
+            }
+            let name = meta::name(budget);
+            let about = write::Target { served: &served, namespace, name, part: Part::Status };
             write::change(core, context, about, &mut spend).await.map(|_| ())
         }
         _ => Err(Status::internal(

@@ -1,0 +1,204 @@
+//! The controllers on a real API server in this process, for what only shows when both work together.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::discovery::ApiResource;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use xebec_controllers::Config;
+use xebec_controllers::runtime::clock::Clock;
+use xebec_server::ApiServer;
+use xebec_server::auth::User;
+use xebec_server::auth::keys::ClusterKeys;
+use xebec_server::config::Settings;
+use xebec_server::core::SystemClock;
+use xebec_server::nodes::NoNodes;
+use xebec_server::server::Parts;
+use xebec_store::{Embedded, EmbeddedOptions};
+
+/// How long a test waits for the controllers.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A clock that is ahead of the server's.
+#[derive(Debug)]
+struct Ahead(Duration);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        Timestamp::try_from(SystemTime::now() + self.0).unwrap()
+    }
+}
+
+/// A server on an empty store.
+struct Server {
+    client: Client,
+    server: ApiServer,
+    _dir: TempDir,
+}
+
+/// Controllers that run until they are told to stop.
+struct Running {
+    stop: oneshot::Sender<()>,
+    controllers: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = ClusterKeys::open(&dir.path().join("pki"), &ring::rand::SystemRandom::new()).unwrap();
+        let store = Embedded::open(&dir.path().join("store"), EmbeddedOptions::default()).unwrap();
+        let parts = Parts {
+            store: Arc::new(store),
+            nodes: Arc::new(NoNodes),
+            clock: Arc::new(SystemClock),
+            settings: Settings::default(),
+        };
+        let server = ApiServer::new(parts, &keys).unwrap();
+        server.start().await.unwrap();
+        let client = Client::new(server.local(User::component("admin", &["system:masters"])), "default");
+        Self { client, server, _dir: dir }
+    }
+
+    /// Runs the controllers with a clock that is ahead of the server's.
+    fn controllers(&self, ahead: Duration) -> Running {
+        let (stop, stopped) = oneshot::channel();
+        let mut config = Config::new("no certificate".to_owned());
+        config.clock = Arc::new(Ahead(ahead));
+        let stopped = async move { drop(stopped.await) };
+        let controllers = tokio::spawn(xebec_controllers::run(self.client.clone(), config, stopped));
+        Running { stop, controllers }
+    }
+
+    async fn end(self, running: Running) {
+        drop(running.stop);
+        running.controllers.await.unwrap();
+        self.server.stop().await;
+    }
+}
+
+fn resource(group: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource {
+        group: group.to_owned(),
+        version: "v1".to_owned(),
+        api_version: format!("{group}/v1"),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+    }
+}
+
+fn object<T: serde::de::DeserializeOwned>(object: Value) -> T {
+    serde_json::from_value(object).unwrap()
+}
+
+/// Looks until `done` has something to say, for a while.
+async fn eventually<T>(what: &str, mut done: impl AsyncFnMut() -> Option<T>) -> T {
+    let look = async {
+        loop {
+            match done().await {
+                Some(value) => return value,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+#[tokio::test]
+async fn a_definition_goes_with_its_instances() {
+    let cluster = Server::start().await;
+    let running = cluster.controllers(Duration::ZERO);
+    let client = cluster.client.clone();
+    let definitions: Api<DynamicObject> = Api::all_with(
+        client.clone(),
+        &resource("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions"),
+    );
+    let definition = object(json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                          "schema": {"openAPIV3Schema": {"type": "object"}}}],
+        }
+    }));
+    definitions.create(&PostParams::default(), &definition).await.unwrap();
+    let other: Namespace = object(json!({"metadata": {"name": "other"}}));
+    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &other).await.unwrap();
+    let widgets = resource("example.com", "Widget", "widgets");
+    let within = |namespace| Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &widgets);
+    let widget = |name: &str, finalizers: &[&str]| {
+        object(json!({
+            "apiVersion": "example.com/v1", "kind": "Widget",
+            "metadata": {"name": name, "finalizers": finalizers}
+        }))
+    };
+    within("default").create(&PostParams::default(), &widget("free", &[])).await.unwrap();
+    within("other").create(&PostParams::default(), &widget("held", &["example.com/a"])).await.unwrap();
+
+    definitions.delete("widgets.example.com", &DeleteParams::default()).await.unwrap();
+    let message = eventually("the condition says what holds the definition back", async || {
+        let definition = definitions.get("widgets.example.com").await.unwrap();
+        let conditions = definition.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let terminating = conditions.into_iter().find(|condition| condition["type"] == "Terminating")?;
+        (terminating["reason"] == "InstanceDeletionInProgress").then(|| terminating["message"].to_string())
+    })
+    .await;
+    assert!(
+        message.contains("1 instances are left; of the finalizers on them example.com/a holds 1"),
+        "{message}"
+    );
+    let left = within("other").list(&ListParams::default()).await.unwrap();
+    assert_eq!(left.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["held"]);
+    assert_eq!(within("default").list(&ListParams::default()).await.unwrap().items.len(), 0);
+
+    let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    within("other").patch("held", &PatchParams::default(), &none).await.unwrap();
+    eventually("the definition is gone", async || {
+        definitions.get_opt("widgets.example.com").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    cluster.end(running).await;
+}
+
+#[tokio::test]
+async fn events_are_forgotten_after_an_hour() {
+    let cluster = Server::start().await;
+    let events = Api::<Event>::namespaced(cluster.client.clone(), "default");
+    let at = |ahead: u64| {
+        let time = Timestamp::try_from(SystemTime::now() + Duration::from_mins(ahead)).unwrap();
+        format!("{time:.6}")
+    };
+    let event = |name: &str, series: Value| {
+        let mut event = json!({
+            "metadata": {"name": name}, "eventTime": at(0), "action": "Test", "reason": "Tested", "type": "Normal",
+            "reportingController": "example.com/a", "reportingInstance": "a",
+            "regarding": {"kind": "Namespace", "name": "default", "namespace": "default", "apiVersion": "v1"},
+        });
+        if !series.is_null() {
+            event["series"] = series;
+        }
+        object::<Event>(event)
+    };
+    let repeated = json!({"count": 2, "lastObservedTime": at(90)});
+    for event in [event("old", Value::Null), event("repeated", repeated)] {
+        events.create(&PostParams::default(), &event).await.unwrap();
+    }
+    let running = cluster.controllers(Duration::from_mins(120));
+    eventually("the old event is forgotten", async || {
+        events.get_opt("old").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    events.get("repeated").await.unwrap();
+    cluster.end(running).await;
+}

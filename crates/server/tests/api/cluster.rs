@@ -1,0 +1,113 @@
+//! An API server in this process: real keys, real store, a real socket, and a clock that tests can move.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use xebec_api::time::Timestamp;
+use xebec_server::auth::keys::{ClusterKeys, Credential};
+use xebec_server::config::Settings;
+use xebec_server::core::Clock;
+use xebec_server::nodes::NoNodes;
+use xebec_server::server::{ApiServer, Parts};
+use xebec_store::{Embedded, EmbeddedOptions};
+
+use crate::client::Client;
+
+/// The machine's clock, and how far tests have moved it.
+#[derive(Debug, Default)]
+pub(crate) struct MovedClock {
+    seconds: AtomicU64,
+}
+
+impl MovedClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.seconds.fetch_add(by.as_secs(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for MovedClock {
+    fn now(&self) -> Timestamp {
+        let ahead = Duration::from_secs(self.seconds.load(Ordering::Relaxed));
+        Timestamp::from_system(SystemTime::now() + ahead)
+    }
+}
+
+/// An API server that listens on the loopback until it is dropped.
+pub(crate) struct Cluster {
+    pub(crate) server: ApiServer,
+    pub(crate) keys: ClusterKeys,
+    pub(crate) clock: Arc<MovedClock>,
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+    dir: TempDir,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let keys =
+            ClusterKeys::open(&dir.path().join("pki"), &ring::rand::SystemRandom::new()).expect("keys");
+        let store =
+            Embedded::open(&dir.path().join("store"), EmbeddedOptions::default()).expect("an empty store");
+        let clock = Arc::new(MovedClock::default());
+        let parts = Parts {
+            store: Arc::new(store),
+            nodes: Arc::new(NoNodes),
+            clock: clock.clone(),
+            settings: Settings::default(),
+        };
+        let server = ApiServer::new(parts, &keys).expect("usable keys");
+        server.start().await.expect("an empty store takes the first objects");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let credential = keys.serving(&["localhost"], &[address.ip()]).expect("a certificate");
+        let serving = tokio::spawn({
+            let server = server.clone();
+            async move { server.serve(listener, &credential).await.expect("a usable certificate") }
+        });
+        Self { server, keys, clock, address, serving, dir }
+    }
+
+    /// A client with the certificate of a member of `system:masters`.
+    pub(crate) async fn admin(&self) -> Client {
+        self.user("admin", Some("system:masters")).await
+    }
+
+    /// A client with a certificate of the cluster's.
+    pub(crate) async fn user(&self, name: &str, group: Option<&str>) -> Client {
+        let credential = self.keys.client(name, group).expect("a certificate");
+        self.connect(Some(&credential)).await
+    }
+
+    /// A client with any certificate, or none.
+    pub(crate) async fn connect(&self, credential: Option<&Credential>) -> Client {
+        Client::connect(self.address, self.keys.ca_pem(), credential).await
+    }
+
+    /// Where the cluster's keys are.
+    pub(crate) fn pki(&self) -> std::path::PathBuf {
+        Path::new(self.dir.path()).join("pki")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Waits until the server has taken note of the roles: until `path` may be read.
+pub(crate) async fn settle(client: &Client, path: &str) {
+    let noted = async {
+        while client.get(path).await.code == 403 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), noted).await.expect("roles hold soon");
+}

@@ -1,0 +1,23 @@
+//! The API server on the real store, asked over real TLS and HTTP/2.
+
+mod client;
+mod cluster;
+mod escalation;
+mod faults;
+mod parity;
+mod samples;
+mod special;
+mod steps;
+
+/// What is wrong, for the person who reads the failure.
+type Checked<T = ()> = Result<T, String>;
+
+/// Ends a check with a text when something does not hold.
+macro_rules! ensure {
+    ($holds:expr, $($text:tt)+) => {
+        if !$holds {
+            return Err(format!($($text)+));
+        }
+    };
+}
+use ensure;

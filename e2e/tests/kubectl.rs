@@ -1,0 +1,279 @@
+//! The verbs of kubectl, each as somebody types it.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
+
+const CASES: [Case; 12] = [
+    ("api-resources and api-versions", api_resources),
+    ("explain", explain),
+    ("create, by generators", create),
+    ("apply and diff, on the client and on the server", apply),
+    ("get, in all its forms", get),
+    ("label, annotate and patch", patch),
+    ("edit", edit),
+    ("describe", describe),
+    ("run, wait and expose", run),
+    ("scale and rollout", rollout),
+    ("cordon, drain and taint", node),
+    ("auth, delete and prune", delete),
+];
+
+fn main() -> ExitCode {
+    xebec_e2e::run(&CASES)
+}
+
+/// Fails unless `text` has all of `wanted`.
+fn has(text: &str, wanted: &[&str]) -> Result<()> {
+    for part in wanted {
+        ensure!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+    Ok(())
+}
+
+fn api_resources(cluster: &Cluster) -> Result<()> {
+    let all = cluster.kubectl(&["api-resources"])?;
+    has(&all, &["configmaps", "cm", "deployments", "apps/v1", "customresourcedefinitions", "StorageClass"])?;
+    let namespaced = cluster.kubectl(&["api-resources", "--namespaced=false", "-o", "name"])?;
+    has(&namespaced, &["nodes\n", "namespaces\n", "clusterroles.rbac.authorization.k8s.io\n"])?;
+    ensure!(!namespaced.contains("pods\n"), "pods have a namespace:\n{namespaced}");
+    let listed = cluster.kubectl(&["api-resources", "--verbs=list", "-o", "name"])?;
+    ensure!(!listed.contains("tokenreviews"), "reviews cannot be listed:\n{listed}");
+    has(&cluster.kubectl(&["api-versions"])?, &["v1\n", "apps/v1\n", "batch/v1\n"])
+}
+
+fn explain(cluster: &Cluster) -> Result<()> {
+    let field = cluster.kubectl(&["explain", "deployment.spec.strategy.rollingUpdate"])?;
+    has(&field, &["KIND:       Deployment", "maxSurge", "maxUnavailable", "<IntOrString>"])?;
+    has(
+        &cluster.kubectl(&["explain", "pods", "--recursive"])?,
+        &["containers", "livenessProbe", "-required-"],
+    )?;
+    let missing = cluster.kubectl_fails(&["explain", "pods.spec.nothing"])?;
+    has(&missing, &["field \"nothing\" does not exist"])
+}
+
+fn create(cluster: &Cluster) -> Result<()> {
+    let made: [&[&str]; 12] = [
+        &["namespace", "made"],
+        &["configmap", "c", "--from-literal=a=b", "-n", "made"],
+        &["secret", "generic", "s", "--from-literal=a=b", "-n", "made"],
+        &["serviceaccount", "robot", "-n", "made"],
+        &["role", "r", "--verb=get", "--resource=pods", "-n", "made"],
+        &["rolebinding", "r", "--role=r", "--serviceaccount=made:robot", "-n", "made"],
+        &["clusterrole", "made", "--verb=list", "--resource=nodes"],
+        &["clusterrolebinding", "made", "--clusterrole=made", "--user=jane"],
+        &["deployment", "d", "--image=xebec.local/busybox:demo", "--replicas=0", "-n", "made"],
+        &["service", "clusterip", "s", "--tcp=80:8080", "-n", "made"],
+        &["priorityclass", "p", "--value=7"],
+        &["quota", "q", "--hard=pods=5", "-n", "made"],
+    ];
+    for arguments in made {
+        let said = cluster.kubectl(&[&["create"], arguments].concat())?;
+        has(&said, &[" created"])?;
+    }
+    let again = cluster.kubectl_fails(&["create", "configmap", "c", "-n", "made"])?;
+    has(&again, &["configmaps \"c\" already exists"])?;
+    let dry = cluster.kubectl(&["create", "configmap", "dry", "--dry-run=server", "-o", "yaml"])?;
+    has(&dry, &["uid:", "name: dry"])?;
+    has(&cluster.kubectl_fails(&["get", "configmap", "dry"])?, &["not found"])?;
+    let named = "apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: many-}\n";
+    let name = cluster.kubectl_with(&["create", "-o", "name", "-f", "-"], named)?;
+    ensure!(name.trim().len() == "configmap/many-".len() + 5, "{name}");
+    Ok(())
+}
+
+fn apply(cluster: &Cluster) -> Result<()> {
+    let first = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {a: \"1\", b: \"2\"}\n";
+    let second = first.replace(", b: \"2\"", "");
+    has(&cluster.kubectl_with(&["apply", "-f", "-"], first)?, &["created"])?;
+    has(&cluster.kubectl_with(&["apply", "-f", "-"], first)?, &["unchanged"])?;
+    has(&cluster.kubectl_with(&["apply", "-f", "-"], &second)?, &["configured"])?;
+    let data = cluster.get(&["configmap", "applied"])?["data"].clone();
+    ensure!(data == serde_json::json!({"a": "1"}), "what is no longer applied stays: {data}");
+    let owned = second.replace("applied", "owned");
+    let other = owned.replace("a: \"1\"", "a: \"3\"");
+    let server_side = ["apply", "--server-side", "-f", "-", "--field-manager"];
+    cluster.kubectl_with(&[&server_side[..], &["one"]].concat(), &owned)?;
+    let conflict = cluster.kubectl_with(&[&server_side[..], &["two"]].concat(), &other);
+    let conflict = format!("{:#}", conflict.err().context("another manager's field is taken")?);
+    has(&conflict, &["conflict with \"one\"", ".data.a"])?;
+    cluster.kubectl_with(&[&server_side[..], &["two", "--force-conflicts"]].concat(), &other)?;
+    let shown = cluster.kubectl(&["get", "configmap", "owned", "-o", "yaml", "--show-managed-fields"])?;
+    has(&shown, &["manager: two", "operation: Apply", "f:a: {}"])?;
+    let file = cluster.path("changed.yaml");
+    std::fs::write(&file, other.replace('3', "4"))?;
+    let output = cluster.kubectl_command(&["diff", "-f"]).arg(&file).output()?;
+    ensure!(output.status.code() == Some(1), "{output:?}");
+    has(&String::from_utf8_lossy(&output.stdout), &["-  a: \"3\"", "+  a: \"4\""])
+}
+
+fn get(cluster: &Cluster) -> Result<()> {
+    has(&cluster.kubectl(&["get", "all", "-n", "made"])?, &["deployment.apps/d", "service/s"])?;
+    let table = cluster.kubectl(&["get", "deployments", "-n", "made", "-o", "wide"])?;
+    has(&table, &["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "CONTAINERS", "0/0"])?;
+    let path = "jsonpath={.items[*].metadata.name}";
+    let names = cluster.kubectl(&["get", "roles,configmaps", "-n", "made", "-o", path])?;
+    has(&names, &["r", "c", "kube-root-ca.crt"])?;
+    let columns = "custom-columns=WHO:.metadata.name,KIND:.kind";
+    let table = cluster.kubectl(&["get", "-n", "made", "secret", "s", "-o", columns])?;
+    has(&table, &["WHO", "Secret"])?;
+    let one =
+        cluster.kubectl(&["get", "cm", "-n", "made", "--field-selector=metadata.name=c", "-o", "name"])?;
+    ensure!(one == "configmap/c\n", "{one}");
+    let sorted = cluster.kubectl(&["get", "ns", "--sort-by=.metadata.creationTimestamp", "-o", "name"])?;
+    ensure!(sorted.trim_end().ends_with("namespace/made"), "{sorted}");
+    let pages = cluster.kubectl(&["get", "cm", "-A", "--chunk-size=1", "-o", "name"])?;
+    has(&pages, &["configmap/c\n", "configmap/applied\n"])?;
+    let raw = cluster.kubectl(&["get", "--raw", "/readyz?verbose"])?;
+    has(&raw, &["readyz check passed"])?;
+    has(&cluster.kubectl(&["cluster-info"])?, &["Kubernetes control plane", "is running at"])
+}
+
+fn patch(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["label", "deployment/d", "-n", "made", "tier=web"])?;
+    let refused = cluster.kubectl_fails(&["label", "deployment/d", "-n", "made", "tier=other"])?;
+    has(&refused, &["already has a value (web)"])?;
+    cluster.kubectl(&["label", "deployment/d", "-n", "made", "tier=other", "--overwrite"])?;
+    cluster.kubectl(&["annotate", "deployment/d", "-n", "made", "note=x", "--overwrite"])?;
+    let listed = cluster.kubectl(&["get", "deploy", "-n", "made", "-l", "tier in (other)", "-o", "name"])?;
+    ensure!(listed == "deployment.apps/d\n", "{listed}");
+    let kinds = [
+        ("merge", r#"{"spec":{"minReadySeconds":1}}"#),
+        ("json", r#"[{"op":"replace","path":"/spec/minReadySeconds","value":2}]"#),
+        (
+            "strategic",
+            r#"{"spec":{"template":{"spec":{"containers":[{"name":"busybox","env":[{"name":"A","value":"1"}]}]}}}}"#,
+        ),
+    ];
+    for (kind, text) in kinds {
+        let said = cluster.kubectl(&["patch", "deploy/d", "-n", "made", "--type", kind, "-p", text])?;
+        has(&said, &["patched"])?;
+    }
+    let deployment = cluster.get(&["deploy/d", "-n", "made"])?;
+    ensure!(deployment["spec"]["minReadySeconds"] == 2, "{deployment}");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    ensure!(container["env"][0]["name"] == "A" && container["image"].is_string(), "{container}");
+    Ok(())
+}
+
+/// An editor that changes a value stands in for a person.
+fn edit(cluster: &Cluster) -> Result<()> {
+    let output = cluster
+        .kubectl_command(&["edit", "configmap", "c", "-n", "made"])
+        .env("KUBE_EDITOR", "sed -i s/a:.b/a:\\ edited/")
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let data = cluster.get(&["configmap", "c", "-n", "made"])?["data"].clone();
+    ensure!(data["a"] == "edited", "{data}");
+    Ok(())
+}
+
+fn describe(cluster: &Cluster) -> Result<()> {
+    let deployment = cluster.kubectl(&["describe", "deployment", "d", "-n", "made"])?;
+    has(&deployment, &["Replicas:", "StrategyType:", "RollingUpdate", "Image:"])?;
+    let node = cluster.kubectl(&["describe", "nodes"])?;
+    has(&node, &["Capacity:", "Allocatable:", "Ready", "Container Runtime Version:"])?;
+    has(&cluster.kubectl(&["describe", "service", "s", "-n", "made"])?, &["IP:", "Port:", "Endpoints:"])?;
+    has(&cluster.kubectl(&["describe", "clusterrole", "made"])?, &["nodes", "[list]"])?;
+    has(&cluster.kubectl(&["describe", "ns", "made"])?, &["Active", "Resource Quotas"])
+}
+
+fn run(cluster: &Cluster) -> Result<()> {
+    cluster.xebec(&["image", "import", &cluster.path("image.tar").display().to_string()])?;
+    let image = "--image=xebec.local/busybox:demo";
+    let arguments =
+        ["run", "web", image, "--port=8080", "--labels=app=web", "--image-pull-policy=IfNotPresent"];
+    cluster.kubectl(&[&arguments[..], &["--", "httpd", "-f", "-p", "8080"]].concat())?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/web", "--timeout=60s"])?;
+    let described = cluster.kubectl(&["describe", "pod", "web"])?;
+    has(&described, &["Status:           Running", "Container ID:", "Scheduled", "Started", "QoS Class:"])?;
+    cluster.kubectl(&["expose", "pod", "web", "--port=80", "--target-port=8080"])?;
+    eventually(PATIENCE, || {
+        let slices = cluster.kubectl(&["get", "endpointslices", "-l", "kubernetes.io/service-name=web"])?;
+        has(&slices, &["8080"])
+    })?;
+    let once = ["run", "once", image, "--restart=Never", "--rm", "-i", "--image-pull-policy=IfNotPresent"];
+    let said = cluster.kubectl(&[&once[..], &["--", "echo", "said in a pod"]].concat())?;
+    has(&said, &["said in a pod"])?;
+    let phase = "jsonpath={.status.phase}=Running";
+    cluster.kubectl(&["wait", &format!("--for={phase}"), "pod/web", "--timeout=10s"])?;
+    cluster.kubectl(&["delete", "pod/web", "service/web", "--now"])?;
+    has(&cluster.kubectl_fails(&["get", "pod", "web"])?, &["not found"])
+}
+
+fn rollout(cluster: &Cluster) -> Result<()> {
+    let arguments = ["create", "deployment", "roll", "--image=xebec.local/busybox:demo", "--replicas=2"];
+    cluster.kubectl(&[&arguments[..], &["--", "sh", "-c", "trap exit TERM; sleep 1000 & wait"]].concat())?;
+    cluster.kubectl(&["rollout", "status", "deployment/roll", "--timeout=60s"])?;
+    cluster.kubectl(&["rollout", "pause", "deployment/roll"])?;
+    cluster.kubectl(&["set", "env", "deployment/roll", "A=1"])?;
+    cluster.kubectl(&["rollout", "resume", "deployment/roll"])?;
+    cluster.kubectl(&["rollout", "restart", "deployment/roll"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/roll", "--timeout=60s"])?;
+    has(&cluster.kubectl(&["rollout", "history", "deployment/roll", "--revision=1"])?, &["sleep"])?;
+    cluster.kubectl(&["rollout", "undo", "deployment/roll", "--to-revision=1"])?;
+    cluster.kubectl(&["scale", "deployment/roll", "--replicas=1"])?;
+    cluster.kubectl(&[
+        "wait",
+        "deployment/roll",
+        "--for=jsonpath={.status.readyReplicas}=1",
+        "--timeout=60s",
+    ])?;
+    let wrong =
+        cluster.kubectl_fails(&["scale", "deployment/roll", "--replicas=2", "--current-replicas=5"])?;
+    has(&wrong, &["Expected replicas to be 5"])?;
+    cluster.kubectl(&["delete", "deployment", "roll"]).map(drop)
+}
+
+fn node(cluster: &Cluster) -> Result<()> {
+    let node = cluster.kubectl(&["get", "nodes", "-o", "name"])?;
+    let node = node.trim();
+    let name = node.strip_prefix("node/").context("a node")?;
+    cluster.kubectl(&["cordon", name])?;
+    has(&cluster.kubectl(&["get", node])?, &["SchedulingDisabled"])?;
+    cluster.kubectl(&["create", "deployment", "stuck", "--image=xebec.local/busybox:demo"])?;
+    eventually(PATIENCE, || {
+        let events = cluster.kubectl(&["get", "events", "--field-selector=reason=FailedScheduling"])?;
+        has(&events, &["unschedulable"])
+    })?;
+    cluster.kubectl(&["delete", "deployment", "stuck"])?;
+    cluster.kubectl(&["drain", name, "--ignore-daemonsets", "--force", "--timeout=30s"])?;
+    cluster.kubectl(&["uncordon", name])?;
+    cluster.kubectl(&["taint", "nodes", name, "k=v:NoSchedule"])?;
+    has(&cluster.kubectl(&["describe", node])?, &["k=v:NoSchedule"])?;
+    cluster.kubectl(&["taint", "nodes", name, "k-"]).map(drop)
+}
+
+fn delete(cluster: &Cluster) -> Result<()> {
+    let robot = "--as=system:serviceaccount:made:robot";
+    has(&cluster.kubectl(&["auth", "can-i", "get", "pods", "-n", "made", robot])?, &["yes"])?;
+    let output =
+        cluster.kubectl_command(&["auth", "can-i", "delete", "pods", "-n", "made", robot]).output()?;
+    has(&String::from_utf8_lossy(&output.stdout), &["no"])?;
+    has(&cluster.kubectl(&["auth", "whoami"])?, &["system:masters"])?;
+    cluster.kubectl(&["delete", "configmap", "--all", "-n", "made"])?;
+    has(
+        &cluster.kubectl(&["delete", "deploy", "d", "-n", "made", "--dry-run=server"])?,
+        &["(server dry run)"],
+    )?;
+    cluster.kubectl(&["get", "deploy", "d", "-n", "made"])?;
+    cluster.kubectl(&["delete", "deploy", "d", "-n", "made", "--cascade=orphan"])?;
+    eventually(PATIENCE, || {
+        let sets = cluster.get(&["replicasets", "-n", "made"])?;
+        let set = sets["items"].as_array().and_then(|i| i.first()).context("the replica set is kept")?;
+        ensure!(set["metadata"]["ownerReferences"].is_null(), "still owned: {set}");
+        Ok(())
+    })?;
+    cluster.kubectl(&["delete", "namespace", "made", "--timeout=60s"])?;
+    cluster
+        .kubectl(&[
+            "delete",
+            "clusterrole,clusterrolebinding,priorityclass",
+            "made",
+            "p",
+            "--ignore-not-found",
+        ])
+        .map(drop)
+}
