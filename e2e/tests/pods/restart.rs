@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-use crate::{create, images, ready, shell, status};
+use crate::{create, events, images, ready, shell, status};
 
-pub(crate) const CASES: [Case; 3] = [
+pub(crate) const CASES: [Case; 4] = [
     ("pods run on while the server is killed and comes back", killed_server),
+    ("a pod whose holder is killed gets another", killed_shim),
     ("the layers of running containers stay", images::held_layers),
     ("nothing is left of a cluster that is down", nothing_left),
 ];
@@ -34,8 +35,42 @@ fn killed_server(cluster: &Cluster) -> Result<()> {
     ensure!(complete, "the log has a gap: {all}");
     let after = status(cluster, "ticks", "main")?;
     ensure!(before["containerID"] == after["containerID"] && after["restartCount"] == 0, "{before} {after}");
+    let server = cluster.status()?["pids"]["server"].as_u64().context("no server")?;
+    let limits = std::fs::read_to_string(format!("/proc/{server}/limits"))?;
+    let files: Vec<&str> = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .map(|line| line.split_whitespace().collect())
+        .context("it has a limit of open files")?;
+    ensure!(files[0] == files[1], "the server may open fewer files than it could: {files:?}");
     let said = cluster.kubectl(&["exec", "ticks", "--", "echo", "hello"])?;
     ensure!(said == "hello\n", "{said}");
+    Ok(())
+}
+
+/// The parent of a container's first process is what holds the pod.
+fn killed_shim(cluster: &Cluster) -> Result<()> {
+    create(
+        cluster,
+        "shimless",
+        json!({"restartPolicy": "Always", "containers": [shell("exec sleep 9753", json!({}))]}),
+    )?;
+    ready(cluster, "shimless")?;
+    let runs = |pid: &String| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\09753\0")
+    };
+    let container = all_processes()?.into_iter().find(runs).context("the container has no process")?;
+    let status_text = std::fs::read_to_string(format!("/proc/{container}/status"))?;
+    let shim = status_text.lines().find_map(|line| line.strip_prefix("PPid:")).context("it has a parent")?;
+    let killed = Command::new("kill").args(["-9", shim.trim()]).status()?;
+    ensure!(killed.success(), "the shim cannot be killed");
+    eventually(PATIENCE, || {
+        let status = status(cluster, "shimless", "main")?;
+        ensure!(status["restartCount"] == 1 && status["ready"] == true, "{status}");
+        Ok(())
+    })?;
+    ensure!(!events(cluster, "shimless", "SandboxChanged")?.is_empty(), "nothing tells why");
+    ensure!(cluster.kubectl(&["exec", "shimless", "--", "echo", "back"])? == "back\n", "it cannot be used");
     Ok(())
 }
 
