@@ -11,6 +11,8 @@ pub struct Timestamp {
 
 const SECOND: i64 = 1_000_000;
 const DAY_SECONDS: i64 = 86_400;
+/// The first and last microsecond that have a year of four digits.
+const RANGE: (i64, i64) = (-62_135_596_800 * SECOND, 253_402_300_800 * SECOND - 1);
 
 impl Timestamp {
     /// The clock's time; what lies outside the years that the API can write is brought to its ends.
@@ -20,13 +22,26 @@ impl Timestamp {
             Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
             Err(before) => -i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX),
         };
-        Self { micros }
+        Self::within(micros)
     }
 
-    /// Seconds since the Unix epoch.
+    /// Seconds since the Unix epoch, brought to the ends of what the API can write.
     #[must_use]
     pub const fn from_unix(seconds: i64) -> Self {
-        Self { micros: seconds.saturating_mul(SECOND) }
+        Self::within(seconds.saturating_mul(SECOND))
+    }
+
+    const fn within(micros: i64) -> Self {
+        let (first, last) = RANGE;
+        Self {
+            micros: if micros < first {
+                first
+            } else if micros > last {
+                last
+            } else {
+                micros
+            },
+        }
     }
 
     /// Seconds since the Unix epoch, fractions dropped.
@@ -35,11 +50,11 @@ impl Timestamp {
         self.micros.div_euclid(SECOND)
     }
 
-    /// The time `by` later.
+    /// The time `by` later, or the last one that the API can write.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-        Self { micros: self.micros.saturating_add(by) }
+        Self::within(self.micros.saturating_add(by))
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -199,6 +214,16 @@ mod tests {
         ] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn no_time_has_a_year_of_five_digits() {
+        let (first, last) = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
+        assert_eq!(Timestamp::from_unix(i64::MIN).to_string(), first);
+        assert_eq!(Timestamp::from_unix(i64::MAX).to_string(), last);
+        let now = Timestamp::parse("2026-11-23T00:00:00Z").expect("a time");
+        assert_eq!(now.after(Duration::from_secs(300_000_000_000)).to_string(), last);
+        assert_eq!(now.after(Duration::MAX).to_string(), last);
     }
 
     #[test]

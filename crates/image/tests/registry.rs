@@ -47,6 +47,11 @@ fn builder() -> Builder {
         .env("A", "b")
 }
 
+/// Settings under which other services of this machine may lead to this one.
+fn named(host: String) -> impl Fn(&mut ServiceConfig) {
+    move |config| drop(config.registry.hosts.insert(host.clone(), HostConfig::default()))
+}
+
 fn config(dir: &Path) -> ServiceConfig {
     let mut config = ServiceConfig::new(dir.join("images"));
     config.registry.retry = RetryPolicy {
@@ -464,7 +469,7 @@ async fn redirected_blobs_come_without_our_credentials() {
             Action::Answer(StatusCode::TEMPORARY_REDIRECT, vec![("location", location)], Bytes::new())
         })
         .await;
-        let node = Node::new().await;
+        let node = Node::with(named(storage.authority())).await;
         let name = format!("{}/app:1", front.authority());
         let outcome = node.pull_as(&name, &keyring(&front.authority())).await;
         match (outcome, expected) {
@@ -536,7 +541,8 @@ async fn tokens() {
     let tokens = TokenServer::start().await;
     let registry = Registry::with_tokens(&tokens);
     let host = registry.authority();
-    let node = Node::new().await;
+    let settings = named(tokens.authority());
+    let node = Node::with(&settings).await;
     let image = node.import(&builder(), "app").await;
     let push = async |to: &str, keyring: &Keyring| {
         node.service.push("app", &reference(&format!("{host}/{to}")), keyring, Arc::new(Silent)).await
@@ -545,7 +551,7 @@ async fn tokens() {
     push("team/app:1", &basic(&host, "secret")).await.expect("pushed");
     push("public/app:1", &basic(&host, "secret")).await.expect("pushed");
     let check = async |name: &str, keyring: Keyring, expected: Result<(), &str>| {
-        let outcome = Node::new().await.pull_as(&format!("{host}/{name}"), &keyring).await;
+        let outcome = Node::with(&settings).await.pull_as(&format!("{host}/{name}"), &keyring).await;
         match (outcome, expected) {
             (Ok(pulled), Ok(())) => assert_eq!(pulled.id, image.id),
             (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),

@@ -60,6 +60,8 @@ pub(super) struct Transport {
 struct PlainHosts {
     insecure: Vec<String>,
     with_ca: Vec<String>,
+    /// All that have settings, of whatever kind.
+    named: Vec<String>,
 }
 
 impl PlainHosts {
@@ -77,6 +79,7 @@ impl Transport {
         let plain = PlainHosts {
             insecure: hosts(|host| host.danger_plain_http),
             with_ca: hosts(|host| !host.ca_files.is_empty()),
+            named: hosts(|_| true),
         };
         let connector = Connector { tls: Arc::new(TlsConfigs::new(config)), timeout: config.connect_timeout };
         let client = Client::builder(TokioExecutor::new())
@@ -104,14 +107,17 @@ impl Transport {
         }
     }
 
-    /// Refuses to be led from TLS to plain HTTP, and from another machine to this one's own services.
+    /// Refuses to be led from TLS to plain HTTP, and to this machine's own services: what listens on the loopback is led
+    /// to only by itself, unless it has settings. Otherwise whoever may name an image could have this program ask anything
+    /// of them.
     pub(super) fn check_hop(&self, from: &Uri, to: &Uri) -> Result<(), RegistryError> {
         let fail = |what| Err(RegistryError::Redirect { host: host_of(from), what });
         if from.scheme_str() == Some("https") && to.scheme_str() != Some("https") {
             return fail("it leads from TLS to plain HTTP");
         }
-        if is_loopback(&host_of(to)) && !is_loopback(&host_of(from)) {
-            return fail("it leads to this machine");
+        let host = host_of(to);
+        if is_loopback(&host) && from.authority() != to.authority() && !self.plain.named.contains(&host) {
+            return fail("it leads to another service of this machine");
         }
         self.check_scheme(to)
     }
@@ -371,11 +377,17 @@ mod tests {
             transport.check_hop(&parse(from), &parse(to)).err().map(|e| e.to_string()).unwrap_or_default()
         };
         assert_eq!(hop("https://h.io/", "https://cdn.io/"), "");
-        assert_eq!(hop("http://localhost:1/", "http://127.0.0.1:2/"), "");
+        assert_eq!(hop("http://localhost:1/", "http://localhost:1/elsewhere"), "");
+        assert!(
+            hop("http://localhost:1/", "http://localhost:2/").contains("another service of this machine")
+        );
         assert_eq!(hop("http://insecure.io:5000/", "https://cdn.io/"), "");
         assert!(hop("https://h.io/", "http://insecure.io:5000/").contains("from TLS to plain HTTP"));
-        assert!(hop("http://insecure.io:5000/", "http://127.0.0.1:1/").contains("leads to this machine"));
-        assert!(hop("https://h.io/", "https://[::1]:1/").contains("leads to this machine"));
+        assert!(
+            hop("http://insecure.io:5000/", "http://127.0.0.1:1/")
+                .contains("another service of this machine")
+        );
+        assert!(hop("https://h.io/", "https://[::1]:1/").contains("another service of this machine"));
         assert!(hop("http://insecure.io:5000/", "http://other.io/").contains("without TLS"));
     }
 }

@@ -335,6 +335,10 @@ impl TokenServer {
         Self { realm, certificate_pem: certificate.pem(), front }
     }
 
+    pub(crate) fn authority(&self) -> String {
+        self.front.authority()
+    }
+
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.front.seen()
     }

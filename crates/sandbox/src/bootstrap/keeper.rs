@@ -21,7 +21,7 @@ use rustix::thread::UnshareFlags;
 
 use super::spawn::send_report;
 use super::supervise::{ServerEnd, Step, Supervisor};
-use super::{KeeperInfo, KeeperOrder, KeeperReport, PATH, cgroup, descriptors, netns_dir};
+use super::{Began, KeeperInfo, KeeperOrder, KeeperReport, PATH, cgroup, descriptors, netns_dir};
 use crate::complaint::complain;
 use crate::sandbox::Limits;
 use crate::sys::{self, Fork, SignalFd, SingleThreaded};
@@ -91,7 +91,8 @@ fn prepare() -> Result<(Keeper, KeeperInfo), KeeperError> {
     limits.pids = true;
     empty_run_dir(&order.run_dir).map_err(failed("empty the run directory"))?;
     let node_netns = pin_node_network(proof, &order.run_dir)?;
-    let info = info(&order, node_netns, limits);
+    let began = Began::of("self").map_err(failed("read when this process began"))?;
+    let info = info(&order, began, node_netns, limits);
     info.save().map_err(failed("record what the server relies on"))?;
     let keeper = Keeper {
         proof,
@@ -105,9 +106,10 @@ fn prepare() -> Result<(Keeper, KeeperInfo), KeeperError> {
     Ok((keeper, info))
 }
 
-fn info(order: &KeeperOrder, node_netns: PathBuf, limits: Limits) -> KeeperInfo {
+fn info(order: &KeeperOrder, began: Began, node_netns: PathBuf, limits: Limits) -> KeeperInfo {
     KeeperInfo {
         host_pid: order.host_pid,
+        began,
         identity: order.identity.clone(),
         run_dir: order.run_dir.clone(),
         node_netns,

@@ -84,6 +84,8 @@ pub enum Lifetime {
 pub struct KeeperInfo {
     /// The keeper's process id on the host.
     pub host_pid: u32,
+    /// When that process began, which no other process of this number shares.
+    pub began: Began,
     /// The user on whose behalf all runs.
     pub identity: Identity,
     /// The run directory.
@@ -92,6 +94,27 @@ pub struct KeeperInfo {
     pub node_netns: PathBuf,
     /// The limits that this host lets containers have.
     pub limits: Limits,
+}
+
+/// The begin of a process: the machine's boot, and the clock ticks from there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Began {
+    boot: String,
+    ticks: u64,
+}
+
+impl Began {
+    /// When the process of this number, or `self`, began.
+    fn of(process: &str) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        // The name before it, in parentheses, may hold anything; see proc_pid_stat(5), field 22.
+        let ticks = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19));
+        let ticks = ticks.and_then(|ticks| ticks.parse().ok()).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{process}/stat tells no begin"))
+        })?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        Ok(Self { boot, ticks })
+    }
 }
 
 impl KeeperInfo {

@@ -1,6 +1,5 @@
 //! Stopping a keeper that some other process started.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{BootstrapError, KeeperInfo};
+use super::{Began, BootstrapError, KeeperInfo};
 
 /// Asks the keeper of a run directory to stop, waits, and kills it when it takes longer than `patience`. `false`: none
 /// runs.
@@ -44,11 +43,9 @@ fn find(info: &KeeperInfo) -> Result<Option<OwnedFd>, BootstrapError> {
         Err(rustix::io::Errno::SRCH) => return Ok(None),
         Err(error) => return Err(failed("find the keeper")(error.into())),
     };
-    // Numbers are given again: only the first process of a process namespace with this run directory is the keeper.
-    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid_for_children"));
-    let ours = namespace("self").map_err(failed("read /proc"))?;
-    let theirs = namespace(&info.host_pid.to_string());
-    Ok(theirs.is_ok_and(|theirs| theirs != ours).then_some(keeper))
+    // Numbers are given again, and the record may be from before a crash of the machine. The descriptor is open: from here
+    // on the number means the same process.
+    Ok(Began::of(&info.host_pid.to_string()).is_ok_and(|began| began == info.began).then_some(keeper))
 }
 
 fn ended_within(keeper: &OwnedFd, wait: Duration) -> Result<bool, BootstrapError> {
