@@ -7,9 +7,11 @@
 pub mod load;
 pub mod registry;
 
+use std::io::{Seek as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -24,10 +26,25 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A case's name, and what it does.
 pub type Case = (&'static str, fn(&Cluster) -> Result<()>);
 
+/// Cases that run on the same cluster, some of them at the same time.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    /// How many run at once; more than one only for cases that do not see each other.
+    pub at_once: usize,
+    /// The cases.
+    pub cases: &'a [Case],
+}
+
 /// Starts a cluster, runs the cases on it in order, and says how each went: the `main` of a test. Arguments choose cases by
 /// parts of their names.
 #[must_use]
 pub fn run(cases: &[Case]) -> ExitCode {
+    run_groups(&[Group { at_once: 1, cases }])
+}
+
+/// Starts a cluster and runs group after group on it. Arguments are parts of names: only such cases run.
+#[must_use]
+pub fn run_groups(groups: &[Group<'_>]) -> ExitCode {
     // A runner of tests asks for their names: they make one.
     if std::env::args().any(|a| a == "--list") {
         return ExitCode::SUCCESS;
@@ -39,22 +56,44 @@ pub fn run(cases: &[Case]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let (mut passed, mut failed) = (0, 0);
+    for group in groups {
+        let (good, bad) = run_group(&cluster, group);
+        passed += good;
+        failed += bad;
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs a group; how many cases passed, and how many failed.
+fn run_group(cluster: &Cluster, group: &Group<'_>) -> (usize, usize) {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let mut cases = cases.to_vec();
-    cases.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str())));
-    let mut failed = 0;
-    for (name, case) in &cases {
-        let begun = Instant::now();
-        match case(&cluster) {
-            Ok(()) => println!("ok      {:>6} ms  {name}", begun.elapsed().as_millis()),
-            Err(error) => {
-                failed += 1;
-                println!("FAILED  {name}: {error:#}\n{}", cluster.log());
+    let cases: Vec<&Case> = group
+        .cases
+        .iter()
+        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part)))
+        .collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while let Some((name, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let begun = Instant::now();
+            match case(cluster) {
+                Ok(()) => println!("ok      {:>6} ms  {name}", begun.elapsed().as_millis()),
+                Err(error) => {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                    println!("FAILED  {name}: {error:#}\n{}", cluster.log());
+                }
             }
         }
-    }
-    println!("{} passed, {failed} failed", cases.len() - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..group.at_once {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner();
+    (cases.len() - failed, failed)
 }
 
 /// A cluster that is taken down at its end.
@@ -176,10 +215,11 @@ impl Cluster {
     /// # Errors
     /// It fails; the message has what it said.
     pub fn kubectl_with(&self, arguments: &[&str], document: &str) -> Result<String> {
-        let file = self.path("document.yaml");
-        std::fs::write(&file, document)?;
+        let mut file = tempfile::tempfile()?;
+        file.write_all(document.as_bytes())?;
+        file.rewind()?;
         let mut command = self.kubectl_command(arguments);
-        command.stdin(std::fs::File::open(&file)?);
+        command.stdin(file);
         succeed(&mut command)
     }
 
@@ -225,6 +265,17 @@ impl Cluster {
         let text = std::fs::read_to_string(self.data().join("xebec.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(40).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The user who runs the cluster.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn user(&self) -> Result<String> {
+        match &self.user {
+            Some(user) => Ok(user.clone()),
+            None => Ok(succeed(Command::new("id").arg("-un"))?.trim().to_owned()),
+        }
     }
 
     /// The directory of everything.

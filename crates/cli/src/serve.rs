@@ -27,8 +27,9 @@ use xebec_network::node::{NodeConfig, NodeNetwork};
 use xebec_network::proxy::ports::Site;
 use xebec_node::access::Access;
 use xebec_node::events::Recorder;
-use xebec_node::host::Host;
+use xebec_node::host::{Host, pod_processes};
 use xebec_node::manager::{self, Pods};
+use xebec_node::objects::Objects;
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
 use xebec_node::streams::AgentService;
@@ -69,6 +70,7 @@ const WAY_OUT_PAUSE: Duration = Duration::from_secs(1);
 /// Serves until told to stop.
 pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
     start_log();
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -81,6 +83,16 @@ pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
             // Whatever kept it from starting will keep it again: the keeper need not try.
             Ok(ExitCode::from(EXIT_FATAL))
         }
+    }
+}
+
+/// Connections, watches and pods each take descriptors, and the usual soft limit of 1,024 is for programs that cannot
+/// count further.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 
@@ -238,6 +250,13 @@ impl Cluster {
         self.open_way_out(node.clone()).await;
         let images =
             ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;
+        if !keeper.limits.memory {
+            self.notes.push(
+                "memory limits are not enforced: no control group (version 2) is delegated to this user; on systems \
+                 with systemd, start it as: systemd-run --user --scope -p Delegate=yes xebec up"
+                    .into(),
+            );
+        }
         let name = hostname();
         let client = client(server, roles::node(&name));
         let runtime = || Runtime {
@@ -260,6 +279,8 @@ impl Cluster {
             dns: config.dns,
             domain: config.domain.clone(),
             events,
+            objects: Objects::new(client.clone()),
+            pod_processes: pod_processes(),
         });
         let facts = Facts {
             name: name.clone(),

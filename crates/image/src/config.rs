@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::digest::{Algorithm, Digest, Hasher, clip};
+use crate::digest::{Algorithm, Digest, DigestError, Hasher, clip};
 use crate::manifest::null_default;
 use crate::platform::Platform;
 
@@ -73,6 +73,14 @@ impl ChainId {
                 Self(hasher.finish())
             }
         }
+    }
+
+    /// The chain of this digest.
+    ///
+    /// # Errors
+    /// When the text is no digest.
+    pub fn parse(text: &str) -> Result<Self, DigestError> {
+        Digest::parse(text).map(Self)
     }
 
     /// The chain as a digest.

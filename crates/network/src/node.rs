@@ -11,6 +11,7 @@ use crate::dns::name::NameError;
 use crate::dns::server::DnsServer;
 use crate::dns::upstream::Upstream;
 use crate::dns::zone::{Zone, ZoneSpec};
+use crate::egress::{self, EgressError};
 use crate::link::{LinkConfig, LinkError, Links};
 use crate::netns::{Netns, NetnsError};
 use crate::proxy::ports::Ports;
@@ -77,6 +78,17 @@ impl NodeConfig {
         }
     }
 
+    /// Where pods may not go by the way out, the host's own addresses included: what listens on all of them is meant for
+    /// the host's neighbours at most. Pods reach the API server and the node at addresses of the cluster's.
+    pub fn blocked_with_host(&self, host: &[IpAddr]) -> Vec<Cidr> {
+        let family = self.link.pod_range.network().is_ipv4();
+        let one = |ip: &IpAddr| Cidr::new(*ip, if ip.is_ipv4() { 32 } else { 128 }).ok();
+        let own = host.iter().filter(|ip| ip.is_ipv4() == family).filter_map(one);
+        let mut blocked = self.blocked.clone();
+        blocked.extend(own.filter(|range| !self.blocked.iter().any(|known| known.contains(range.network()))));
+        blocked
+    }
+
     /// What the node's namespace answers itself.
     fn local(&self) -> BTreeSet<Vip> {
         let vip = |ip, port, protocol: Protocol| Vip { ip, protocol, port };
@@ -94,6 +106,9 @@ pub enum NodeError {
     /// The links.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The host's addresses, which pods must not reach.
+    #[error("cannot tell the host's addresses: {0}")]
+    Host(#[from] EgressError),
     /// The cluster's domain.
     #[error("the cluster domain {domain:?} is no domain name: {source}")]
     Domain {
@@ -139,7 +154,7 @@ impl NodeNetwork {
         let rules = RulesetConfig {
             service_range: config.link.service_range,
             local: config.local(),
-            blocked: config.blocked.clone(),
+            blocked: config.blocked_with_host(&egress::host_addresses().await?),
         };
         let rules = ServiceRules::new(node.clone(), rules);
         Ok(Self { links, rules, ports: Ports::new(node.clone()), dns, api, node })

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use xebec_network::egress::{Egress, Provider, WayOut, host_addresses};
 use xebec_network::ipam::PodId;
 use xebec_network::link::{LinkConfig, Links};
 use xebec_network::netns::Netns;
+use xebec_network::node::NodeConfig;
 use xebec_network::service::rules::ServiceRules;
 use xebec_network::service::ruleset::RulesetConfig;
 
@@ -123,10 +124,7 @@ async fn way_out(provider: Provider, node: &Netns, pod: &Netns) -> Result<()> {
         ensure!(answer.is_err(), "{suspect} leads to the host's loopback: {answer:?}");
     }
 
-    let mut blocked: Vec<Cidr> = vec!["169.254.0.0/16".parse()?];
-    for address in host_addresses().await?.into_iter().filter(IpAddr::is_ipv4) {
-        blocked.push(Cidr::new(address, 32)?);
-    }
+    let blocked = NodeConfig::new(node.path().to_owned()).blocked_with_host(&host_addresses().await?);
     ensure!(blocked.len() == 2, "{blocked:?}");
     self::rules(node, blocked)?.apply(&[]).await?;
     ensure!(greeting(pod, WORLD, 80).await? == format!("world sees {HOST}"));

@@ -45,8 +45,7 @@ impl Access {
 
     fn find(&self, container: &ContainerRef) -> Result<(View, Container), PodError> {
         let view = self.watch(&container.pod)?.borrow().clone();
-        let specs = plan::containers(&view.pod).iter().chain(plan::init_containers(&view.pod));
-        if !specs.into_iter().any(|spec| spec.name == container.container) {
+        if plan::spec(&view.pod, &container.container).is_none() {
             return Err(PodError::ContainerNotFound(container.clone()));
         }
         let state = view.state.containers.get(&container.container).cloned().unwrap_or_default();

@@ -10,6 +10,23 @@ use xebec_network::netns::Netns;
 use xebec_sandbox::sandbox::{Engine, EngineKind};
 
 use crate::events::Recorder;
+use crate::objects::Objects;
+
+/// Most processes and threads of a pod, on a machine that has room for many pods.
+const POD_PROCESSES: u64 = 4096;
+
+/// How many processes and threads a pod may have: so few that several pods that fork without end leave the machine, and
+/// the user who runs it, room.
+#[must_use]
+pub fn pod_processes() -> u64 {
+    const SHARE: u64 = 8;
+    let kernel = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?.trim().parse().ok()
+    };
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
+    let most = [kernel("pid_max"), kernel("threads-max"), own].into_iter().flatten().min();
+    most.map_or(POD_PROCESSES, |most| (most / SHARE).clamp(1, POD_PROCESSES))
+}
 
 /// The node, as pods see it.
 pub struct Host {
@@ -33,6 +50,10 @@ pub struct Host {
     pub domain: String,
     /// Says what happens to pods.
     pub events: Recorder,
+    /// ConfigMaps and Secrets in pods' volumes.
+    pub objects: Objects,
+    /// How many processes a pod may have.
+    pub pod_processes: u64,
 }
 
 impl Host {

@@ -6,6 +6,7 @@
 //! ```text
 //!  registration   the Node object and its lease
 //!  manager        watches the node's pods, one worker each
+//!  objects        ConfigMaps and Secrets that pods have in their volumes
 //!  access         what the API server asks of the node: logs, exec, attach, port-forward
 //!  pod/           one pod: plan (pure), status (pure), worker (owns the state), run (does things)
 //! ```
@@ -15,6 +16,7 @@ pub mod events;
 pub mod host;
 pub mod logs;
 pub mod manager;
+pub mod objects;
 pub mod pod;
 mod quantity;
 pub mod registration;

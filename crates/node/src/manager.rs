@@ -11,10 +11,13 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use xebec_sandbox::sandbox::Recovered;
+use xebec_image::config::ChainId;
+use xebec_image::store::Lease;
+use xebec_sandbox::sandbox::{ContainerInfo, ContainerState, Recovered};
 
 use crate::host::Host;
 use crate::pod::run::uid;
+use crate::pod::spec::CHAIN;
 use crate::pod::worker::{Found, View, Wanted, Worker};
 
 /// A pod's worker, seen from outside.
@@ -96,7 +99,9 @@ async fn recover(host: &Host) -> HashMap<String, Found> {
             match sandbox {
                 Recovered::Alive(sandbox) => match sandbox.list().await {
                     Ok(containers) => {
-                        found.insert(sandbox.id().as_str().to_owned(), Found { sandbox, containers });
+                        let images = containers.iter().filter_map(|info| hold(host, info)).collect();
+                        let id = sandbox.id().as_str().to_owned();
+                        found.insert(id, Found { sandbox, containers, images });
                     }
                     Err(error) => tracing::warn!(id = %sandbox.id(), %error, "a sandbox does not answer"),
                 },
@@ -105,6 +110,21 @@ async fn recover(host: &Host) -> HashMap<String, Found> {
         }
     }
     found
+}
+
+/// Keeps the image layers of a container that runs.
+fn hold(host: &Host, info: &ContainerInfo) -> Option<(String, Arc<Vec<Lease>>)> {
+    if matches!(info.state, ContainerState::Exited(_)) {
+        return None;
+    }
+    let chain = info.labels.get(CHAIN)?.split(' ').map(ChainId::parse).collect::<Result<Vec<_>, _>>();
+    match chain {
+        Ok(chain) => Some((info.labels.get("container")?.clone(), Arc::new(host.images.hold(&chain)))),
+        Err(error) => {
+            tracing::warn!(container = %info.id, %error, "the image layers of a container cannot be kept");
+            None
+        }
+    }
 }
 
 fn apply(

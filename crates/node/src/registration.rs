@@ -192,7 +192,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default()
 }
 
-fn memory_kib() -> u64 {
+pub(crate) fn memory_kib() -> u64 {
     let text = read("/proc/meminfo");
     let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
     total.and_then(|t| t.split_whitespace().next()?.parse().ok()).unwrap_or(0)

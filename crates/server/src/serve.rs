@@ -11,7 +11,7 @@ use xebec_api::{Reason, Status};
 use crate::auth::{self, Peer, User, token};
 use crate::authz::Question;
 use crate::core::{Context, Core};
-use crate::http::accept::Accept;
+use crate::http::accept::{Accept, Rows};
 use crate::http::body::RequestBody;
 use crate::http::query::Query;
 use crate::http::reply::{self, Reply, ReplyBody};
@@ -73,9 +73,10 @@ impl ApiService {
 
     /// Answers one request of `peer`.
     pub async fn handle(&self, peer: Peer, request: Request<RequestBody>) -> Response<ReplyBody> {
-        let accept = Accept::from_headers(request.headers());
         let id = self.inner.core.new_uid().unwrap_or_default();
         let query = Query::parse(request.uri().query().unwrap_or_default());
+        let rows = Rows::read(query.get("includeObject").unwrap_or_default());
+        let accept = Accept::from_headers(request.headers()).and_then(|a| rows.map(|rows| a.with_rows(rows)));
         let route = Route::read(request.method(), request.uri().path(), &query);
         let shown = accept.as_ref().copied().unwrap_or_default();
         let mut response = match self.route(&peer, request, accept, query, route).await {

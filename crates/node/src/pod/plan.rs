@@ -6,9 +6,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::core::v1::{Container as Spec, Pod};
+use k8s_openapi::api::core::v1::{Container as Spec, EphemeralContainer, Pod};
 
-use super::state::{Container, Run, Stage, State};
+use super::state::{Container, Run, Stage, State, Stopping};
 
 /// Something to do. Each is under way from when it is planned until its outcome has changed the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Action {
     CreateSandbox,
     /// Fill the pod's volumes.
     SetUpVolumes,
+    /// Bring the files of its volumes up to date.
+    RefreshVolumes,
     /// Pull the image if need be, make the container and start it.
     Start(String),
     /// Ask a container to end, and kill it when the time is over.
@@ -26,6 +28,8 @@ pub enum Action {
         /// How long it may take.
         grace: Duration,
     },
+    /// Kill a container whose time to end is over.
+    Kill(String),
     /// Take down what is left of the sandbox.
     RemoveSandbox,
     /// Take down the volumes, and tell the API that the pod is gone.
@@ -55,7 +59,7 @@ pub fn plan(pod: &Pod, state: &State, now: SystemTime) -> Plan {
         return plan;
     }
     if let Some(stopping) = &state.stopping {
-        stop(pod, state, stopping.deadline, now, &mut plan);
+        stop(pod, state, stopping, now, &mut plan);
         return plan;
     }
     if is_over(pod, state) {
@@ -72,9 +76,18 @@ pub fn plan(pod: &Pod, state: &State, now: SystemTime) -> Plan {
     let sandbox = stage(&state.sandbox, Action::CreateSandbox, now, &mut plan);
     let volumes = stage(&state.volumes, Action::SetUpVolumes, now, &mut plan);
     if sandbox && volumes {
+        refresh(state, now, &mut plan);
         run_containers(pod, state, now, &mut plan);
     }
     plan
+}
+
+fn refresh(state: &State, now: SystemTime, plan: &mut Plan) {
+    match state.refresh {
+        Some(due) if due <= now => plan.actions.push(Action::RefreshVolumes),
+        Some(due) => plan.wake_at(due),
+        None => {}
+    }
 }
 
 /// When `activeDeadlineSeconds` are over.
@@ -92,9 +105,44 @@ fn stage<T>(stage: &Stage<T>, make: Action, now: SystemTime, plan: &mut Plan) ->
             Some(until) => plan.wake_at(until),
             None => plan.actions.push(make),
         },
-        Stage::Busy => {}
+        Stage::Busy(_) => {}
     }
     false
+}
+
+/// The description of one of the pod's containers of any kind.
+#[must_use]
+pub fn spec(pod: &Pod, name: &str) -> Option<Spec> {
+    let own = containers(pod).iter().chain(init_containers(pod)).find(|c| c.name == name);
+    own.cloned().or_else(|| ephemeral_containers(pod).iter().find(|c| c.name == name).map(plain))
+}
+
+/// Containers that somebody has added to look into the running pod.
+pub fn ephemeral_containers(pod: &Pod) -> &[EphemeralContainer] {
+    pod.spec.as_ref().and_then(|s| s.ephemeral_containers.as_deref()).unwrap_or_default()
+}
+
+/// An ephemeral container, described as others are.
+fn plain(of: &EphemeralContainer) -> Spec {
+    let of = of.clone();
+    Spec {
+        name: of.name,
+        image: of.image,
+        image_pull_policy: of.image_pull_policy,
+        command: of.command,
+        args: of.args,
+        working_dir: of.working_dir,
+        env: of.env,
+        env_from: of.env_from,
+        volume_mounts: of.volume_mounts,
+        security_context: of.security_context,
+        stdin: of.stdin,
+        stdin_once: of.stdin_once,
+        tty: of.tty,
+        termination_message_path: of.termination_message_path,
+        termination_message_policy: of.termination_message_policy,
+        ..Spec::default()
+    }
 }
 
 /// The init containers of a pod.
@@ -117,6 +165,15 @@ fn restart_policy(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always")
 }
 
+/// The policy for an init container of a pod with this policy.
+fn init_policy<'a>(spec: &Spec, policy: &'a str) -> &'a str {
+    match policy {
+        _ if stays(spec) => "Always",
+        "Always" => "OnFailure",
+        policy => policy,
+    }
+}
+
 /// Whether a run that ended this way is followed by another.
 fn restarts(policy: &str, code: i32) -> bool {
     match policy {
@@ -129,6 +186,19 @@ fn restarts(policy: &str, code: i32) -> bool {
 /// Whether an init container has done its part.
 fn init_done(spec: &Spec, container: &Container) -> bool {
     if stays(spec) { container.started && container.is_running() } else { container.succeeded() }
+}
+
+/// Whether a container that has ended is started again.
+#[must_use]
+pub fn is_restarted(pod: &Pod, state: &State, name: &str) -> bool {
+    let Some(ended) = state.containers.get(name).and_then(Container::ended) else { return false };
+    let init = init_containers(pod).iter().find(|spec| spec.name == name);
+    let policy = match (init, restart_policy(pod)) {
+        (Some(spec), policy) => init_policy(spec, policy),
+        (None, _) if !containers(pod).iter().any(|spec| spec.name == name) => "Never",
+        (_, policy) => policy,
+    };
+    restarts(policy, ended.status.code())
 }
 
 /// Whether the first phase is over: every init container has had its turn.
@@ -145,17 +215,18 @@ pub fn initialized(pod: &Pod, state: &State) -> bool {
 }
 
 fn run_containers(pod: &Pod, state: &State, now: SystemTime, plan: &mut Plan) {
+    run_own_containers(pod, state, now, plan);
+    for ephemeral in ephemeral_containers(pod) {
+        run(&plain(ephemeral), state.containers.get(&ephemeral.name), "Never", now, plan);
+    }
+}
+
+fn run_own_containers(pod: &Pod, state: &State, now: SystemTime, plan: &mut Plan) {
     let policy = restart_policy(pod);
     let ready = initialized(pod, state);
     for spec in init_containers(pod) {
         let container = state.containers.get(&spec.name);
-        let policy = if stays(spec) {
-            "Always"
-        } else if policy == "Always" {
-            "OnFailure"
-        } else {
-            policy
-        };
+        let policy = init_policy(spec, policy);
         if !ready || stays(spec) {
             run(spec, container, policy, now, plan);
         }
@@ -177,13 +248,28 @@ fn run(spec: &Spec, container: Option<&Container>, policy: &str, now: SystemTime
     let waits = match &container.run {
         Run::Absent => None,
         Run::Starting | Run::Running { .. } => return,
-        Run::Failed { .. } => container.pull.waits(now).or_else(|| container.backoff.waits(now)),
+        Run::Failed { .. } => {
+            if let Some(change) = backs_off_at(container).filter(|change| *change > now) {
+                plan.wake_at(change);
+            }
+            container.pull.waits(now).or_else(|| container.backoff.waits(now))
+        }
         Run::Exited(ended) if restarts(policy, ended.status.code()) => container.backoff.waits(now),
         Run::Exited(_) => return,
     };
     match waits {
         Some(until) => plan.wake_at(until),
         None => plan.actions.push(start()),
+    }
+}
+
+/// When a container whose image could not be pulled is shown as waiting for the next try.
+#[must_use]
+pub fn backs_off_at(container: &Container) -> Option<SystemTime> {
+    const SHOWN: Duration = Duration::from_secs(2);
+    match &container.run {
+        Run::Failed { reason: "ErrImagePull", since, .. } => Some(*since + SHOWN),
+        _ => None,
     }
 }
 
@@ -208,13 +294,17 @@ pub fn init_failed(pod: &Pod, state: &State) -> bool {
         })
 }
 
-fn stop(pod: &Pod, state: &State, deadline: SystemTime, now: SystemTime, plan: &mut Plan) {
-    if stop_containers(pod, state, deadline, now, plan) {
+fn stop(pod: &Pod, state: &State, stopping: &Stopping, now: SystemTime, plan: &mut Plan) {
+    if stop_containers(pod, state, stopping.deadline, now, plan) {
         return;
     }
+    if let Some(until) = state.cleanup.waits(now) {
+        return plan.wake_at(until);
+    }
     match (&state.sandbox, &state.volumes) {
-        (Stage::Busy, _) | (_, Stage::Busy) => {}
-        (Stage::Absent, _) => plan.actions.push(Action::Finish),
+        (Stage::Busy(_), _) | (_, Stage::Busy(_)) => {}
+        (Stage::Absent, _) if stopping.deleted => plan.actions.push(Action::Finish),
+        (Stage::Absent, _) => {}
         (Stage::Ready(_) | Stage::Failed { .. }, _) => plan.actions.push(Action::RemoveSandbox),
     }
 }
@@ -234,6 +324,10 @@ fn stop_containers(pod: &Pod, state: &State, deadline: SystemTime, now: SystemTi
                     left = true;
                     if !container.terminating {
                         plan.actions.push(Action::Terminate { name: name.clone(), grace });
+                    } else if deadline > now {
+                        plan.wake_at(deadline);
+                    } else if !container.killed {
+                        plan.actions.push(Action::Kill(name.clone()));
                     }
                 }
                 Run::Starting => left = true,
@@ -250,7 +344,8 @@ fn stop_containers(pod: &Pod, state: &State, deadline: SystemTime, now: SystemTi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::state::{Ended, Stopping};
+    use crate::pod::backoff::Backoff;
+    use crate::pod::state::Ended;
     use k8s_openapi::api::core::v1::PodSpec;
     use xebec_sandbox::sandbox::{ExitStatus, Outcome};
 
@@ -305,13 +400,14 @@ mod tests {
             started_at: at(0),
             finished_at: at(0),
         };
-        Ended { id: "x".into(), status, message: String::new() }
+        Ended { id: "x".into(), status, message: String::new(), reason: None }
     }
 
     fn show(plan: &Plan) -> String {
         let word = |action: &Action| match action {
             Action::Start(name) => format!("start {name}"),
             Action::Terminate { name, grace } => format!("end {name} {}", grace.as_secs()),
+            Action::Kill(name) => format!("kill {name}"),
             other => format!("{other:?}"),
         };
         plan.actions.iter().map(word).collect::<Vec<_>>().join(", ")
@@ -320,17 +416,17 @@ mod tests {
     #[test]
     fn a_pod_begins_with_its_sandbox_and_volumes() {
         assert_eq!(show(&plan(&pod("a", "Always"), &State::default(), at(0))), "CreateSandbox, SetUpVolumes");
-        let half = State { sandbox: Stage::Ready(None), volumes: Stage::Busy, ..State::default() };
+        let busy = Stage::Busy(Backoff::default());
+        let half = State { sandbox: Stage::Ready(None), volumes: busy.clone(), ..State::default() };
         assert_eq!(plan(&pod("a", "Always"), &half, at(0)), Plan::default());
-        let mut backoff = super::super::backoff::Backoff::default();
-        backoff.failed(at(0), Duration::ZERO, false);
-        let failed = State {
-            sandbox: Stage::Failed { message: String::new(), backoff },
-            volumes: Stage::Busy,
-            ..State::default()
-        };
+        let mut failed = State { volumes: busy, ..State::default() };
+        failed.sandbox.fail(String::new(), at(0));
         assert_eq!(plan(&pod("a", "Always"), &failed, at(1)).wake, Some(at(10)));
         assert_eq!(show(&plan(&pod("a", "Always"), &failed, at(10))), "CreateSandbox");
+        // The next failure is waited for longer.
+        failed.sandbox.begin();
+        failed.sandbox.fail(String::new(), at(10));
+        assert_eq!(plan(&pod("a", "Always"), &failed, at(11)).wake, Some(at(30)));
     }
 
     #[test]
@@ -361,17 +457,56 @@ mod tests {
     #[test]
     fn a_pod_ends_in_reverse_order() {
         let check = |now: &str, sandbox: Stage<Option<std::net::IpAddr>>, want: &str| {
-            let stopping = Some(Stopping { deadline: at(20), reason: None, message: String::new() });
+            let stopping =
+                Some(Stopping { deadline: at(20), reason: None, message: String::new(), deleted: true });
             let state = State { stopping, sandbox, ..state(now) };
             assert_eq!(show(&plan(&pod("a b | s*", "Always"), &state, at(5))), want, "{now}");
         };
+        let busy = || Stage::Busy(Backoff::default());
         check("a:run b:run s:run", Stage::Ready(None), "end a 15, end b 15");
         check("a:0 b:run s:run", Stage::Ready(None), "end b 15");
         check("a:0 b:0 s:run", Stage::Ready(None), "end s 15");
         check("a:0 b:0 s:0", Stage::Ready(None), "RemoveSandbox");
         check("a:0 b:start s:0", Stage::Ready(None), "");
-        check("a:0 b:0 s:0", Stage::Busy, "");
+        check("a:0 b:0 s:0", busy(), "");
         check("a:0 b:0 s:0", Stage::Absent, "Finish");
+    }
+
+    #[test]
+    fn what_does_not_end_in_time_is_killed() {
+        let mut state = state("a:run");
+        state.containers.values_mut().for_each(|c| c.terminating = true);
+        let stopping = |deadline, deleted| {
+            Some(Stopping { deadline: at(deadline), reason: None, message: String::new(), deleted })
+        };
+        state.stopping = stopping(20, true);
+        let waiting = plan(&pod("a", "Always"), &state, at(5));
+        assert_eq!((show(&waiting).as_str(), waiting.wake), ("", Some(at(20))));
+        assert_eq!(show(&plan(&pod("a", "Always"), &state, at(20))), "kill a");
+        // A pod that the node has ended stays, until somebody deletes it.
+        state = State { sandbox: Stage::Absent, stopping: stopping(20, false), ..self::state("a:1") };
+        assert_eq!(plan(&pod("a", "Always"), &state, at(30)), Plan::default());
+        state.stopping = stopping(20, true);
+        assert_eq!(show(&plan(&pod("a", "Always"), &state, at(30))), "Finish");
+    }
+
+    #[test]
+    fn ephemeral_containers_run_once() {
+        let mut pod = pod("a", "Always");
+        if let Some(spec) = &mut pod.spec {
+            let one = EphemeralContainer { name: "e".into(), ..EphemeralContainer::default() };
+            spec.ephemeral_containers = Some(vec![one]);
+        }
+        assert_eq!(show(&plan(&pod, &state("a:run"), at(0))), "start e");
+        assert_eq!(show(&plan(&pod, &state("a:run e:run"), at(0))), "");
+        assert_eq!(show(&plan(&pod, &state("a:run e:1"), at(0))), "");
+    }
+
+    #[test]
+    fn volumes_are_refreshed_when_due() {
+        let due = State { refresh: Some(at(10)), ..state("a:run") };
+        assert_eq!(plan(&pod("a", "Always"), &due, at(5)).wake, Some(at(10)));
+        assert_eq!(show(&plan(&pod("a", "Always"), &due, at(10))), "RefreshVolumes");
     }
 
     #[test]

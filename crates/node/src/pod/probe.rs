@@ -1,23 +1,13 @@
 //! Probes: asking a container whether it is started, alive, ready.
 //!
-//! A probe is a task of its own for as long as its container runs. It reports a change of verdict, never each result.
+//! A probe is a task of its own for as long as its container runs. It reports failures, and changes of its verdict.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::api::core::v1::Probe;
 use tokio::sync::mpsc;
-use xebec_network::netns::Netns;
-use xebec_sandbox::config::{ContainerId, ExecConfig};
-use xebec_sandbox::sandbox::Sandbox;
 
-/// How much of an answer is read.
-const MAX_OUTPUT: usize = 10 * 1024;
+use super::ask::Target;
 
 /// What a probe decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +20,7 @@ pub enum Purpose {
     Readiness,
 }
 
-/// A change of verdict.
+/// What came of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The container's name.
@@ -39,34 +29,10 @@ pub struct Report {
     pub id: String,
     /// Which probe.
     pub purpose: Purpose,
-    /// `Err`: it fails, and why.
-    pub verdict: Result<(), String>,
-}
-
-/// What a probe is asked through.
-#[derive(Clone)]
-pub struct Target {
-    /// The container's name.
-    pub container: String,
-    /// The run's id.
-    pub id: String,
-    /// Where commands run.
-    pub sandbox: Arc<dyn Sandbox>,
-    /// The pod's address.
-    pub ip: Option<IpAddr>,
-    /// Where the pod is dialled from.
-    pub netns: Netns,
-    /// The container's named ports.
-    pub ports: Vec<(String, u16)>,
-}
-
-impl Target {
-    /// The named ports of a container.
-    #[must_use]
-    pub fn ports_of(container: &Container) -> Vec<(String, u16)> {
-        let named = container.ports.iter().flatten();
-        named.filter_map(|p| Some((p.name.clone()?, u16::try_from(p.container_port).ok()?))).collect()
-    }
+    /// `Err`: it failed, and why.
+    pub result: Result<(), String>,
+    /// The verdict, if it has changed.
+    pub verdict: Option<bool>,
 }
 
 /// Counts results; `Some` when the verdict changes.
@@ -114,19 +80,19 @@ pub async fn run(purpose: Purpose, probe: Probe, target: Target, reports: mpsc::
     loop {
         let result = tokio::time::timeout(timeout, ask(&probe, &target)).await;
         let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", timeout.as_secs())));
-        if let Some(healthy) = counter.count(result.is_ok()) {
-            let verdict = if healthy { Ok(()) } else { result.clone() };
-            let report =
-                Report { container: target.container.clone(), id: target.id.clone(), purpose, verdict };
-            if reports.send(report).await.is_err() || purpose == Purpose::Startup {
+        let failed = result.is_err();
+        // Failures of this phase do not count: the thresholds are in periods.
+        let young = counter.healthy.is_none() && failed && purpose != Purpose::Liveness && eager < period;
+        let verdict = if young { None } else { counter.count(!failed) };
+        if verdict.is_some() || (failed && !young) {
+            let (container, id) = (target.container.clone(), target.id.clone());
+            let report = Report { container, id, purpose, result, verdict };
+            let decided = verdict.is_some() && purpose == Purpose::Startup;
+            if reports.send(report).await.is_err() || decided {
                 return;
             }
         }
-        let young =
-            counter.healthy.is_none() && result.is_err() && purpose != Purpose::Liveness && eager < period;
         if young {
-            // Failures of this phase do not count: the thresholds are in periods.
-            counter.streak = (true, 0);
             tokio::time::sleep(eager).await;
             eager *= 2;
         } else {
@@ -137,88 +103,18 @@ pub async fn run(purpose: Purpose, probe: Probe, target: Target, reports: mpsc::
 
 async fn ask(probe: &Probe, target: &Target) -> Result<(), String> {
     if let Some(exec) = &probe.exec {
-        return ask_command(exec.command.clone().unwrap_or_default(), target).await;
+        return target.run(exec.command.clone().unwrap_or_default()).await;
     }
     if let Some(http) = &probe.http_get {
-        return ask_http(http, target).await;
+        return target.get(http).await;
     }
     if let Some(tcp) = &probe.tcp_socket {
-        return dial(&tcp.port, tcp.host.as_deref(), target).await.map(|_| ());
+        return target.dial(&tcp.port, tcp.host.as_deref()).await.map(drop);
     }
-    Err("this kind of probe is not supported by this node".into())
-}
-
-async fn ask_command(command: Vec<String>, target: &Target) -> Result<(), String> {
-    let id: ContainerId = target.id.parse().map_err(|e: xebec_sandbox::config::InvalidId| e.to_string())?;
-    let session = target.sandbox.exec(&id, ExecConfig::new(command)).await.map_err(|e| e.to_string())?;
-    let collected = session.collect(MAX_OUTPUT).await.map_err(|e| e.to_string())?;
-    match collected.exit {
-        Some(exit) if exit.code() == 0 => Ok(()),
-        Some(exit) => {
-            let output = [collected.stdout, collected.stderr].concat();
-            Err(format!("exit code {}: {}", exit.code(), String::from_utf8_lossy(&output)))
-        }
-        None => Err("the container ended".into()),
+    if let Some(grpc) = &probe.grpc {
+        return target.health(grpc).await;
     }
-}
-
-async fn dial(
-    port: &IntOrString,
-    host: Option<&str>,
-    target: &Target,
-) -> Result<tokio::net::TcpStream, String> {
-    let port = match port {
-        IntOrString::Int(number) => u16::try_from(*number).ok(),
-        IntOrString::String(name) => {
-            let named = target.ports.iter().find(|(n, _)| n == name).map(|(_, p)| *p);
-            named.or_else(|| name.parse().ok())
-        }
-    };
-    let port = port.ok_or("the probe's port is none of the container's")?;
-    let ip = match host.filter(|h| !h.is_empty()) {
-        Some(host) => host.parse().map_err(|_| format!("the probe's host {host:?} is no address"))?,
-        None => target.ip.ok_or("the pod has no address")?,
-    };
-    let connected = target.netns.tcp_connect(SocketAddr::new(ip, port), Duration::from_secs(60)).await;
-    connected.map_err(|e| super::run::chain(&e))
-}
-
-async fn ask_http(action: &HTTPGetAction, target: &Target) -> Result<(), String> {
-    if action.scheme.as_deref() == Some("HTTPS") {
-        return Err("HTTPS probes are not supported by this node".into());
-    }
-    let stream = dial(&action.port, action.host.as_deref(), target).await?;
-    let authority = stream.peer_addr().map_err(|e| e.to_string())?.to_string();
-    let path = action.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
-    let mut request = Request::get(path).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
-    let mut named_host = false;
-    for header in action.http_headers.iter().flatten() {
-        named_host |= header.name.eq_ignore_ascii_case("host");
-        request = request.header(&header.name, &header.value);
-    }
-    if !named_host {
-        request = request.header("host", authority);
-    }
-    let request = request.body(Empty::<bytes::Bytes>::new()).map_err(|e| e.to_string())?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    // The connection is only driven here; that it ended is told by the answer, which may have come just before.
-    let drive = async {
-        if let Err(error) = connection.await {
-            tracing::trace!(%error, "a probe's connection ended early");
-        }
-        std::future::pending::<()>().await;
-    };
-    let response = tokio::select! {
-        response = sender.send_request(request) => response.map_err(|e| e.to_string())?,
-        () = drive => return Err("the connection was closed".into()),
-    };
-    let status = response.status();
-    if status.is_success() || status.is_redirection() {
-        Ok(())
-    } else {
-        Err(format!("HTTP probe failed with statuscode: {}", status.as_u16()))
-    }
+    Err("the probe says nothing to ask".into())
 }
 
 #[cfg(test)]

@@ -5,24 +5,35 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Service};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use tokio_util::sync::CancellationToken;
 use xebec_image::images::Record;
 use xebec_image::progress::Silent;
 use xebec_image::reference::Reference;
 use xebec_image::registry::Keyring;
+use xebec_image::store::Lease;
 use xebec_network::ipam::PodId;
-use xebec_sandbox::config::{ContainerId, ExecConfig, Network, PodSandboxConfig, SandboxId, Signal, host_id};
-use xebec_sandbox::sandbox::{EngineKind, ErrorKind, Sandbox};
+use xebec_sandbox::config::{ContainerId, Network, PodSandboxConfig, SandboxId, Signal, host_id};
+use xebec_sandbox::sandbox::{EngineKind, ErrorKind, Sandbox, SandboxError};
 
+use super::ask::Target;
 use super::env::{Addresses, Sources, environment};
 use super::spec::{Ingredients, container_config};
-use super::{etc, volumes};
+use super::volumes::{Contents, Places};
+use super::{etc, hook, volumes};
 use crate::events::Kind;
 use crate::host::{Host, PodDir};
+use crate::objects::Kind as Of;
+
+/// The reason of a container whose program could not be run.
+pub const START_ERROR: &str = "StartError";
+
+/// How long a container has at least between the end of its hook and its kill.
+const AFTER_HOOK: Duration = Duration::from_secs(2);
 
 /// A pod's sandbox with its place in the network.
 pub struct Made {
@@ -41,6 +52,8 @@ pub struct Started {
     pub image_id: String,
     /// Since when.
     pub since: SystemTime,
+    /// What keeps the image's layers.
+    pub image: Arc<Vec<Lease>>,
 }
 
 /// A container that could not be started.
@@ -95,6 +108,7 @@ pub async fn create_sandbox(host: &Host, pod: &Pod) -> Result<Made, String> {
     let spec = pod.spec.as_ref();
     let mut config = PodSandboxConfig::new(id, etc::hostname(pod));
     config.labels = labels(pod);
+    config.limits.pids = Some(host.pod_processes);
     config.share_process_namespace = spec.and_then(|s| s.share_process_namespace) == Some(true);
     if spec.and_then(|s| s.host_network) == Some(true) {
         config.network = Network::Host;
@@ -158,7 +172,7 @@ async fn engine(host: &Host, pod: &Pod) -> Result<EngineKind, String> {
     }
 }
 
-/// Fills the pod's volumes.
+/// Fills the pod's volumes, or brings them up to date; with what they are to follow from now on.
 ///
 /// # Errors
 /// What failed, in words.
@@ -166,9 +180,10 @@ pub async fn set_up_volumes(
     host: &Host,
     pod: &Pod,
     addresses: &Addresses,
-) -> Result<BTreeMap<String, PathBuf>, String> {
-    let dir = host.pod_dir(uid(pod));
-    volumes::set_up(host, pod, &dir, addresses).await.map_err(|e| chain(&e))
+    mut contents: Contents,
+) -> (Contents, Result<Places, String>) {
+    let filled = volumes::set_up(host, pod, addresses, &mut contents).await;
+    (contents, filled.map_err(|e| format!("setting up the volumes failed: {}", chain(&e))))
 }
 
 /// What starting a container needs besides the pod.
@@ -176,9 +191,13 @@ pub struct Start {
     /// The pod's sandbox.
     pub sandbox: Arc<dyn Sandbox>,
     /// Where its volumes are.
-    pub volumes: BTreeMap<String, PathBuf>,
+    pub volumes: Places,
     /// Its addresses.
     pub addresses: Addresses,
+    /// The pod's address.
+    pub ip: Option<IpAddr>,
+    /// The run of the container whose processes it is to see.
+    pub beside: Option<String>,
     /// How many runs came before.
     pub restart: u32,
 }
@@ -199,41 +218,118 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     let container_id: ContainerId =
         id.parse().map_err(|e: xebec_sandbox::config::InvalidId| config_error(&e))?;
     prepare(&dir, container, &id, start.restart).map_err(|e| Failure::new("CreateContainerError", e))?;
+    let beside = start.beside.as_deref().map(str::parse).transpose();
     let ingredients = Ingredients {
         pod,
         container,
         rootfs: &rootfs,
         env,
         volumes: &start.volumes,
+        beside: beside.map_err(|e: xebec_sandbox::config::InvalidId| config_error(&e))?,
         dir: &dir,
         id: container_id.clone(),
         restart: start.restart,
     };
     let config = container_config(ingredients).map_err(|e| config_error(&e))?;
-    start.sandbox.create_container(config).await.map_err(|e| {
-        let reason = match e.kind() {
-            ErrorKind::CommandNotFound | ErrorKind::CommandNotRunnable => "RunContainerError",
-            ErrorKind::InvalidConfig => "CreateContainerConfigError",
-            _ => "CreateContainerError",
-        };
-        Failure::new(reason, chain(&e))
-    })?;
-    host.events.pod(
-        pod,
-        Some(&container.name),
-        Kind::Normal,
-        "Created",
-        format!("Container created: {}", container.name),
-    );
-    start.sandbox.start(&container_id).await.map_err(|e| Failure::new("RunContainerError", chain(&e)))?;
-    host.events.pod(
-        pod,
-        Some(&container.name),
-        Kind::Normal,
-        "Started",
-        format!("Container started: {}", container.name),
-    );
-    Ok(Started { id, image_id: image_id(&record), since: SystemTime::now() })
+    warn_of_limits(host, pod, container, &*start.sandbox);
+    let say = |reason, message| host.events.pod(pod, Some(&container.name), Kind::Normal, reason, message);
+    start.sandbox.create_container(config).await.map_err(|e| refused(&e, "CreateContainerError"))?;
+    say("Created", format!("Container created: {}", container.name));
+    if let Err(error) = start.sandbox.start(&container_id).await {
+        remove_run(&start, &container_id).await;
+        return Err(refused(&error, "RunContainerError"));
+    }
+    say("Started", format!("Container started: {}", container.name));
+    let since = SystemTime::now();
+    retire(&dir, container, &start).await;
+    run_post_start(host, pod, container, &start, &container_id).await;
+    Ok(Started { id, image_id: image_id(&record), since, image: rootfs.leases.clone() })
+}
+
+/// The failure for a container that its sandbox does not make or start.
+fn refused(error: &SandboxError, otherwise: &'static str) -> Failure {
+    let reason = match error.kind() {
+        ErrorKind::CommandNotFound | ErrorKind::CommandNotRunnable => START_ERROR,
+        ErrorKind::InvalidConfig => "CreateContainerConfigError",
+        _ => otherwise,
+    };
+    Failure::new(reason, chain(error))
+}
+
+/// Says so if the container's limits will not be held.
+fn warn_of_limits(host: &Host, pod: &Pod, container: &Container, sandbox: &dyn Sandbox) {
+    let Some(limits) = container.resources.as_ref().and_then(|r| r.limits.as_ref()) else { return };
+    let held = sandbox.limits();
+    let unheld: Vec<&str> = [("memory", held.memory), ("cpu", held.cpu)]
+        .into_iter()
+        .filter(|(name, held)| limits.contains_key(*name) && !held)
+        .map(|(name, _)| name)
+        .collect();
+    if !unheld.is_empty() {
+        let message = format!(
+            "This node cannot hold container {} to its limit of {}: no control group (version 2) is delegated to the \
+             user who runs it",
+            container.name,
+            unheld.join(" and ")
+        );
+        host.events.pod(pod, Some(&container.name), Kind::Warning, "LimitsNotEnforced", message);
+    }
+}
+
+/// Runs the hook after the start; a container whose hook fails is killed, and restarted as its policy says.
+async fn run_post_start(host: &Host, pod: &Pod, container: &Container, start: &Start, id: &ContainerId) {
+    let hook = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref());
+    let Some(hook) = hook else { return };
+    let target = Target {
+        container: container.name.clone(),
+        id: id.as_str().to_owned(),
+        sandbox: start.sandbox.clone(),
+        ip: start.ip,
+        netns: host.netns.clone(),
+        ports: Target::ports_of(container),
+    };
+    let Err(why) = hook::after_start(hook, &target).await else { return };
+    let say = |kind, reason, message| host.events.pod(pod, Some(&container.name), kind, reason, message);
+    say(Kind::Warning, "FailedPostStartHook", format!("PostStartHook failed: {why}"));
+    say(Kind::Normal, "Killing", format!("FailedPostStartHook: container {} is killed", container.name));
+    if let Err(error) = start.sandbox.signal(id, Signal::KILL).await {
+        tracing::warn!(pod = name(pod), container = container.name, %error, "a container whose hook failed could not be killed");
+    }
+}
+
+/// Forgets what of earlier runs nobody can ask for any more: all but the log and the message of the last one.
+async fn retire(dir: &PodDir, container: &Container, start: &Start) {
+    let Some(last) = start.restart.checked_sub(1) else { return };
+    let id = |restart: u32| format!("{}-{restart}", container.name);
+    if let Ok(run) = id(last).parse() {
+        remove_run(start, &run).await;
+    }
+    let mut gone = vec![dir.writable(&id(last))];
+    if let Some(before) = last.checked_sub(1) {
+        gone.push(dir.termination_message(&id(before)));
+        let log = dir.log(&container.name, before);
+        gone.extend((1..5).map(|n| PathBuf::from(format!("{}.{n}", log.display()))));
+        gone.push(log);
+    }
+    let removed = tokio::task::spawn_blocking(move || {
+        for path in gone {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            if let Err(error) = removed
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "what is left of an earlier run could not be removed");
+            }
+        }
+    });
+    if let Err(error) = removed.await {
+        tracing::error!(%error, "removing what is left of an earlier run has failed");
+    }
+}
+
+async fn remove_run(start: &Start, run: &ContainerId) {
+    if let Err(error) = start.sandbox.remove_container(run).await {
+        tracing::warn!(%run, %error, "an earlier run of a container could not be removed");
+    }
 }
 
 /// What a container's status says its image is: where it can be had again, or its id if it comes from no registry.
@@ -292,7 +388,10 @@ async fn image(host: &Host, pod: &Pod, container: &Container) -> Result<Record, 
             Ok(record)
         }
         Err(error) => {
-            let message = format!("Failed to pull image {text:?}: {error}");
+            let message = format!(
+                "Failed to pull image {text:?}: {error}. Check its name and that its registry can be reached, or bring \
+                 it in from an archive: xebec image import FILE"
+            );
             say(Kind::Warning, "Failed", message.clone());
             Err(Failure::new("ErrImagePull", message))
         }
@@ -302,8 +401,16 @@ async fn image(host: &Host, pod: &Pod, container: &Container) -> Result<Record, 
 /// Pulls on a thread of its own: the compiler cannot prove that the pull may move between threads.
 async fn pull(host: &Host, image: Reference, keyring: Keyring) -> Result<Record, String> {
     let (images, runtime) = (host.images.clone(), tokio::runtime::Handle::current());
+    // Whoever waits no longer, as when the node stops, ends the pull with it.
+    let given_up = CancellationToken::new();
+    let _waiting = given_up.clone().drop_guard();
     let pulled = tokio::task::spawn_blocking(move || {
-        runtime.block_on(images.pull(&image, &keyring, Arc::new(Silent))).map_err(|e| chain(&e))
+        runtime.block_on(async {
+            tokio::select! {
+                pulled = images.pull(&image, &keyring, Arc::new(Silent)) => pulled.map_err(|e| chain(&e)),
+                () = given_up.cancelled() => Err("nobody waits for it any more".into()),
+            }
+        })
     });
     pulled.await.unwrap_or_else(|e| Err(e.to_string()))
 }
@@ -312,7 +419,7 @@ async fn pull(host: &Host, image: Reference, keyring: Keyring) -> Result<Record,
 async fn keyring(host: &Host, pod: &Pod) -> Keyring {
     let mut keyring = Keyring::default();
     for reference in pod.spec.iter().flat_map(|s| s.image_pull_secrets.iter().flatten()) {
-        let read = match volumes::secret(host, pod, &reference.name, false).await {
+        let read = match volumes::read(host, pod, Of::Secret, &reference.name, false).await {
             Ok(data) => data
                 .unwrap_or_default()
                 .remove(".dockerconfigjson")
@@ -356,12 +463,12 @@ async fn sources(
     };
     let failed = |e: volumes::VolumeError| Failure::new("CreateContainerConfigError", chain(&e));
     for name in maps {
-        if let Some(data) = volumes::config_map(host, pod, &name, true).await.map_err(failed)? {
+        if let Some(data) = volumes::read(host, pod, Of::ConfigMap, &name, true).await.map_err(failed)? {
             sources.config_maps.insert(name, text(data));
         }
     }
     for name in secrets {
-        if let Some(data) = volumes::secret(host, pod, &name, true).await.map_err(failed)? {
+        if let Some(data) = volumes::read(host, pod, Of::Secret, &name, true).await.map_err(failed)? {
             sources.secrets.insert(name, text(data));
         }
     }
@@ -428,45 +535,61 @@ pub async fn terminate(
     host: &Host,
     pod: &Pod,
     container: &Container,
-    sandbox: &dyn Sandbox,
-    id: &str,
+    target: &Target,
     grace: Duration,
 ) -> Result<(), String> {
-    let id: ContainerId = id.parse().map_err(|e: xebec_sandbox::config::InvalidId| e.to_string())?;
-    let gone =
-        |e: &xebec_sandbox::sandbox::SandboxError| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Gone);
-    host.events.pod(
-        pod,
-        Some(&container.name),
-        Kind::Normal,
-        "Killing",
-        format!("Stopping container {}", container.name),
-    );
+    let id: ContainerId = target.id.parse().map_err(|e: xebec_sandbox::config::InvalidId| e.to_string())?;
+    let message = format!("Stopping container {}", container.name);
+    host.events.pod(pod, Some(&container.name), Kind::Normal, "Killing", message);
+    let left = run_pre_stop(host, pod, container, target, grace).await;
+    let sandbox = &*target.sandbox;
     let ask = async {
-        let command =
-            container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).and_then(|h| h.exec.as_ref());
-        if let Some(command) = command.and_then(|e| e.command.clone()) {
-            let hook = async { sandbox.exec(&id, ExecConfig::new(command)).await?.collect(64 * 1024).await };
-            if let Err(error) = hook.await {
-                let message = format!("PreStopHook failed: {}", chain(&error));
-                host.events.pod(pod, Some(&container.name), Kind::Warning, "FailedPreStopHook", message);
-            }
-        }
-        let stop =
-            sandbox.list().await?.into_iter().find(|c| c.id == id).map_or(Signal::TERM, |c| c.stop_signal);
-        sandbox.signal(&id, stop).await?;
+        let known = sandbox.list().await?.into_iter().find(|c| c.id == id);
+        sandbox.signal(&id, known.map_or(Signal::TERM, |c| c.stop_signal)).await?;
         sandbox.wait(&id).await
     };
-    match tokio::time::timeout(grace, ask).await {
+    match tokio::time::timeout(left, ask).await {
         Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) if gone(&error) => return Ok(()),
+        Ok(Err(error)) if is_gone(&error) => return Ok(()),
         Ok(Err(error)) => {
             tracing::warn!(pod = name(pod), container = container.name, %error, "a container is killed, it could not be asked");
         }
         Err(_) => {}
     }
+    kill(sandbox, &target.id).await
+}
+
+/// Runs the hook before the stop; how long the container has afterwards.
+async fn run_pre_stop(
+    host: &Host,
+    pod: &Pod,
+    container: &Container,
+    target: &Target,
+    grace: Duration,
+) -> Duration {
+    let hook = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref());
+    let Some(hook) = hook.filter(|_| !grace.is_zero()) else { return grace };
+    let begun = Instant::now();
+    let ran = tokio::time::timeout(grace, hook::run(hook, target)).await;
+    if let Err(why) = ran.unwrap_or_else(|_| Err(format!("it took more than {} s", grace.as_secs()))) {
+        let message = format!("PreStopHook failed: {why}");
+        host.events.pod(pod, Some(&container.name), Kind::Warning, "FailedPreStopHook", message);
+    }
+    grace.saturating_sub(begun.elapsed()).max(AFTER_HOOK)
+}
+
+fn is_gone(error: &SandboxError) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Gone)
+}
+
+/// Kills a container.
+///
+/// # Errors
+/// What failed, in words.
+pub async fn kill(sandbox: &dyn Sandbox, id: &str) -> Result<(), String> {
+    let id: ContainerId = id.parse().map_err(|e: xebec_sandbox::config::InvalidId| e.to_string())?;
     match sandbox.signal(&id, Signal::KILL).await {
-        Err(error) if !gone(&error) => Err(chain(&error)),
+        Err(error) if !is_gone(&error) => Err(chain(&error)),
         _ => Ok(()),
     }
 }
@@ -475,7 +598,7 @@ pub async fn terminate(
 ///
 /// # Errors
 /// What failed, in words.
-pub async fn remove_sandbox(host: &Host, pod: &Pod, sandbox: Option<Arc<dyn Sandbox>>) -> Result<(), String> {
+pub async fn remove_sandbox(host: &Host, pod: &Pod, sandbox: Option<&dyn Sandbox>) -> Result<(), String> {
     if let Some(sandbox) = sandbox {
         sandbox.remove().await.map_err(|e| format!("removing the sandbox: {}", chain(&e)))?;
     }

@@ -1,7 +1,7 @@
 //! From a container of a pod, its image and its volumes to what a sandbox is asked for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
     Container, Pod, PodSecurityContext, SeccompProfile as Seccomp, SecurityContext,
@@ -14,6 +14,7 @@ use xebec_sandbox::config::{
 };
 
 use super::env::expand;
+use super::volumes::{Place, Places};
 use crate::host::PodDir;
 
 /// Why a container cannot be described: `CreateContainerConfigError`.
@@ -55,6 +56,9 @@ pub enum SpecError {
     Unsupported(&'static str),
 }
 
+/// The label of a container that says which image layers it uses.
+pub const CHAIN: &str = "chain";
+
 /// What a container is made from.
 pub struct Ingredients<'a> {
     /// The pod.
@@ -66,7 +70,9 @@ pub struct Ingredients<'a> {
     /// Its environment.
     pub env: Vec<EnvVar>,
     /// Where volumes are, by name.
-    pub volumes: &'a BTreeMap<String, PathBuf>,
+    pub volumes: &'a Places,
+    /// The run of the container whose processes this one is to see.
+    pub beside: Option<ContainerId>,
     /// The pod's directory.
     pub dir: &'a PodDir,
     /// The run's id.
@@ -80,7 +86,7 @@ pub struct Ingredients<'a> {
 /// # Errors
 /// [`SpecError`] says what about it cannot be done.
 pub fn container_config(from: Ingredients<'_>) -> Result<ContainerConfig, SpecError> {
-    let Ingredients { pod, container, rootfs, env, volumes, dir, id, restart } = from;
+    let Ingredients { pod, container, rootfs, env, volumes, beside, dir, id, restart } = from;
     let defaults = &rootfs.defaults;
     let security = container.security_context.clone().unwrap_or_default();
     let pod_security = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
@@ -95,12 +101,14 @@ pub fn container_config(from: Ingredients<'_>) -> Result<ContainerConfig, SpecEr
     let labels = BTreeMap::from([
         ("container".to_owned(), container.name.clone()),
         ("restart".to_owned(), restart.to_string()),
+        (CHAIN.to_owned(), rootfs.chain.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
     ]);
     let user = user(&security, &pod_security, defaults)?;
     let mut config = ContainerConfig::new(id, root, args);
     config.user = user;
     config.cwd = working_dir(container, defaults);
     config.env = env;
+    config.image_volumes = image_volumes(defaults, &mounts);
     config.mounts = mounts;
     config.capabilities = capabilities(&security)?;
     config.read_only_rootfs = security.read_only_root_filesystem == Some(true);
@@ -119,6 +127,7 @@ pub fn container_config(from: Ingredients<'_>) -> Result<ContainerConfig, SpecEr
     config.limits = limits(container);
     config.log = Some(LogConfig::new(dir.log(&container.name, restart)));
     config.stop_signal = stop_signal(defaults)?;
+    config.process_namespace_of = beside;
     config.labels = labels;
     Ok(config)
 }
@@ -250,14 +259,16 @@ fn termination_mount(container: &Container, dir: &PodDir, id: &str) -> Mount {
     bind(dir.termination_message(id), path, false)
 }
 
-fn volume_mounts(
-    container: &Container,
-    volumes: &BTreeMap<String, PathBuf>,
-    env: &[EnvVar],
-) -> Result<Vec<Mount>, SpecError> {
+/// The volumes that the image declares, but for those that the pod fills itself.
+fn image_volumes(defaults: &ContainerDefaults, mounts: &[Mount]) -> Vec<PathBuf> {
+    let declared = defaults.volumes.iter().map(|path| Path::new("/").join(path));
+    declared.filter(|path| !mounts.iter().any(|mount| path.starts_with(&mount.destination))).collect()
+}
+
+fn volume_mounts(container: &Container, volumes: &Places, env: &[EnvVar]) -> Result<Vec<Mount>, SpecError> {
     let mut mounts = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
-        let path = volumes.get(&mount.name).ok_or_else(|| SpecError::Volume(mount.name.clone()))?;
+        let place = volumes.get(&mount.name).ok_or_else(|| SpecError::Volume(mount.name.clone()))?;
         let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
             (Some(path), _) if !path.is_empty() => Some(path.clone()),
             (_, Some(text)) if !text.is_empty() => {
@@ -270,10 +281,20 @@ fn volume_mounts(
         {
             return Err(SpecError::SubPath(text.clone()));
         }
+        let sub_path = sub_path.map(PathBuf::from);
+        let (source, fixed) = match place {
+            Place::Directory { path, read_only } => {
+                (MountSource::Bind { path: path.clone(), sub_path }, *read_only)
+            }
+            Place::Memory { size_bytes } => {
+                let (name, size_bytes) = (mount.name.clone(), *size_bytes);
+                (MountSource::Memory { name, size_bytes, sub_path }, false)
+            }
+        };
         mounts.push(Mount {
             destination: PathBuf::from(&mount.mount_path),
-            source: MountSource::Bind { path: path.clone(), sub_path: sub_path.map(PathBuf::from) },
-            read_only: mount.read_only == Some(true),
+            source,
+            read_only: fixed || mount.read_only == Some(true),
         });
     }
     Ok(mounts)
@@ -329,7 +350,8 @@ mod tests {
 
     #[test]
     fn sub_paths_stay_inside() {
-        let volumes = BTreeMap::from([("v".to_owned(), PathBuf::from("/data/v"))]);
+        let place = Place::Directory { path: PathBuf::from("/data/v"), read_only: true };
+        let volumes = Places::from([("v".to_owned(), place)]);
         let check = |sub: &str, ok: bool| {
             let mount = k8s_openapi::api::core::v1::VolumeMount {
                 name: "v".into(),

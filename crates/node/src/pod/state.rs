@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use xebec_sandbox::sandbox::ExitStatus;
 
@@ -15,12 +15,16 @@ pub struct State {
     pub sandbox: Stage<Option<IpAddr>>,
     /// The pod's volumes.
     pub volumes: Stage<()>,
-    /// Its containers by name, init containers included; absent before they are first looked at.
+    /// When files of its volumes want to be written anew.
+    pub refresh: Option<SystemTime>,
+    /// Its containers by name, init and ephemeral containers included; absent before they are first looked at.
     pub containers: BTreeMap<String, Container>,
     /// When the pod's end was asked for.
     pub stopping: Option<Stopping>,
     /// When the node first saw the pod.
     pub started_at: Option<SystemTime>,
+    /// When taking the pod down may be tried again.
+    pub cleanup: Backoff,
     /// Whether the API has been told that the pod is gone.
     pub finished: bool,
 }
@@ -31,9 +35,11 @@ pub struct Stopping {
     /// When what still runs is killed.
     pub deadline: SystemTime,
     /// The reason for the pod's status, when the node itself ends it: `Evicted`, `DeadlineExceeded`.
-    pub reason: Option<&'static str>,
+    pub reason: Option<String>,
     /// The reason in words.
     pub message: String,
+    /// The API wants the pod gone; else it stays as a record of what became of it.
+    pub deleted: bool,
 }
 
 /// A thing that is made before containers can run.
@@ -42,8 +48,8 @@ pub enum Stage<T> {
     /// Not there.
     #[default]
     Absent,
-    /// Being made, or removed.
-    Busy,
+    /// Being made, or removed; with how often making it failed before.
+    Busy(Backoff),
     /// There.
     Ready(T),
     /// Making it failed.
@@ -56,6 +62,24 @@ pub enum Stage<T> {
 }
 
 impl<T> Stage<T> {
+    /// Begins to make it, with what is known of earlier failures.
+    pub fn begin(&mut self) {
+        let backoff = match self {
+            Self::Failed { backoff, .. } | Self::Busy(backoff) => *backoff,
+            Self::Absent | Self::Ready(_) => Backoff::default(),
+        };
+        *self = Self::Busy(backoff);
+    }
+
+    /// Making it has failed.
+    pub fn fail(&mut self, message: String, now: SystemTime) {
+        self.begin();
+        if let Self::Busy(mut backoff) = *self {
+            backoff.failed(now, Duration::ZERO, false);
+            *self = Self::Failed { message, backoff };
+        }
+    }
+
     /// What was made.
     #[must_use]
     pub fn ready(&self) -> Option<&T> {
@@ -85,8 +109,12 @@ pub struct Container {
     pub started: bool,
     /// Whether its readiness probe passes, or there is none and it runs.
     pub ready: bool,
+    /// How its run ended, if that was before its start was reported.
+    pub early_end: Option<Ended>,
     /// Its end has been asked for.
     pub terminating: bool,
+    /// Its end has been forced.
+    pub killed: bool,
 }
 
 /// What a container does.
@@ -103,6 +131,8 @@ pub enum Run {
         reason: &'static str,
         /// Why, in words.
         message: String,
+        /// Since when.
+        since: SystemTime,
     },
     /// It runs.
     Running {
@@ -124,6 +154,8 @@ pub struct Ended {
     pub status: ExitStatus,
     /// What it left in its termination message file.
     pub message: String,
+    /// Why it never ran: `StartError`.
+    pub reason: Option<&'static str>,
 }
 
 impl Container {

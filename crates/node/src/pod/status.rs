@@ -23,8 +23,11 @@ pub struct Host {
 /// The status of a pod. Conditions that others set (`old`) stay.
 #[must_use]
 pub fn status(pod: &Pod, state: &State, host: &Host, old: Option<&PodStatus>, now: SystemTime) -> PodStatus {
-    let init = statuses(plan::init_containers(pod), pod, state, true);
-    let main = statuses(plan::containers(pod), pod, state, false);
+    let init = statuses(plan::init_containers(pod), pod, state, Place::Init, now);
+    let main = statuses(plan::containers(pod), pod, state, Place::Main, now);
+    let names = plan::ephemeral_containers(pod).iter().map(|c| c.name.as_str());
+    let specs: Vec<Spec> = names.filter_map(|name| plan::spec(pod, name)).collect();
+    let ephemeral = statuses(&specs, pod, state, Place::Ephemeral, now);
     let phase = phase(pod, state);
     let ip = match &state.sandbox {
         Stage::Ready(ip) => *ip,
@@ -40,13 +43,13 @@ pub fn status(pod: &Pod, state: &State, host: &Host, old: Option<&PodStatus>, no
         pod_ip: ip,
         start_time: state.started_at.map(time),
         qos_class: old.and_then(|o| o.qos_class.clone()),
-        reason: stopping.and_then(|s| s.reason).map(str::to_owned),
+        reason: stopping.and_then(|s| s.reason.clone()),
         message: stopping.map(|s| s.message.clone()).filter(|m| !m.is_empty()),
         observed_generation: pod.metadata.generation,
         nominated_node_name: None,
         init_container_statuses: (!init.is_empty()).then_some(init),
         container_statuses: Some(main),
-        ephemeral_container_statuses: old.and_then(|o| o.ephemeral_container_statuses.clone()),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         ..PodStatus::default()
     };
     status.conditions = Some(conditions(pod, state, &status, old, now));
@@ -81,22 +84,31 @@ fn phase(pod: &Pod, state: &State) -> &'static str {
     if begun { "Running" } else { "Pending" }
 }
 
-fn statuses(specs: &[Spec], pod: &Pod, state: &State, init: bool) -> Vec<ContainerStatus> {
+/// Which of a pod's lists a container stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Init,
+    Main,
+    Ephemeral,
+}
+
+fn statuses(specs: &[Spec], pod: &Pod, state: &State, place: Place, now: SystemTime) -> Vec<ContainerStatus> {
     let nothing = Container::default();
     specs
         .iter()
         .map(|spec| {
             let container = state.containers.get(&spec.name).unwrap_or(&nothing);
-            let done = init && !plan::stays(spec) && container.succeeded();
+            let done = place == Place::Init && !plan::stays(spec) && container.succeeded();
+            let ready = container.is_running() && container.ready && place != Place::Ephemeral;
             ContainerStatus {
                 name: spec.name.clone(),
                 image: spec.image.clone().unwrap_or_default(),
                 image_id: container.image_id.clone(),
                 container_id: container_id(container),
-                ready: done || (container.is_running() && container.ready),
+                ready: done || ready,
                 started: Some(container.is_running() && container.started),
                 restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
-                state: Some(current(container, pod, spec, state, init)),
+                state: Some(current(container, pod, spec, state, place, now)),
                 last_state: container.last.as_ref().map(terminated),
                 ..ContainerStatus::default()
             }
@@ -118,18 +130,31 @@ fn waiting(reason: &str, message: Option<String>) -> ContainerState {
     ContainerState { waiting: Some(waiting), ..ContainerState::default() }
 }
 
-fn current(container: &Container, pod: &Pod, spec: &Spec, state: &State, init: bool) -> ContainerState {
+fn current(
+    container: &Container,
+    pod: &Pod,
+    spec: &Spec,
+    state: &State,
+    place: Place,
+    now: SystemTime,
+) -> ContainerState {
     match &container.run {
         Run::Running { since, .. } => ContainerState {
             running: Some(ContainerStateRunning { started_at: Some(time(*since)) }),
             ..ContainerState::default()
         },
-        Run::Failed { reason, message } => waiting(reason, Some(message.clone())),
+        Run::Failed { reason, message, .. } if plan::backs_off_at(container).is_some_and(|at| at <= now) => {
+            let image = spec.image.as_deref().unwrap_or_default();
+            let message = format!("Back-off pulling image {image:?}: {reason}: {message}");
+            waiting("ImagePullBackOff", Some(message))
+        }
+        Run::Failed { reason, message, .. } => waiting(reason, Some(message.clone())),
         Run::Exited(ended) => {
             let stays_ended = state.stopping.is_some()
                 || plan::is_over(pod, state)
                 || container.backoff.delay().is_zero()
-                || (init && !plan::stays(spec) && container.succeeded());
+                || place == Place::Ephemeral
+                || (place == Place::Init && !plan::stays(spec) && container.succeeded());
             if stays_ended {
                 return terminated(ended);
             }
@@ -144,15 +169,19 @@ fn current(container: &Container, pod: &Pod, spec: &Spec, state: &State, init: b
             waiting("CrashLoopBackOff", Some(message))
         }
         Run::Absent | Run::Starting => {
-            let before_init =
-                !init && !plan::init_containers(pod).is_empty() && !plan::initialized(pod, state);
+            let before_init = place == Place::Main
+                && !plan::init_containers(pod).is_empty()
+                && !plan::initialized(pod, state);
             let message = match (&state.sandbox, &state.volumes) {
                 (Stage::Failed { message, .. }, _) | (_, Stage::Failed { message, .. }) => {
                     Some(message.clone())
                 }
                 _ => None,
             };
-            waiting(if before_init || init { "PodInitializing" } else { "ContainerCreating" }, message)
+            waiting(
+                if before_init || place == Place::Init { "PodInitializing" } else { "ContainerCreating" },
+                message,
+            )
         }
     }
 }
@@ -169,6 +198,7 @@ fn terminated(ended: &Ended) -> ContainerState {
         Outcome::Exited(_) => None,
     };
     let reason = match status.code() {
+        _ if ended.reason.is_some() => ended.reason.unwrap_or_default(),
         _ if status.oom_killed => "OOMKilled",
         0 => "Completed",
         _ => "Error",

@@ -1,30 +1,40 @@
 //! The owner of one pod: takes what happens, plans, has actions carried out, tells the API.
 
+mod restore;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus, Probe};
 use kube::api::{Api, Patch, PatchParams};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use xebec_image::store::Lease;
 use xebec_sandbox::client::EventStream;
-use xebec_sandbox::sandbox::{Change, ContainerInfo, ContainerState, ExitStatus, Sandbox};
+use xebec_sandbox::sandbox::{
+    Change, ContainerInfo, ContainerState, Event, ExitStatus, Outcome as Exit, Sandbox, SandboxError,
+};
 
+use self::restore::{adopt, killed, restore};
+use super::ask::Target;
 use super::env::Addresses;
+use super::message;
 use super::plan::{self, Action, plan};
-use super::probe::{self, Purpose, Report, Target};
+use super::probe::{self, Purpose, Report};
 use super::run::{self, Failure, Made, Start, Started};
 use super::state::{Container, Ended, Run, Stage, State, Stopping};
 use super::status::{self, Host as HostStatus};
+use super::volumes::{Contents, Places};
 use crate::events::Kind;
 use crate::host::Host;
 
-/// How much of a termination message is kept, in bytes.
-const MAX_MESSAGE: usize = 4096;
 /// How many reports of probes wait.
 const REPORTS: usize = 64;
+/// How soon volumes that could not be brought up to date are tried again, if nothing changes before.
+const REFRESH_RETRY: Duration = Duration::from_secs(60);
+/// How long a container has to end when nothing says so.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// What a worker is told from outside.
 #[derive(Clone, Debug)]
@@ -52,15 +62,21 @@ pub struct Found {
     pub sandbox: Arc<dyn Sandbox>,
     /// Its containers.
     pub containers: Vec<ContainerInfo>,
+    /// What keeps the image layers of each container, by its name.
+    pub images: Images,
 }
+
+/// What keeps the image layers of containers, by their names.
+pub type Images = BTreeMap<String, Arc<Vec<Lease>>>;
 
 /// What became of an action.
 enum Outcome {
     Sandbox(Result<Made, String>),
-    Volumes(Result<BTreeMap<String, PathBuf>, String>),
+    Volumes(Contents, Result<Places, String>),
+    Refreshed(Contents, Result<Places, String>),
     Started(String, Result<Started, Failure>),
     Terminated(String, Result<(), String>),
-    SandboxRemoved(Result<(), String>),
+    SandboxRemoved(Option<Arc<dyn Sandbox>>, Result<(), String>),
     Finished(Result<(), String>),
 }
 
@@ -72,7 +88,10 @@ pub struct Worker {
     state: State,
     sandbox: Option<Arc<dyn Sandbox>>,
     events: Option<EventStream>,
-    volumes: BTreeMap<String, PathBuf>,
+    places: Places,
+    /// What the volumes show; an action has it while it fills them.
+    contents: Option<Contents>,
+    images: Images,
     actions: JoinSet<Outcome>,
     probes: BTreeMap<String, JoinSet<()>>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
@@ -86,11 +105,13 @@ impl Worker {
     pub fn new(host: Arc<Host>, pod: Arc<Pod>, found: Option<Found>) -> (Self, watch::Receiver<View>) {
         let mut state = restore(&pod);
         let mut sandbox = None;
+        let mut images = Images::new();
         if let Some(found) = found {
             let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
             state.sandbox = Stage::Ready(ip);
             adopt(&mut state, &found.containers);
             sandbox = Some(found.sandbox);
+            images = found.images;
         }
         let (view, seen) =
             watch::channel(View { pod: pod.clone(), sandbox: sandbox.clone(), state: state.clone() });
@@ -102,7 +123,9 @@ impl Worker {
             state,
             sandbox,
             events: None,
-            volumes: BTreeMap::new(),
+            places: Places::new(),
+            contents: Some(Contents::default()),
+            images,
             actions: JoinSet::new(),
             probes: BTreeMap::new(),
             reports: mpsc::channel(REPORTS),
@@ -141,6 +164,12 @@ impl Worker {
                     None => std::future::pending().await,
                 }
             };
+            let changes = async {
+                match &mut self.contents {
+                    Some(contents) => contents.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 changed = wanted.changed() => if changed.is_err() { return },
                 Some(done) = self.actions.join_next(), if !self.actions.is_empty() => match done {
@@ -148,6 +177,7 @@ impl Worker {
                     Err(error) => tracing::error!(%error, pod = self.name(), "an action has failed"),
                 },
                 event = event => self.sandbox_event(event).await,
+                () = changes => self.contents_changed(),
                 Some(report) = self.reports.1.recv() => self.report(&report),
                 () = timer => {}
             }
@@ -159,8 +189,7 @@ impl Worker {
     }
 
     fn spec(&self, name: &str) -> Option<Spec> {
-        let all = plan::containers(&self.pod).iter().chain(plan::init_containers(&self.pod));
-        all.into_iter().find(|c| c.name == name).cloned()
+        plan::spec(&self.pod, name)
     }
 
     fn running(&self) -> Vec<String> {
@@ -176,35 +205,48 @@ impl Worker {
                 if pod.metadata.deletion_timestamp.is_some() {
                     let grace =
                         pod.metadata.deletion_grace_period_seconds.and_then(|s| u64::try_from(s).ok());
-                    let deadline = now + Duration::from_secs(grace.unwrap_or(30));
-                    let stopping = self.state.stopping.get_or_insert(Stopping {
-                        deadline,
-                        reason: None,
-                        message: String::new(),
-                    });
-                    stopping.deadline = stopping.deadline.min(deadline);
+                    self.delete(now + grace.map_or(GRACE, Duration::from_secs));
+                }
+                let (old, new) = (&self.pod.metadata, &pod.metadata);
+                if old.labels != new.labels || old.annotations != new.annotations {
+                    self.state.refresh = Some(now);
                 }
                 self.pod = pod;
             }
             Wanted::Gone(pod) => {
                 self.pod = pod;
                 self.gone = true;
-                self.state.stopping.get_or_insert(Stopping {
-                    deadline: now,
-                    reason: None,
-                    message: String::new(),
-                });
+                self.delete(now);
             }
         }
         if self.state.stopping.is_none()
             && plan::active_deadline(&self.pod, &self.state).is_some_and(|d| d <= now)
         {
             self.state.stopping = Some(Stopping {
-                deadline: now + Duration::from_secs(30),
-                reason: Some("DeadlineExceeded"),
+                deadline: now + self.grace(),
+                reason: Some("DeadlineExceeded".into()),
                 message: "Pod was active on the node longer than the specified deadline".into(),
+                deleted: false,
             });
         }
+    }
+
+    /// The pod is to be gone at `deadline`.
+    fn delete(&mut self, deadline: SystemTime) {
+        let stopping = self.state.stopping.get_or_insert(Stopping {
+            deadline,
+            reason: None,
+            message: String::new(),
+            deleted: true,
+        });
+        stopping.deleted = true;
+        stopping.deadline = stopping.deadline.min(deadline);
+    }
+
+    /// How long the pod's containers have to end.
+    fn grace(&self) -> Duration {
+        let declared = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
+        declared.and_then(|g| u64::try_from(g).ok()).map_or(GRACE, Duration::from_secs)
     }
 
     /// Plans, and begins what is planned; when to look again.
@@ -220,33 +262,50 @@ impl Worker {
     fn begin(&mut self, action: Action) {
         let (host, pod) = (self.host.clone(), self.pod.clone());
         match action {
+            // What could not be removed before is in the way of a new one.
+            Action::CreateSandbox if self.sandbox.is_some() => self.begin_removal(),
             Action::CreateSandbox => {
-                self.state.sandbox = Stage::Busy;
+                self.state.sandbox.begin();
                 self.actions.spawn(async move { Outcome::Sandbox(run::create_sandbox(&host, &pod).await) });
             }
             Action::SetUpVolumes => {
-                self.state.volumes = Stage::Busy;
+                self.state.volumes.begin();
+                let (addresses, contents) = (self.addresses(), self.contents.take().unwrap_or_default());
+                self.actions.spawn(async move {
+                    let (contents, filled) = run::set_up_volumes(&host, &pod, &addresses, contents).await;
+                    Outcome::Volumes(contents, filled)
+                });
+            }
+            Action::RefreshVolumes => {
+                // What is being brought up to date is looked at again afterwards.
+                let Some(contents) = self.contents.take() else { return };
+                self.state.refresh = None;
                 let addresses = self.addresses();
                 self.actions.spawn(async move {
-                    Outcome::Volumes(run::set_up_volumes(&host, &pod, &addresses).await)
+                    let (contents, filled) = run::set_up_volumes(&host, &pod, &addresses, contents).await;
+                    Outcome::Refreshed(contents, filled)
                 });
             }
             Action::Start(name) => self.begin_start(name),
             Action::Terminate { name, grace } => self.begin_terminate(name, grace),
-            Action::RemoveSandbox => {
-                self.state.sandbox = Stage::Busy;
-                self.events = None;
-                self.probes.clear();
-                let sandbox = self.sandbox.take();
-                self.actions.spawn(async move {
-                    Outcome::SandboxRemoved(run::remove_sandbox(&host, &pod, sandbox).await)
-                });
-            }
+            Action::Kill(name) => self.begin_kill(name),
+            Action::RemoveSandbox => self.begin_removal(),
             Action::Finish => {
-                self.state.sandbox = Stage::Busy;
+                self.state.sandbox.begin();
                 self.actions.spawn(async move { Outcome::Finished(run::finish(&host, &pod).await) });
             }
         }
+    }
+
+    fn begin_removal(&mut self) {
+        self.state.sandbox.begin();
+        self.events = None;
+        self.probes.clear();
+        let (host, pod, sandbox) = (self.host.clone(), self.pod.clone(), self.sandbox.take());
+        self.actions.spawn(async move {
+            let removed = run::remove_sandbox(&host, &pod, sandbox.as_deref()).await;
+            Outcome::SandboxRemoved(sandbox, removed)
+        });
     }
 
     fn addresses(&self) -> Addresses {
@@ -256,7 +315,8 @@ impl Worker {
 
     fn begin_start(&mut self, name: String) {
         let (Some(spec), Some(sandbox)) = (self.spec(&name), self.sandbox.clone()) else { return };
-        let addresses = self.addresses();
+        let (addresses, ip) = (self.addresses(), self.state.sandbox.ready().copied().flatten());
+        let beside = self.beside(&name);
         let container = self.state.containers.entry(name.clone()).or_default();
         if let Run::Exited(ended) = std::mem::take(&mut container.run) {
             container.restarts += 1;
@@ -266,21 +326,55 @@ impl Worker {
         container.started = false;
         container.ready = false;
         container.terminating = false;
-        let start = Start { sandbox, volumes: self.volumes.clone(), addresses, restart: container.restarts };
+        container.killed = false;
+        container.early_end = None;
+        let (volumes, restart) = (self.places.clone(), container.restarts);
+        let start = Start { sandbox, volumes, addresses, ip, beside, restart };
         let (host, pod) = (self.host.clone(), self.pod.clone());
         self.actions
             .spawn(async move { Outcome::Started(name, run::start(&host, &pod, &spec, start).await) });
     }
 
+    /// The run of the container that an ephemeral one is to look at.
+    fn beside(&self, name: &str) -> Option<String> {
+        let ephemeral = plan::ephemeral_containers(&self.pod).iter().find(|c| c.name == name)?;
+        let target = ephemeral.target_container_name.as_ref()?;
+        match &self.state.containers.get(target)?.run {
+            Run::Running { id, .. } => Some(id.clone()),
+            _ => None,
+        }
+    }
+
+    /// A running container, to be asked something.
+    fn target(&self, name: &str) -> Option<Target> {
+        let Run::Running { id, .. } = &self.state.containers.get(name)?.run else { return None };
+        Some(Target {
+            container: name.to_owned(),
+            id: id.clone(),
+            sandbox: self.sandbox.clone()?,
+            ip: self.state.sandbox.ready().copied().flatten(),
+            netns: self.host.netns.clone(),
+            ports: Target::ports_of(&self.spec(name)?),
+        })
+    }
+
     fn begin_terminate(&mut self, name: String, grace: Duration) {
-        let (Some(spec), Some(sandbox)) = (self.spec(&name), self.sandbox.clone()) else { return };
+        let (Some(spec), Some(target)) = (self.spec(&name), self.target(&name)) else { return };
         let Some(container) = self.state.containers.get_mut(&name) else { return };
-        let Run::Running { id, .. } = &container.run else { return };
-        let id = id.clone();
         container.terminating = true;
         let (host, pod) = (self.host.clone(), self.pod.clone());
         self.actions.spawn(async move {
-            let result = run::terminate(&host, &pod, &spec, &*sandbox, &id, grace).await;
+            let result = run::terminate(&host, &pod, &spec, &target, grace).await;
+            Outcome::Terminated(name, result)
+        });
+    }
+
+    fn begin_kill(&mut self, name: String) {
+        let Some(target) = self.target(&name) else { return };
+        let Some(container) = self.state.containers.get_mut(&name) else { return };
+        container.killed = true;
+        self.actions.spawn(async move {
+            let result = run::kill(&*target.sandbox, &target.id).await;
             Outcome::Terminated(name, result)
         });
     }
@@ -294,22 +388,31 @@ impl Worker {
                 self.follow_sandbox().await;
             }
             Outcome::Sandbox(Err(message)) => {
-                self.host.events.pod(
-                    &self.pod,
-                    None,
-                    Kind::Warning,
-                    "FailedCreatePodSandBox",
-                    message.clone(),
-                );
-                self.state.sandbox = failed(&self.state.sandbox, message, now);
+                self.warn("FailedCreatePodSandBox", message.clone());
+                self.state.sandbox.fail(message, now);
             }
-            Outcome::Volumes(Ok(volumes)) => {
-                self.volumes = volumes;
-                self.state.volumes = Stage::Ready(());
+            Outcome::Volumes(contents, filled) => {
+                self.contents = Some(contents);
+                match filled {
+                    Ok(places) => {
+                        self.filled(places);
+                        self.state.volumes = Stage::Ready(());
+                    }
+                    Err(message) => {
+                        self.warn("FailedMount", message.clone());
+                        self.state.volumes.fail(message, now);
+                    }
+                }
             }
-            Outcome::Volumes(Err(message)) => {
-                self.host.events.pod(&self.pod, None, Kind::Warning, "FailedMount", message.clone());
-                self.state.volumes = failed(&self.state.volumes, message, now);
+            Outcome::Refreshed(contents, filled) => {
+                self.contents = Some(contents);
+                match filled {
+                    Ok(places) => self.filled(places),
+                    Err(message) => {
+                        self.warn("FailedMount", message);
+                        self.state.refresh = Some(now + REFRESH_RETRY);
+                    }
+                }
             }
             Outcome::Started(name, Ok(started)) => self.started(&name, started),
             Outcome::Started(name, Err(failure)) => self.not_started(&name, failure, now),
@@ -323,16 +426,43 @@ impl Worker {
                     );
                     if let Some(container) = self.state.containers.get_mut(&name) {
                         container.terminating = false;
+                        container.killed = false;
                     }
                 }
             }
-            Outcome::SandboxRemoved(Ok(())) => self.state.sandbox = Stage::Absent,
+            Outcome::SandboxRemoved(_, Ok(())) => self.state.sandbox = Stage::Absent,
             Outcome::Finished(Ok(())) => self.state.finished = true,
-            Outcome::SandboxRemoved(Err(error)) | Outcome::Finished(Err(error)) => {
-                tracing::warn!(pod = self.name(), error, "the pod could not be taken down yet, trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                self.state.sandbox = Stage::Absent;
+            Outcome::SandboxRemoved(sandbox, Err(error)) => {
+                self.sandbox = sandbox;
+                self.not_removed(error, now);
             }
+            Outcome::Finished(Err(error)) => self.not_removed(error, now),
+        }
+    }
+
+    fn not_removed(&mut self, error: String, now: SystemTime) {
+        tracing::warn!(pod = self.name(), error, "the pod could not be taken down yet, trying again");
+        self.state.cleanup.failed(now, Duration::ZERO, false);
+        self.state.sandbox.fail(error, now);
+    }
+
+    fn warn(&self, reason: &str, message: String) {
+        self.host.events.pod(&self.pod, None, Kind::Warning, reason, message);
+    }
+
+    fn filled(&mut self, places: Places) {
+        self.places = places;
+        let renewal = self.contents.as_ref().and_then(Contents::renew_at);
+        self.state.refresh = [self.state.refresh, renewal].into_iter().flatten().min();
+    }
+
+    /// Something that the volumes show is not as it was.
+    fn contents_changed(&mut self) {
+        match &self.state.volumes {
+            Stage::Ready(()) => self.state.refresh = Some(SystemTime::now()),
+            // It may have been what was missing.
+            Stage::Failed { .. } => self.state.volumes = Stage::Absent,
+            Stage::Absent | Stage::Busy(_) => {}
         }
     }
 
@@ -341,11 +471,11 @@ impl Worker {
         let Some(container) = self.state.containers.get_mut(name) else { return };
         container.image_id = started.image_id;
         container.pull.clear();
-        // Its end may have been reported before its start.
-        if matches!(&container.run, Run::Exited(ended) if ended.id == started.id) {
-            return;
-        }
+        self.images.insert(name.to_owned(), started.image);
         container.run = Run::Running { id: started.id, since: started.since };
+        if let Some(ended) = container.early_end.take() {
+            return self.ended(name, ended);
+        }
         container.started = spec.startup_probe.is_none();
         container.ready = container.started && spec.readiness_probe.is_none();
         self.start_probes(name);
@@ -362,9 +492,26 @@ impl Worker {
             );
         }
         let Some(container) = self.state.containers.get_mut(name) else { return };
+        container.early_end = None;
+        if failure.reason == run::START_ERROR {
+            let status = ExitStatus {
+                outcome: Exit::Exited(128),
+                oom_killed: false,
+                started_at: now,
+                finished_at: now,
+            };
+            let id = format!("{name}-{}", container.restarts);
+            let ended = Ended { id, status, message: failure.message, reason: Some(run::START_ERROR) };
+            return self.ended(name, ended);
+        }
         let backoff = if failure.pulling { &mut container.pull } else { &mut container.backoff };
         backoff.failed(now, Duration::ZERO, false);
-        container.run = Run::Failed { reason: failure.reason, message: failure.message };
+        container.run = Run::Failed { reason: failure.reason, message: failure.message, since: now };
+        if failure.reason == "ErrImagePull" {
+            let image = self.spec(name).and_then(|s| s.image).unwrap_or_default();
+            let message = format!("Back-off pulling image {image:?}");
+            self.host.events.pod(&self.pod, Some(name), Kind::Normal, "BackOff", message);
+        }
     }
 
     /// Takes part in what happens in the sandbox, what has happened before included.
@@ -386,10 +533,7 @@ impl Worker {
         }
     }
 
-    async fn sandbox_event(
-        &mut self,
-        event: Result<Option<xebec_sandbox::sandbox::Event>, xebec_sandbox::sandbox::SandboxError>,
-    ) {
+    async fn sandbox_event(&mut self, event: Result<Option<Event>, SandboxError>) {
         match event {
             Ok(Some(event)) => {
                 if let Change::Exited(status) = event.change {
@@ -397,22 +541,25 @@ impl Worker {
                 }
             }
             Ok(None) => self.sandbox_lost("it ended"),
-            Err(error) => self.sandbox_lost(&error.to_string()),
+            // Cut off for being slow, or by accident: what has been missed is in the list.
+            Err(error) => {
+                tracing::warn!(pod = self.name(), %error, "events of the pod's sandbox were missed");
+                self.follow_sandbox().await;
+            }
         }
     }
 
     /// The shim is gone, and every container with it.
     fn sandbox_lost(&mut self, why: &str) {
         tracing::warn!(pod = self.name(), why, "the pod's sandbox is gone");
-        self.events = None;
-        self.probes.clear();
-        self.sandbox = None;
-        self.state.sandbox = Stage::Absent;
+        // Whatever it left is removed before there is a new one.
+        self.begin_removal();
         let now = SystemTime::now();
         for container in self.state.containers.values_mut() {
             if let Run::Running { id, since } = &container.run {
                 container.run = Run::Exited(killed(id.clone(), *since, now));
             }
+            container.ready = false;
         }
         self.host.events.pod(
             &self.pod,
@@ -425,14 +572,37 @@ impl Worker {
 
     async fn exited(&mut self, id: &str, status: ExitStatus) {
         let Some(name) = self.name_of(id) else { return };
-        self.probes.remove(&name);
-        let message = self.termination_message(&name, id).await;
-        let Some(container) = self.state.containers.get_mut(&name) else { return };
-        let well = status.finished_at.duration_since(status.started_at).unwrap_or_default();
+        let Some(spec) = self.spec(&name) else { return };
+        let restart = self.state.containers.get(&name).map_or(0, |c| c.restarts);
+        let dir = self.host.pod_dir(run::uid(&self.pod));
+        let message = message::of_end(&dir, &spec, (id, restart), status.code() != 0).await;
+        let ended = Ended { id: id.to_owned(), status, message, reason: None };
+        match self.state.containers.get_mut(&name) {
+            Some(container) if matches!(container.run, Run::Starting) => container.early_end = Some(ended),
+            _ => self.ended(&name, ended),
+        }
+    }
+
+    /// A container's run is over.
+    fn ended(&mut self, name: &str, ended: Ended) {
+        let well = ended.status.finished_at.duration_since(ended.status.started_at).unwrap_or_default();
+        self.probes.remove(name);
+        self.images.remove(name);
+        let Some(container) = self.state.containers.get_mut(name) else { return };
         container.backoff.failed(SystemTime::now(), well, true);
         container.ready = false;
         container.started = false;
-        container.run = Run::Exited(Ended { id: id.to_owned(), status, message });
+        container.run = Run::Exited(ended);
+        let waits = !container.backoff.delay().is_zero() && self.state.stopping.is_none();
+        if waits && plan::is_restarted(&self.pod, &self.state, name) {
+            let (meta, uid) = (&self.pod.metadata, run::uid(&self.pod));
+            let namespace = meta.namespace.as_deref().unwrap_or_default();
+            let message = format!(
+                "Back-off restarting failed container {name} in pod {}_{namespace}({uid})",
+                self.name()
+            );
+            self.host.events.pod(&self.pod, Some(name), Kind::Warning, "BackOff", message);
+        }
     }
 
     /// The container whose present run has this id.
@@ -445,36 +615,9 @@ impl Worker {
         self.state.containers.iter().find(mine).map(|(name, _)| name.clone())
     }
 
-    async fn termination_message(&self, name: &str, id: &str) -> String {
-        let dir = self.host.pod_dir(run::uid(&self.pod));
-        let fallback = self.spec(name).and_then(|s| s.termination_message_policy).as_deref()
-            == Some("FallbackToLogsOnError");
-        let path = dir.termination_message(id);
-        let text = match tokio::fs::read(&path).await {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "no termination message");
-                Vec::new()
-            }
-        };
-        if text.is_empty() && fallback {
-            tracing::debug!(
-                pod = self.name(),
-                container = name,
-                "the log is not read for a termination message"
-            );
-        }
-        String::from_utf8_lossy(text.get(..MAX_MESSAGE).unwrap_or(&text)).into_owned()
-    }
-
     fn start_probes(&mut self, name: &str) {
-        let (Some(spec), Some(sandbox)) = (self.spec(name), self.sandbox.clone()) else { return };
+        let (Some(spec), Some(target)) = (self.spec(name), self.target(name)) else { return };
         let Some(container) = self.state.containers.get(name) else { return };
-        let Run::Running { id, .. } = &container.run else { return };
-        let ip = self.state.sandbox.ready().copied().flatten();
-        let (id, ports) = (id.clone(), Target::ports_of(&spec));
-        let netns = self.host.netns.clone();
-        let target = Target { container: name.to_owned(), id, sandbox, ip, netns, ports };
         let probes = match (container.started, &spec.startup_probe) {
             (false, Some(startup)) => vec![(Purpose::Startup, startup.clone())],
             _ => [(Purpose::Liveness, spec.liveness_probe), (Purpose::Readiness, spec.readiness_probe)]
@@ -489,9 +632,9 @@ impl Worker {
     }
 
     fn report(&mut self, report: &Report) {
-        let probed = self.spec(&report.container).is_some_and(|s| s.readiness_probe.is_some());
+        let Some(spec) = self.spec(&report.container) else { return };
         let Some(container) = self.state.containers.get_mut(&report.container) else { return };
-        if !matches!(&container.run, Run::Running { id, .. } if *id == report.id) {
+        if !matches!(&container.run, Run::Running { id, .. } if *id == report.id) || container.terminating {
             return;
         }
         let what = match report.purpose {
@@ -499,30 +642,30 @@ impl Worker {
             Purpose::Liveness => "Liveness",
             Purpose::Readiness => "Readiness",
         };
-        if let Err(why) = &report.verdict {
+        if let Err(why) = &report.result {
             let message = format!("{what} probe failed: {why}");
             self.host.events.pod(&self.pod, Some(&report.container), Kind::Warning, "Unhealthy", message);
         }
-        match (report.purpose, report.verdict.is_ok()) {
-            (Purpose::Readiness, ready) => container.ready = ready,
-            (Purpose::Startup, true) => {
+        match (report.purpose, report.verdict) {
+            (_, None) | (Purpose::Liveness, Some(true)) => {}
+            (Purpose::Readiness, Some(ready)) => container.ready = ready,
+            (Purpose::Startup, Some(true)) => {
                 container.started = true;
-                container.ready = !probed;
+                container.ready = spec.readiness_probe.is_none();
                 self.start_probes(&report.container);
             }
-            (Purpose::Liveness, true) => {}
-            (Purpose::Startup | Purpose::Liveness, false) => {
-                let message = format!(
-                    "Container {} failed {} probe, will be restarted",
-                    report.container,
-                    what.to_lowercase()
-                );
-                self.host.events.pod(&self.pod, Some(&report.container), Kind::Normal, "Killing", message);
-                let grace = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
-                let grace = Duration::from_secs(grace.and_then(|g| u64::try_from(g).ok()).unwrap_or(30));
-                self.begin_terminate(report.container.clone(), grace);
-            }
+            (Purpose::Startup, Some(false)) => self.unhealthy(&spec, what, spec.startup_probe.as_ref()),
+            (Purpose::Liveness, Some(false)) => self.unhealthy(&spec, what, spec.liveness_probe.as_ref()),
         }
+    }
+
+    /// Ends a container whose probe has failed for good.
+    fn unhealthy(&mut self, spec: &Spec, what: &str, probe: Option<&Probe>) {
+        let message =
+            format!("Container {} failed {} probe, will be restarted", spec.name, what.to_lowercase());
+        self.host.events.pod(&self.pod, Some(&spec.name), Kind::Normal, "Killing", message);
+        let own = probe.and_then(|p| p.termination_grace_period_seconds).and_then(|g| u64::try_from(g).ok());
+        self.begin_terminate(spec.name.clone(), own.map_or_else(|| self.grace(), Duration::from_secs));
     }
 
     /// Tells the API how the pod is, if that has changed.
@@ -553,82 +696,5 @@ impl Worker {
     fn show(&self) {
         let view = View { pod: self.pod.clone(), sandbox: self.sandbox.clone(), state: self.state.clone() };
         self.view.send_replace(view);
-    }
-}
-
-fn failed<T>(stage: &Stage<T>, message: String, now: SystemTime) -> Stage<T> {
-    let mut backoff = match stage {
-        Stage::Failed { backoff, .. } => *backoff,
-        _ => super::backoff::Backoff::default(),
-    };
-    backoff.failed(now, Duration::ZERO, false);
-    Stage::Failed { message, backoff }
-}
-
-fn killed(id: String, since: SystemTime, now: SystemTime) -> Ended {
-    let outcome = xebec_sandbox::sandbox::Outcome::Signaled(9);
-    let status = ExitStatus { outcome, oom_killed: false, started_at: since, finished_at: now };
-    Ended { id, status, message: String::new() }
-}
-
-/// The state that the API remembers: how often containers ran, and how they ended.
-fn restore(pod: &Pod) -> State {
-    let mut state = State::default();
-    let Some(status) = &pod.status else { return state };
-    state.started_at = status.start_time.as_ref().map(|t| SystemTime::from(t.0));
-    let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
-    for known in all {
-        let id = known.container_id.as_deref().unwrap_or_default().trim_start_matches("xebec://").to_owned();
-        let mut container = Container {
-            restarts: u32::try_from(known.restart_count).unwrap_or(0),
-            image_id: known.image_id.clone(),
-            ..Container::default()
-        };
-        let states = known.state.as_ref();
-        let now = SystemTime::now();
-        if let Some(terminated) = states.and_then(|s| s.terminated.as_ref()) {
-            let at = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
-                time.as_ref().map_or(now, |t| SystemTime::from(t.0))
-            };
-            let outcome = xebec_sandbox::sandbox::Outcome::Exited(terminated.exit_code);
-            let (started_at, finished_at) = (at(&terminated.started_at), at(&terminated.finished_at));
-            let status = ExitStatus { outcome, oom_killed: false, started_at, finished_at };
-            let message = terminated.message.clone().unwrap_or_default();
-            container.run = Run::Exited(Ended { id, status, message });
-        } else if let Some(running) = states.and_then(|s| s.running.as_ref()) {
-            // Whether it still runs, its sandbox will say; if there is none, it ended unseen.
-            let since = running.started_at.as_ref().map_or(now, |t| SystemTime::from(t.0));
-            container.run = Run::Exited(killed(id, since, now));
-        } else if known.last_state.as_ref().is_some_and(|s| s.terminated.is_some()) {
-            container.run = Run::Exited(killed(id, now, now));
-        }
-        state.containers.insert(known.name.clone(), container);
-    }
-    state
-}
-
-/// Takes over the containers of a sandbox that lived on.
-fn adopt(state: &mut State, found: &[ContainerInfo]) {
-    for info in found {
-        let Some(name) = info.labels.get("container") else { continue };
-        let restart = info.labels.get("restart").and_then(|r| r.parse().ok()).unwrap_or(0);
-        let container = state.containers.entry(name.clone()).or_default();
-        if restart < container.restarts {
-            continue;
-        }
-        container.restarts = restart;
-        let id = info.id.as_str().to_owned();
-        container.run = match &info.state {
-            ContainerState::Running { started_at } => {
-                container.started = true;
-                container.ready = true;
-                Run::Running { id, since: *started_at }
-            }
-            ContainerState::Exited(status) => {
-                Run::Exited(Ended { id, status: status.clone(), message: String::new() })
-            }
-            // Made but never started: it is removed with its next run.
-            ContainerState::Created => Run::Absent,
-        };
     }
 }

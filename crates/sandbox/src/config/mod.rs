@@ -104,7 +104,7 @@ id_type! {
     ContainerId
 }
 
-fn is_valid_id(value: &str) -> bool {
+pub(crate) fn is_valid_id(value: &str) -> bool {
     value.len() <= MAX_ID_BYTES
         && value.starts_with(|c: char| c.is_ascii_alphanumeric())
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
@@ -174,6 +174,8 @@ pub struct ContainerConfig {
     pub cwd: PathBuf,
     /// Who the first process runs as.
     pub user: ContainerUser,
+    /// Directories of the root file system that exist and can be written, even where the rest cannot; absolute.
+    pub image_volumes: Vec<PathBuf>,
     /// Mounts over the root file system, in order.
     pub mounts: Vec<Mount>,
     /// Changes to the default capabilities.
@@ -196,6 +198,8 @@ pub struct ContainerConfig {
     pub log: Option<LogConfig>,
     /// The signal that asks the container to end; reported back by `list`.
     pub stop_signal: Signal,
+    /// The running container whose processes this one sees, and ends with; its own only without it.
+    pub process_namespace_of: Option<ContainerId>,
     /// Kept with the container and given back by `list`; not interpreted.
     pub labels: BTreeMap<String, String>,
 }
@@ -212,6 +216,7 @@ impl ContainerConfig {
             env: Vec::new(),
             cwd: PathBuf::from("/"),
             user: ContainerUser::default(),
+            image_volumes: Vec::new(),
             mounts: Vec::new(),
             capabilities: CapabilityChange::default(),
             read_only_rootfs: false,
@@ -223,6 +228,7 @@ impl ContainerConfig {
             limits: ResourceLimits::default(),
             log: None,
             stop_signal: Signal::TERM,
+            process_namespace_of: None,
             labels: BTreeMap::new(),
         }
     }
@@ -309,6 +315,16 @@ pub enum MountSource {
         path: PathBuf,
         /// A path below `path`, resolved so that symlinks cannot lead out of
         /// `path`; missing directories are made with the volume's owner.
+        sub_path: Option<PathBuf>,
+    },
+    /// A file system in memory that belongs to the pod: every container that
+    /// names it sees the same files, and it is empty when it is first named.
+    Memory {
+        /// Its name within the pod, as ids are.
+        name: String,
+        /// Most bytes it holds.
+        size_bytes: u64,
+        /// As with `Bind`.
         sub_path: Option<PathBuf>,
     },
     /// An empty file system in memory.

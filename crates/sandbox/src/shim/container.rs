@@ -1,6 +1,7 @@
 //! One container of the pod: how it is created, and what is known of it.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Component, Path};
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -75,17 +76,20 @@ impl Container {
         pod: &Pod,
         config: ContainerConfig,
         process: u64,
+        beside: Option<&Self>,
     ) -> Result<(Self, Option<Started>), Refusal> {
         validate(&config)?;
+        let shared = beside.map(Self::shared_processes).transpose()?;
         let log = config.log.as_ref().map(|log| Log::open(&pod.root, log)).transpose()?;
         let mut prepared = pod.prepare(&config)?;
         let (user, env) = (prepared.user.clone(), prepared.env.clone());
         let (runner, started) = match &pod.engine {
             EngineOptions::Oci => {
-                let (container, streams) = OciContainer::create(pod, &config, &mut prepared)?;
+                let (container, streams) = OciContainer::create(pod, &config, &mut prepared, shared)?;
                 let pid = container.pid;
                 (Runner::Oci(container), Some((pid, streams)))
             }
+            EngineOptions::Gvisor { .. } if shared.is_some() => return Err(no_shared_kernel()),
             EngineOptions::Gvisor { platform, .. } => {
                 let container = GvisorContainer::create(pod, &config, prepared, platform)?;
                 (Runner::Gvisor(Box::new(container)), None)
@@ -103,6 +107,18 @@ impl Container {
             config,
         };
         Ok((container, started))
+    }
+
+    /// The process namespace of a container that runs, for another to join.
+    fn shared_processes(&self) -> Result<BorrowedFd<'_>, Refusal> {
+        match (&self.runner, &self.state) {
+            (Runner::Oci(container), ContainerState::Running { .. }) => Ok(container.processes()),
+            (Runner::Oci(_), _) => Err(Refusal::new(
+                ErrorKind::InvalidState,
+                format!("container {} is not running, so that nothing can see its processes", self.config.id),
+            )),
+            (Runner::Gvisor(_), _) => Err(no_shared_kernel()),
+        }
     }
 
     /// Lets the program run; gives its process if that is only made now.
@@ -165,9 +181,9 @@ impl Container {
     }
 
     /// Ends what is left of a container whose first process has ended.
-    pub(super) fn kill_rest(&self, pod: &Pod) -> io::Result<()> {
+    pub(super) fn kill_rest(&self) -> io::Result<()> {
         match &self.runner {
-            Runner::Oci(container) => container.kill_rest(pod),
+            Runner::Oci(container) => container.kill_rest(),
             // Everything was in the process namespace that just ended.
             Runner::Gvisor(_) => Ok(()),
         }
@@ -178,7 +194,7 @@ impl Container {
         let mut stats = match (directory.as_deref().and_then(group::stats), &self.runner) {
             (Some(stats), _) => stats,
             (None, Runner::Oci(container)) => {
-                container.stats(pod).map_err(cannot("read what the container uses"))?
+                container.stats().map_err(cannot("read what the container uses"))?
             }
             (None, Runner::Gvisor(container)) => container.stats(pod)?,
         };
@@ -198,6 +214,10 @@ impl Container {
             stop_signal: self.config.stop_signal,
         }
     }
+}
+
+fn no_shared_kernel() -> Refusal {
+    Refusal::invalid("containers on gVisor have a kernel each and cannot see each other's processes")
 }
 
 impl Pod {
@@ -220,9 +240,19 @@ impl Pod {
         capabilities: Capabilities,
     ) -> Result<Value, Refusal> {
         let stage = &mut prepared.stage;
+        let mut own = Vec::new();
+        for path in &config.image_volumes {
+            let source = stage.stage_own(path)?;
+            own.push(PreparedMount::Bind { source, destination: path.clone(), read_only: false });
+        }
         let mounts = config.mounts.iter().map(|mount| match &mount.source {
             MountSource::Bind { path, sub_path } => Ok(PreparedMount::Bind {
                 source: stage.stage_bind(path, sub_path.as_deref(), mount.read_only)?,
+                destination: mount.destination.clone(),
+                read_only: mount.read_only,
+            }),
+            MountSource::Memory { name, size_bytes, sub_path } => Ok(PreparedMount::Bind {
+                source: stage.stage_memory(name, *size_bytes, sub_path.as_deref(), mount.read_only)?,
                 destination: mount.destination.clone(),
                 read_only: mount.read_only,
             }),
@@ -233,7 +263,7 @@ impl Pod {
                 read_only: mount.read_only,
             }),
         });
-        let mounts = mounts.collect::<Result<Vec<_>, Refusal>>()?;
+        own.extend(mounts.collect::<Result<Vec<_>, Refusal>>()?);
         let mut config = config.clone();
         if let Some(score) = config.limits.oom_score_adj {
             config.limits.oom_score_adj = Some(score.max(own_oom_score().unwrap_or(0)));
@@ -242,7 +272,7 @@ impl Pod {
             config: &config,
             user: &prepared.user,
             rootfs: prepared.stage.rootfs(),
-            mounts,
+            mounts: own,
             namespaces,
             network: self.network,
             cgroup: self.group.as_ref().map(|group| group.container(&config.id)),
@@ -273,14 +303,15 @@ fn validate(config: &ContainerConfig) -> Result<(), Refusal> {
         }
     };
     absolute("the working directory", &config.cwd)?;
-    for mount in &config.mounts {
-        absolute("the mount destination", &mount.destination)?;
-        let place = mount.destination.display();
-        if mount.destination.components().any(|component| component == Component::ParentDir) {
+    let destinations = config.mounts.iter().map(|mount| &mount.destination).chain(&config.image_volumes);
+    for destination in destinations {
+        absolute("the mount destination", destination)?;
+        let place = destination.display();
+        if destination.components().any(|component| component == Component::ParentDir) {
             return Err(Refusal::invalid(format!("the mount destination `{place}` contains `..`")));
         }
         // Over the kernel's files, a volume could pretend to be one of them.
-        if mount.destination == Path::new("/") || mount.destination.starts_with("/proc") {
+        if destination == Path::new("/") || destination.starts_with("/proc") {
             return Err(Refusal::invalid(format!("nothing may be mounted at `{place}`")));
         }
     }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitOptions};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::container::{Pod, Prepared};
 use super::finish::Finish;
@@ -59,6 +59,16 @@ struct Running {
     namespaces: ContainerNamespaces,
 }
 
+/// `runsc` knows no mount option that holds for the mounts below, such as `rro`, and gives up. What is to be read only
+/// is so already where the shim shows it.
+fn forget_recursive_options(document: &mut Value) {
+    for mount in document["mounts"].as_array_mut().into_iter().flatten() {
+        if let Some(options) = mount["options"].as_array_mut() {
+            options.retain(|option| option != "rro");
+        }
+    }
+}
+
 impl GvisorContainer {
     pub(super) fn create(
         pod: &Pod,
@@ -72,6 +82,7 @@ impl GvisorContainer {
         let mut document = pod.describe(config, &mut prepared, namespaces, capabilities)?;
         document["hostname"] = json!(pod.hostname);
         document["process"]["terminal"] = json!(config.tty);
+        forget_recursive_options(&mut document);
         prepared.write_bundle(&document)?;
         let state = prepared.stage.path().join("runsc");
         fs::create_dir(&state)
@@ -290,8 +301,8 @@ fn check_program(config: &ContainerConfig, prepared: &Prepared) -> Result<(), Re
 }
 
 fn parse_stats(output: &[u8]) -> Option<Stats> {
-    let event: serde_json::Value = serde_json::from_slice(output).ok()?;
-    let number = |path: &str| event.pointer(path).and_then(serde_json::Value::as_u64);
+    let event: Value = serde_json::from_slice(output).ok()?;
+    let number = |path: &str| event.pointer(path).and_then(Value::as_u64);
     Some(Stats {
         cpu: Duration::from_nanos(number("/data/cpu/usage/total")?),
         memory_bytes: number("/data/memory/usage/usage")?,

@@ -99,14 +99,14 @@ impl Log {
         self.put(&lines);
     }
 
-    /// Writes what is unfinished: no more output comes.
+    /// Writes what is unfinished, still as the part of a line: no more output comes.
     pub(crate) fn finish(&mut self, now: SystemTime) {
         let time = timestamp(now);
         let mut lines = Vec::new();
         for stream in Stream::BOTH {
             let text = std::mem::take(&mut self.unfinished[stream as usize]);
             if !text.is_empty() {
-                append_line(&mut lines, &time, stream, 'F', &text);
+                append_line(&mut lines, &time, stream, 'P', &text);
             }
         }
         self.put(&lines);
@@ -303,7 +303,7 @@ mod tests {
             &[(Stdout, b"he"), (Stderr, b"x\n"), (Stdout, b"llo\n")],
             &[("stderr F", 1), ("stdout F", 5)],
         );
-        check("no end", &[(Stdout, b"prompt> "), (Stderr, b"e")], &[("stdout F", 8), ("stderr F", 1)]);
+        check("no end", &[(Stdout, b"prompt> "), (Stderr, b"e")], &[("stdout P", 8), ("stderr P", 1)]);
         let long = vec![b'x'; 2 * MAX_LINE_BYTES + 10];
         check(
             "long",

@@ -1,7 +1,7 @@
 //! Containers made with the OCI runtime library.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,8 @@ pub(super) struct OciContainer {
     id: ContainerId,
     waiting: Option<Waiting>,
     namespaces: ContainerNamespaces,
+    /// Its first process is not the first of its process namespace.
+    shares_processes: bool,
     finish: Finish,
 }
 
@@ -38,6 +40,7 @@ impl OciContainer {
         pod: &Pod,
         config: &ContainerConfig,
         prepared: &mut Prepared,
+        beside: Option<BorrowedFd<'_>>,
     ) -> Result<(Self, Streams), Refusal> {
         let finish = Finish {
             args: config.args.clone(),
@@ -46,15 +49,23 @@ impl OciContainer {
             capabilities: Capabilities::of(&config.capabilities),
             no_new_privileges: config.no_new_privileges,
         };
-        let mut document = pod.describe(config, prepared, namespaces(pod), finish.needed_capabilities())?;
+        let mut document =
+            pod.describe(config, prepared, namespaces(pod, beside), finish.needed_capabilities())?;
         // The real environment goes to the program alone; the library looks
         // for nothing but these two.
         document["process"]["env"] = serde_json::json!(["PATH=/", "HOME=/"]);
         prepared.write_bundle(&document)?;
-        let (waiting, streams) = launch(pod, config, prepared, &finish)?;
+        let (waiting, streams) = launch(pod, config, prepared, &finish, beside)?;
         let namespaces = ContainerNamespaces::of(waiting.pid)?;
         let id = config.id.clone();
-        Ok((Self { pid: waiting.pid, id, waiting: Some(waiting), namespaces, finish }, streams))
+        let shares_processes = beside.is_some() || pod.namespaces.shared_pid.is_some();
+        let pid = waiting.pid;
+        Ok((Self { pid, id, waiting: Some(waiting), namespaces, shares_processes, finish }, streams))
+    }
+
+    /// Its process namespace.
+    pub(super) fn processes(&self) -> BorrowedFd<'_> {
+        self.namespaces.pid()
     }
 
     pub(super) fn start(&mut self) -> Result<(), Refusal> {
@@ -89,15 +100,15 @@ impl OciContainer {
     }
 
     /// Ends what is left when the first process has ended.
-    pub(super) fn kill_rest(&self, pod: &Pod) -> io::Result<()> {
-        if pod.namespaces.shared_pid.is_some() {
+    pub(super) fn kill_rest(&self) -> io::Result<()> {
+        if self.shares_processes {
             members::kill(members::Kind::Mount, self.namespaces.mount())?;
         }
         Ok(())
     }
 
-    pub(super) fn stats(&self, pod: &Pod) -> io::Result<Stats> {
-        if pod.namespaces.shared_pid.is_some() {
+    pub(super) fn stats(&self) -> io::Result<Stats> {
+        if self.shares_processes {
             members::stats(members::Kind::Mount, self.namespaces.mount())
         } else {
             members::stats(members::Kind::Process, self.namespaces.pid())
@@ -122,10 +133,11 @@ pub(super) struct ExecFinish<'a> {
     pub(super) pids_limit: Option<u64>,
 }
 
-fn namespaces(pod: &Pod) -> Vec<Value> {
-    let held = |fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+fn namespaces(pod: &Pod, beside: Option<BorrowedFd<'_>>) -> Vec<Value> {
+    let held = |fd: &dyn AsRawFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
     let pod = &pod.namespaces;
     let shared_pid = pod.shared_pid.as_ref().map(|shared| held(&shared.namespace));
+    let shared_pid = beside.map(|processes| held(&processes)).or(shared_pid);
     let mut list = vec![
         namespace("user", Some(&held(&pod.user))),
         namespace("ipc", Some(&held(&pod.ipc))),
@@ -143,6 +155,7 @@ fn launch(
     config: &ContainerConfig,
     prepared: &Prepared,
     finish: &Finish,
+    beside: Option<BorrowedFd<'_>>,
 ) -> Result<(Waiting, Streams), Refusal> {
     let held = &pod.namespaces;
     let namespaces: Vec<_> = [&held.user, &held.ipc, &held.uts]
@@ -150,6 +163,7 @@ fn launch(
         .chain(&held.net)
         .chain(held.shared_pid.as_ref().map(|shared| &shared.namespace))
         .map(AsRawFd::as_raw_fd)
+        .chain(beside.map(|processes| processes.as_raw_fd()))
         .collect();
     let bundle = prepared.stage.bundle();
     let create =

@@ -9,6 +9,7 @@
 //!  /host               what was `/` before: the server's view
 //!  /dev  /proc  /sys   the same as there
 //!  /shm                the pod's shared memory
+//!  /mem/<name>         volumes in memory
 //!  /lib, /tmp          for the runtime library and gVisor
 //!  /c/<container>/     bundle/config.json, rootfs (overlay), m/<n> (sources of mounts)
 //! ```
@@ -34,12 +35,17 @@ use rustix::thread::UnshareFlags;
 use super::refusal::{Refusal, cannot};
 use crate::bootstrap::netns_dir;
 use crate::complaint::complain;
-use crate::config::{ContainerId, MAX_LAYERS, POD_ID_SHIFT, Rootfs};
+use crate::config::{ContainerId, MAX_LAYERS, POD_ID_SHIFT, Rootfs, is_valid_id};
 use crate::sandbox::ErrorKind;
 use crate::sys;
 
 /// Where the pod's shared memory is.
 pub(crate) const SHM: &str = "/shm";
+
+/// Where volumes in memory are.
+const MEMORY: &str = "/mem";
+/// Most volumes in memory of a pod.
+const MAX_MEMORY_VOLUMES: usize = 64;
 
 const CONTAINERS: &str = "/c";
 /// An existing directory of any host, over which the new root is built.
@@ -77,15 +83,10 @@ impl Root {
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         mount("tmpfs", SCAFFOLD, "tmpfs", flags, Some(c"mode=0755,size=64m"))?;
         let scaffold = Path::new(SCAFFOLD);
-        for directory in ["host", "dev", "proc", "sys", "shm", "c", "lib", "tmp"] {
+        for directory in ["host", "dev", "proc", "sys", "shm", "mem", "c", "lib", "tmp"] {
             DirBuilder::new().mode(0o755).create(scaffold.join(directory))?;
         }
-        let files = tmpfs_files(shm_bytes);
-        let options =
-            format!("mode=1777,size={shm_bytes},nr_inodes={files},uid={POD_ID_SHIFT},gid={POD_ID_SHIFT}");
-        let options = std::ffi::CString::new(options)?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount("shm", scaffold.join("shm"), "tmpfs", flags, Some(options.as_c_str()))?;
+        mount_memory(&scaffold.join("shm"), shm_bytes, 0o1777, MountFlags::NOEXEC)?;
         rustix::process::pivot_root(SCAFFOLD, scaffold.join("host"))?;
         rustix::process::chdir("/")?;
         for directory in ["dev", "proc", "sys"] {
@@ -97,6 +98,30 @@ impl Root {
     /// Opens a path of the server's view as a reference (`O_PATH`).
     pub(crate) fn open(&self, path: &Path) -> Result<OwnedFd, Refusal> {
         open_in(&self.host, path, OFlags::PATH, Mode::empty()).map_err(|error| lookup_failed(path, &error))
+    }
+
+    /// The pod's volume in memory of this name, made when it is first asked for.
+    fn memory_volume(&self, name: &str, size_bytes: u64) -> Result<OwnedFd, Refusal> {
+        if !is_valid_id(name) {
+            return Err(Refusal::invalid(format!("`{name}` is no name for a volume in memory")));
+        }
+        let path = Path::new(MEMORY).join(name);
+        if !path.exists() {
+            let count = fs::read_dir(MEMORY).map_err(cannot("count the volumes in memory"))?.count();
+            if count >= MAX_MEMORY_VOLUMES {
+                return Err(Refusal::new(
+                    ErrorKind::LimitReached,
+                    format!("the pod has {MAX_MEMORY_VOLUMES} volumes in memory, the most there can be"),
+                ));
+            }
+            DirBuilder::new()
+                .mode(0o755)
+                .create(&path)
+                .and_then(|()| mount_memory(&path, size_bytes, 0o777, MountFlags::empty()))
+                .map_err(cannot(format!("make the volume `{name}` in memory")))?;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, Mode::empty()).map_err(cannot(format!("open the volume `{name}`")))
     }
 
     /// Shows a program of the server's view at a place that pods' users can reach.
@@ -118,6 +143,16 @@ impl Root {
         }
         Ok(Stage { root: Rc::clone(self), path, sources: 0 })
     }
+}
+
+/// Mounts a file system in memory that the pod's root owns.
+fn mount_memory(path: &Path, size_bytes: u64, mode: u32, more: MountFlags) -> io::Result<()> {
+    let files = tmpfs_files(size_bytes);
+    let owner = POD_ID_SHIFT;
+    let options = format!("mode={mode:o},size={size_bytes},nr_inodes={files},uid={owner},gid={owner}");
+    let options = std::ffi::CString::new(options)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | more;
+    Ok(mount("tmpfs", path, "tmpfs", flags, Some(options.as_c_str()))?)
 }
 
 /// A container's things, as long as it is being created; with gVisor, as long
@@ -192,7 +227,42 @@ impl Stage {
         sub_path: Option<&Path>,
         read_only: bool,
     ) -> Result<PathBuf, Refusal> {
-        let mut source = self.root.open(path)?;
+        let source = self.root.open(path)?;
+        self.stage_volume(source, path, sub_path, read_only)
+    }
+
+    /// Makes a directory of the mounted root file system, and gives a place from which the container can mount it so
+    /// that it can be written, whatever holds for the rest.
+    pub(crate) fn stage_own(&mut self, path: &Path) -> Result<PathBuf, Refusal> {
+        let shown = || format!("the image's volume `{}`", path.display());
+        self.make_directory(path).map_err(cannot(format!("make {}", shown())))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let source = rustix::fs::open(self.rootfs(), flags, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|rootfs| open_in(&rootfs, path, flags, Mode::empty()))
+            .map_err(cannot(format!("open {}", shown())))?;
+        self.stage_volume(source, path, None, false)
+    }
+
+    /// As `stage_bind`, for a volume in memory.
+    pub(crate) fn stage_memory(
+        &mut self,
+        name: &str,
+        size_bytes: u64,
+        sub_path: Option<&Path>,
+        read_only: bool,
+    ) -> Result<PathBuf, Refusal> {
+        let source = self.root.memory_volume(name, size_bytes)?;
+        self.stage_volume(source, Path::new(name), sub_path, read_only)
+    }
+
+    fn stage_volume(
+        &mut self,
+        mut source: OwnedFd,
+        path: &Path,
+        sub_path: Option<&Path>,
+        read_only: bool,
+    ) -> Result<PathBuf, Refusal> {
         if let Some(sub_path) = sub_path {
             source = open_sub_path(&source, sub_path)?;
         }

@@ -167,7 +167,7 @@ async fn logs_are_written(bench: Arc<Bench>) {
         })
         .collect();
     kinds.sort();
-    assert_eq!(kinds, ["stderr F err", "stdout F out", "stdout F unfinished"]);
+    assert_eq!(kinds, ["stderr F err", "stdout F out", "stdout P unfinished"]);
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 }

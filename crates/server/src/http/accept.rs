@@ -40,9 +40,38 @@ pub enum Form {
     #[default]
     Whole,
     /// `Table` of meta.k8s.io/v1.
-    Table,
+    Table(Rows),
     /// `PartialObjectMetadata` of meta.k8s.io/v1.
     Metadata,
+}
+
+/// What of each object stands in its row of a table (`includeObject=` in the query).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rows {
+    /// Its metadata.
+    #[default]
+    Metadata,
+    /// All of it.
+    Object,
+    /// Nothing.
+    Nothing,
+}
+
+impl Rows {
+    /// Reads the parameter.
+    ///
+    /// # Errors
+    /// 400 if it is none of the three.
+    pub fn read(text: &str) -> Result<Self, Status> {
+        match text {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "Object" => Ok(Self::Object),
+            "None" => Ok(Self::Nothing),
+            other => Err(Status::bad_request(format!(
+                "includeObject {other:?} is none of Metadata, Object and None"
+            ))),
+        }
+    }
 }
 
 /// An answer's form and encoding.
@@ -79,6 +108,18 @@ impl Accept {
             _ => None,
         };
         Ok(Self { form: first.0, encoding: first.1, otherwise })
+    }
+
+    /// The same with this in the rows of a table, if it is one.
+    #[must_use]
+    pub fn with_rows(mut self, rows: Rows) -> Self {
+        if let Form::Table(own) = &mut self.form {
+            *own = rows;
+        }
+        if let Some((Form::Table(own), _)) = &mut self.otherwise {
+            *own = rows;
+        }
+        self
     }
 
     /// What can be given of a resource, whose objects have a protobuf form or have none.
@@ -141,7 +182,7 @@ impl Range {
         let form = match (kind, group, version) {
             ("", ..) => Form::Whole,
             // A table has no protobuf form.
-            ("Table", "meta.k8s.io", "v1") if encoding != Encoding::Protobuf => Form::Table,
+            ("Table", "meta.k8s.io", "v1") if encoding != Encoding::Protobuf => Form::Table(Rows::default()),
             ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Form::Metadata,
             _ => return None,
         };
@@ -173,7 +214,7 @@ mod tests {
         check("application/yaml", Some((Form::Whole, Encoding::Yaml)));
         check(
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
-            Some((Form::Table, Encoding::Json)),
+            Some((Form::Table(Rows::Metadata), Encoding::Json)),
         );
         check(
             "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",

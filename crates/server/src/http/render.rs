@@ -11,7 +11,7 @@ use xebec_api::time::Timestamp;
 use xebec_api::{Map, Status, Value, json, object, protobuf};
 use xebec_store::Record;
 
-use super::accept::Form;
+use super::accept::{Form, Rows};
 use super::body::BoxError;
 use crate::registry::read::Page;
 use crate::registry::table::Served;
@@ -29,7 +29,7 @@ pub fn object(object: Value, form: Form, served: &Served) -> Result<Value, Statu
     match form {
         Form::Whole => Ok(object),
         Form::Metadata => Ok(metadata_only(object)),
-        Form::Table => Ok(table_of(vec![object], served, now())),
+        Form::Table(rows) => Ok(table_of(vec![object], rows, served, now())),
     }
 }
 
@@ -39,7 +39,7 @@ pub fn bookmark(object: Value, form: Form) -> Value {
     match form {
         Form::Whole => object,
         Form::Metadata => metadata_only(object),
-        Form::Table => {
+        Form::Table(_) => {
             let version = object.at(&["metadata", "resourceVersion"]).cloned().unwrap_or_default();
             object!({
                 "apiVersion": META_V1, "kind": "Table", "columnDefinitions": [],
@@ -59,7 +59,7 @@ fn metadata_only(mut object: Value) -> Value {
     object!({"apiVersion": META_V1, "kind": "PartialObjectMetadata", "metadata": (metadata)})
 }
 
-fn table_of(objects: Vec<Value>, served: &Served, now: Timestamp) -> Value {
+fn table_of(objects: Vec<Value>, include: Rows, served: &Served, now: Timestamp) -> Value {
     let renderer = Renderer::new(&served.version().columns);
     let (group, kind) = (served.row.group(), served.row.kind_name());
     let row = |object: Value| {
@@ -68,7 +68,11 @@ fn table_of(objects: Vec<Value>, served: &Served, now: Timestamp) -> Value {
         if !conditions.is_empty() {
             row.set(&["conditions"], conditions);
         }
-        row.set(&["object"], metadata_only(object));
+        match include {
+            Rows::Metadata => row.set(&["object"], metadata_only(object)),
+            Rows::Object => row.set(&["object"], object),
+            Rows::Nothing => {}
+        }
         row
     };
     let rows: Vec<Value> = objects.into_iter().map(row).collect();
@@ -86,7 +90,7 @@ fn table_of(objects: Vec<Value>, served: &Served, now: Timestamp) -> Value {
 pub fn page(page: &Page, form: Form, served: &Served) -> Result<Value, Status> {
     let objects = page.records.iter().map(|r| convert::object(r, served)).collect::<Result<Vec<_>, _>>()?;
     let mut list = match form {
-        Form::Table => table_of(objects, served, now()),
+        Form::Table(rows) => table_of(objects, rows, served, now()),
         Form::Metadata => {
             let items: Vec<Value> = objects.into_iter().map(metadata_only).collect();
             object!({"apiVersion": META_V1, "kind": "PartialObjectMetadataList", "items": (items)})

@@ -87,7 +87,7 @@ pub fn respond(reply: Reply, accept: Accept) -> Result<Response<ReplyBody>, Stat
             let content_type = match (accept.encoding, accept.form) {
                 (Encoding::Protobuf, _) => "application/vnd.kubernetes.protobuf;stream=watch",
                 (_, Form::Whole) => "application/json",
-                (_, Form::Table | Form::Metadata) => "application/json;stream=watch",
+                (_, Form::Table(_) | Form::Metadata) => "application/json;stream=watch",
             };
             Ok(response(StatusCode::OK, content_type, StreamBody::new(frames).boxed_unsync()))
         }

@@ -66,7 +66,7 @@ impl Wire {
             (Form::Whole, Encoding::Protobuf) => 1,
             (Form::Metadata, Encoding::Json | Encoding::Yaml) => 2,
             (Form::Metadata, Encoding::Protobuf) => 3,
-            (Form::Table, _) => return None,
+            (Form::Table(_), _) => return None,
         };
         Some(&self.0[row][change as usize])
     }

@@ -348,7 +348,7 @@ impl Server {
 
     fn finish_container(&mut self, id: &ContainerId, mut status: ExitStatus) -> ExitStatus {
         let Some(container) = self.containers.get_mut(id) else { return status };
-        if let Err(error) = container.kill_rest(&self.pod) {
+        if let Err(error) = container.kill_rest() {
             complain(format_args!("cannot end what is left of container {id}: {error}"));
         }
         if let Some(log) = &mut container.log {

@@ -78,7 +78,8 @@ impl Server {
             ));
         }
         let key = self.new_key();
-        let (container, started) = Container::create(&self.pod, config, key)?;
+        let beside = config.process_namespace_of.as_ref().map(|id| self.container(id)).transpose()?;
+        let (container, started) = Container::create(&self.pod, config, key, beside)?;
         let owner = Owner::Container(id.clone());
         let process = match started {
             Some((pid, streams)) => Process::new(owner, pid, streams),

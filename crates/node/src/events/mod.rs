@@ -1,12 +1,18 @@
-//! Events about pods (core/v1): best effort, never waited for.
+//! Events about pods (core/v1): best effort, never waited for. The same event again is counted ([`correlate`]).
+
+mod correlate;
+
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource as _};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
+
+use self::correlate::{Correlator, Write};
 
 /// How many events wait to be written; more are dropped.
 const QUEUE: usize = 256;
@@ -90,6 +96,7 @@ impl Recorder {
 }
 
 async fn write(client: Client, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+    let mut correlator = Correlator::default();
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -99,10 +106,32 @@ async fn write(client: Client, mut events: mpsc::Receiver<Event>, shutdown: Canc
             }
         };
         let Some(event) = event else { return };
-        let namespace = event.metadata.namespace.clone().unwrap_or_default();
-        let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::debug!(%error, reason = event.reason, "event not written");
+        let reason = event.reason.clone();
+        let written = match correlator.take(event, Instant::now()) {
+            Write::Create(event) => create(&client, event).await,
+            Write::Again(event) => count(&client, event).await,
+            Write::Nothing => Ok(()),
+        };
+        if let Err(error) = written {
+            tracing::debug!(%error, reason, "event not written");
         }
+    }
+}
+
+fn api(client: &Client, event: &Event) -> Api<Event> {
+    Api::namespaced(client.clone(), event.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+async fn create(client: &Client, event: Event) -> Result<(), kube::Error> {
+    api(client, &event).create(&PostParams::default(), &event).await.map(drop)
+}
+
+/// Counts an event that is there; one that has been forgotten meanwhile is made anew.
+async fn count(client: &Client, event: Event) -> Result<(), kube::Error> {
+    let patch = serde_json::json!({"count": event.count, "lastTimestamp": event.last_timestamp});
+    let name = event.metadata.name.clone().unwrap_or_default();
+    match api(client, &event).patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => create(client, event).await,
+        result => result.map(drop),
     }
 }

@@ -1,0 +1,103 @@
+//! Files that change all at once.
+//!
+//! As upstream's atomic writer does it: all files are written into a new directory, to which a link `..data` then leads
+//! in one step. What a reader has open stays as it was; a mount of a single file (`subPath`) never changes.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::{Files, VolumeError, disk, make_directory, own};
+
+/// Writes all files into a new directory, and lets `..data` and a link per file lead there. Nothing is done if they are
+/// there already as they should be.
+pub(super) fn write_files(volume: &Path, files: &Files, group: Option<i64>) -> Result<(), VolumeError> {
+    let data = volume.join("..data");
+    let current = fs::read_link(&data).ok().map(|name| volume.join(name));
+    if current.as_ref().is_some_and(|dir| same(dir, files)) {
+        return Ok(());
+    }
+    let fresh = (0_u32..)
+        .map(|n| volume.join(format!("..{n}")))
+        .find(|p| !p.exists())
+        .expect("numbers do not run out");
+    make_directory(&fresh, 0o755)?;
+    for (name, (bytes, mode)) in files {
+        let path = fresh.join(name);
+        for parent in
+            path.ancestors().skip(1).take_while(|p| *p != fresh).collect::<Vec<_>>().into_iter().rev()
+        {
+            make_directory(parent, 0o755)?;
+        }
+        fs::write(&path, bytes).map_err(disk(&path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).map_err(disk(&path))?;
+        own(&path, group)?;
+    }
+    let next = volume.join("..data_new");
+    remove_if_there(&next)?;
+    std::os::unix::fs::symlink(fresh.file_name().unwrap_or_default(), &next).map_err(disk(&next))?;
+    fs::rename(&next, &data).map_err(disk(&data))?;
+    link_names(volume, files)?;
+    match current {
+        Some(old) => fs::remove_dir_all(&old).map_err(disk(&old)),
+        None => Ok(()),
+    }
+}
+
+/// A link in the volume for the first part of each path; links of files that are gone are removed.
+fn link_names(volume: &Path, files: &Files) -> Result<(), VolumeError> {
+    let wanted: std::collections::BTreeSet<&str> =
+        files.keys().filter_map(|name| name.split('/').next()).collect();
+    for entry in fs::read_dir(volume).map_err(disk(volume))? {
+        let name = entry.map_err(disk(volume))?.file_name();
+        let name = name.to_string_lossy();
+        if !name.starts_with("..") && !wanted.contains(name.as_ref()) {
+            remove_if_there(&volume.join(name.as_ref()))?;
+        }
+    }
+    for name in wanted {
+        let link = volume.join(name);
+        if fs::symlink_metadata(&link).is_err() {
+            std::os::unix::fs::symlink(Path::new("..data").join(name), &link).map_err(disk(&link))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> Result<(), VolumeError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(disk(path)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn same(dir: &Path, files: &Files) -> bool {
+    let equal =
+        |(name, (bytes, _)): (&String, &(Vec<u8>, u32))| fs::read(dir.join(name)).is_ok_and(|b| b == *bytes);
+    let count = walk(dir);
+    count == files.len() && files.iter().all(equal)
+}
+
+/// How many files there are below a directory.
+fn walk(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|e| if e.path().is_dir() { walk(&e.path()) } else { 1 }).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_known_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = |text: &str| Files::from([("a/b".to_owned(), (text.as_bytes().to_vec(), 0o644))]);
+        fs::create_dir(directory.path().join("a")).expect("a directory");
+        fs::write(directory.path().join("a/b"), "1").expect("a file");
+        assert!(same(directory.path(), &files("1")));
+        assert!(!same(directory.path(), &files("2")));
+        fs::write(directory.path().join("c"), "").expect("a file");
+        assert!(!same(directory.path(), &files("1")));
+    }
+}
