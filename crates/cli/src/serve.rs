@@ -251,10 +251,10 @@ impl Cluster {
         let images =
             ImageService::open(ServiceConfig::new(layout.images())).await.context("opening the images")?;
         if !keeper.limits.memory {
-            self.notes.push(
+            self.notes.set(
+                Topic::Limits,
                 "memory limits are not enforced: no control group (version 2) is delegated to this user; on systems \
-                 with systemd, start it as: systemd-run --user --scope -p Delegate=yes xebec up"
-                    .into(),
+                 with systemd, start it as: systemd-run --user --scope -p Delegate=yes xebec up",
             );
         }
         let name = hostname();
