@@ -210,15 +210,7 @@ fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &R
             let verb = if method == "head" { "get" } else { &method };
             Question { verb, path, ..Question::default() }
         }
-        Route::Resource(verb, target) => Question {
-            verb: verb.as_str(),
-            group: &target.group,
-            resource: &target.resource,
-            subresource: &target.subresource,
-            namespace: &target.namespace,
-            name: &target.name,
-            path: "",
-        },
+        Route::Resource(verb, target) => Question::about(verb.as_str(), target),
     };
     core.authorizer.check(user, &question).map_err(|why| match route {
         // Who has not said who they are should.

@@ -53,12 +53,20 @@ pub struct Target {
     pub resource: String,
     /// The path segment below the object, empty if there is none.
     pub subresource: String,
-    /// The namespace, empty if there is none. For the resource `namespaces` it is the object's own name.
+    /// The namespace in the path, empty if there is none.
     pub namespace: String,
     /// The object's name, empty for a collection.
     pub name: String,
     /// What follows the subresource, for proxies; starts with `/` if there is anything.
     pub rest: String,
+}
+
+impl Target {
+    /// The namespace that a request is authorized in: a namespace itself stands in itself.
+    #[must_use]
+    pub fn authorized_in(&self) -> &str {
+        if self.resource == "namespaces" && self.namespace.is_empty() { &self.name } else { &self.namespace }
+    }
 }
 
 /// Where a request goes.
@@ -97,7 +105,6 @@ fn read_target(segments: &[&str]) -> Target {
     let (namespace, rest) = match segments {
         // Below a namespace there are resources, but also the namespace's own subresources.
         ["namespaces", ns, rest @ ..] if !rest.is_empty() && !is_namespace_subresource(rest) => (*ns, rest),
-        ["namespaces", ns, ..] => (*ns, segments),
         _ => ("", segments),
     };
     let segment = |i: usize| rest.get(i).copied().unwrap_or_default().to_owned();
@@ -156,14 +163,20 @@ mod tests {
         check("GET", "/api/v1/pods?watch=true", "watch", ["", "v1", "", "pods", "", "", ""]);
         check("GET", "/api/v1/watch/pods", "watch", ["", "v1", "", "pods", "", "", ""]);
         check("GET", "/api/v1/namespaces", "list", ["", "v1", "", "namespaces", "", "", ""]);
-        check("DELETE", "/api/v1/namespaces/a", "delete", ["", "v1", "a", "namespaces", "a", "", ""]);
+        check("DELETE", "/api/v1/namespaces/a", "delete", ["", "v1", "", "namespaces", "a", "", ""]);
         check(
             "PUT",
             "/api/v1/namespaces/a/finalize",
             "update",
-            ["", "v1", "a", "namespaces", "a", "finalize", ""],
+            ["", "v1", "", "namespaces", "a", "finalize", ""],
         );
-        check("GET", "/api/v1/namespaces/a/status", "get", ["", "v1", "a", "namespaces", "a", "status", ""]);
+        check("GET", "/api/v1/namespaces/a/status", "get", ["", "v1", "", "namespaces", "a", "status", ""]);
+        check(
+            "DELETE",
+            "/api/v1/namespaces/a/namespaces/b",
+            "delete",
+            ["", "v1", "a", "namespaces", "b", "", ""],
+        );
         check("POST", "/api/v1/namespaces/a/pods", "create", ["", "v1", "a", "pods", "", "", ""]);
         check("GET", "/api/v1/namespaces/a/pods/p/log", "get", ["", "v1", "a", "pods", "p", "log", ""]);
         check(
@@ -185,6 +198,21 @@ mod tests {
             ["apps", "v1", "a", "deployments", "", "", ""],
         );
         check("GET", "/api/v1/namespaces/a/pods/x%20y", "get", ["", "v1", "a", "pods", "x y", "", ""]);
+    }
+
+    #[test]
+    fn a_namespace_is_authorized_in_itself() {
+        for (uri, want) in [
+            ("/api/v1/namespaces/a", "a"),
+            ("/api/v1/namespaces/a/status", "a"),
+            ("/api/v1/namespaces", ""),
+            ("/api/v1/namespaces/a/namespaces/b", "a"),
+            ("/api/v1/namespaces/a/pods/b", "a"),
+            ("/api/v1/nodes/b", ""),
+        ] {
+            let Route::Resource(_, target) = read("GET", uri) else { panic!("{uri} is no resource") };
+            assert_eq!(target.authorized_in(), want, "{uri}");
+        }
     }
 
     #[test]
