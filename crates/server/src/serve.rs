@@ -101,7 +101,7 @@ impl ApiService {
         request: Request<RequestBody>,
         accept: Result<Accept, Status>,
         query: Query,
-        route: Route,
+        route: Result<Route, Status>,
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
@@ -109,6 +109,9 @@ impl ApiService {
         if let Some(other) = auth::impersonated(&core.authorizer, &user, request.headers())? {
             user = Arc::new(other);
         }
+        // Who has not said who they are should.
+        let route =
+            route.map_err(|status| if user.is_anonymous() { Status::unauthorized() } else { status })?;
         authorize(core, &user, &request, &route)?;
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();

@@ -2,6 +2,7 @@
 
 use http::Method;
 use percent_encoding::percent_decode_str;
+use xebec_api::Status;
 
 use super::query::Query;
 
@@ -80,14 +81,16 @@ pub enum Route {
 
 impl Route {
     /// Reads method, path and query.
-    #[must_use]
-    pub fn read(method: &Method, path: &str, query: &Query) -> Self {
+    ///
+    /// # Errors
+    /// 405: the method means nothing there, such as POST to an object, PUT to a collection, TRACE to anything.
+    pub fn read(method: &Method, path: &str, query: &Query) -> Result<Self, Status> {
         let decoded = percent_decode_str(path).decode_utf8_lossy();
         let segments: Vec<&str> = decoded.split('/').filter(|s| !s.is_empty()).collect();
         let (group, version, mut rest) = match segments.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
-            _ => return Self::Path(format!("/{}", segments.join("/"))),
+            _ => return Ok(Self::Path(format!("/{}", segments.join("/")))),
         };
         let legacy_watch = rest[0] == "watch" && rest.len() > 1;
         if legacy_watch {
@@ -96,8 +99,11 @@ impl Route {
         let mut target = read_target(rest);
         target.group = group.to_owned();
         target.version = version.to_owned();
-        let verb = verb(method, &target, query, legacy_watch);
-        Self::Resource(verb, target)
+        let verb = verb(method, &target, query, legacy_watch).ok_or_else(|| {
+            let word = method.as_str().to_ascii_lowercase();
+            Status::method_not_allowed(&target.group, &target.resource, &word)
+        })?;
+        Ok(Self::Resource(verb, target))
     }
 }
 
@@ -123,29 +129,51 @@ fn is_namespace_subresource(rest: &[&str]) -> bool {
     matches!(rest, ["status" | "finalize"])
 }
 
-fn verb(method: &Method, target: &Target, query: &Query, legacy_watch: bool) -> Verb {
+fn verb(method: &Method, target: &Target, query: &Query, legacy_watch: bool) -> Option<Verb> {
     let collection = target.name.is_empty();
     let watch = legacy_watch || matches!(query.flag("watch"), Ok(Some(true)));
-    match *method {
+    Some(match *method {
         Method::GET | Method::HEAD if legacy_watch || (collection && watch) => Verb::Watch,
+        _ if legacy_watch => return None,
         Method::GET | Method::HEAD if collection => Verb::List,
         Method::GET | Method::HEAD => Verb::Get,
-        Method::PUT => Verb::Update,
-        Method::PATCH => Verb::Patch,
+        // What is made at the path of an object would be authorized under a name that the body need not have.
+        Method::POST if collection || !target.subresource.is_empty() => Verb::Create,
+        Method::PUT if !collection => Verb::Update,
+        Method::PATCH if !collection => Verb::Patch,
         Method::DELETE if collection => Verb::DeleteCollection,
         Method::DELETE => Verb::Delete,
-        // POST, and the rare methods that proxies forward.
-        _ => Verb::Create,
-    }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(method: &str, uri: &str) -> Route {
+    fn try_read(method: &str, uri: &str) -> Result<Route, u16> {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-        Route::read(&method.parse().expect("a method"), path, &Query::parse(query))
+        Route::read(&method.parse().expect("a method"), path, &Query::parse(query)).map_err(|e| e.code())
+    }
+
+    fn read(method: &str, uri: &str) -> Route {
+        try_read(method, uri).expect("a method that means something")
+    }
+
+    #[test]
+    fn methods_that_mean_nothing() {
+        for (method, uri) in [
+            ("POST", "/api/v1/namespaces/a/pods/p"),
+            ("POST", "/api/v1/namespaces/a"),
+            ("PUT", "/api/v1/namespaces/a/pods"),
+            ("PATCH", "/api/v1/namespaces/a/pods"),
+            ("POST", "/api/v1/watch/namespaces/a/pods"),
+            ("DELETE", "/api/v1/watch/namespaces/a/pods/p"),
+            ("TRACE", "/api/v1/pods"),
+            ("get", "/api/v1/pods"),
+        ] {
+            assert_eq!(try_read(method, uri), Err(405), "{method} {uri}");
+        }
     }
 
     #[test]

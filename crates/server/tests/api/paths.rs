@@ -63,3 +63,41 @@ async fn who_holds_a_namespace_holds_no_other() {
     changed.expect(200).expect("a role in a namespace speaks of the namespace too");
     admin.get("/api/v1/namespaces/other").await.expect(200).expect("it is still there");
 }
+
+#[tokio::test]
+async fn nothing_is_made_at_the_path_of_an_object() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let map = object!({"metadata": {"name": "b"}});
+    let role = object!({
+        "metadata": {"name": "one"},
+        "rules": [{"verbs": ["create", "get"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"]}]
+    });
+    given(&admin, &format!("{RBAC}/namespaces/default/roles"), &role).await;
+    let group = "rbac.authorization.k8s.io";
+    let binding = object!({
+        "metadata": {"name": "one"}, "roleRef": {"apiGroup": group, "kind": "Role", "name": "one"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "jane"}]
+    });
+    given(&admin, &format!("{RBAC}/namespaces/default/rolebindings"), &binding).await;
+    let jane = cluster.user("jane", None).await;
+    settle(&jane, &format!("{maps}/a")).await;
+    for (client, call) in [
+        (&jane, Call::post(format!("{maps}/a"), &map)),
+        (&admin, Call::post(format!("{maps}/a"), &map)),
+        (&admin, Call::put(maps, &map)),
+        (&admin, Call::patch(maps, MERGE_PATCH, &map)),
+        (&admin, Call::new(http::Method::TRACE, maps)),
+        (&admin, Call::post("/api/v1/watch/namespaces/default/configmaps", &map)),
+    ] {
+        client
+            .send(call.clone())
+            .await
+            .refused(405, "MethodNotAllowed")
+            .unwrap_or_else(|why| panic!("{call:?}: {why}"));
+    }
+    admin.get(&format!("{maps}/b")).await.refused(404, "NotFound").expect("nothing was made");
+    let nobody = cluster.connect(None).await;
+    nobody.send(Call::put(maps, &map)).await.refused(401, "Unauthorized").expect("who is it?");
+}
