@@ -141,6 +141,32 @@ async fn fields_that_nobody_knows() {
 }
 
 #[tokio::test]
+async fn faults_without_number_are_told_in_few_words() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    let long = "k".repeat(1_000_000);
+    let many = |member: &str| vec![member; 100_000].join(",");
+    for (what, body) in [
+        (
+            "members that come twice",
+            format!(r#"{{"metadata":{{"name":"a"}},"{long}":{{{}}}}}"#, many(r#""a":0"#)),
+        ),
+        (
+            "values of another type",
+            format!(r#"{{"metadata":{{"name":"a"}},"data":{{"{long}":[{}]}}}}"#, many("0")),
+        ),
+        ("owners of nothing", format!(r#"{{"metadata":{{"name":"a","ownerReferences":[{}]}}}}"#, many("{}"))),
+        ("a long name", format!(r#"{{"metadata":{{"name":"{long}"}}}}"#)),
+    ] {
+        let path = format!("{MAPS}?fieldValidation=Strict");
+        let answer = client.send(Call::new(Method::POST, path).body(JSON, body)).await;
+        assert!(matches!(answer.code, 400 | 422), "{what}: {}", answer.code);
+        let size = answer.body.len();
+        assert!(what == "a long name" || size < 200_000, "{what}: an answer of {size} bytes");
+    }
+}
+
+#[tokio::test]
 async fn objects_that_belong_elsewhere() {
     let cluster = Cluster::start().await;
     let client = cluster.admin().await;
