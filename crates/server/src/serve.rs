@@ -1,6 +1,10 @@
 //! The pipeline: from an HTTP request to its answer.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures::FutureExt as _;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Request, Response};
@@ -78,7 +82,9 @@ impl ApiService {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let route = Route::read(request.method(), request.uri().path(), &query);
         let shown = accept.as_ref().copied().unwrap_or_default();
-        let mut response = match self.route(&peer, request, accept, query, route).await {
+        // What a request can leave half done is behind locks that recover, or in the store, which has a thread of its own.
+        let work = AssertUnwindSafe(self.route(&peer, request, accept, query, route)).catch_unwind();
+        let mut response = match work.await.unwrap_or_else(|panic| Err(panicked(&*panic))) {
             Ok(response) => response,
             Err(status) => {
                 if status.reason == Reason::InternalError {
@@ -204,6 +210,14 @@ impl ApiService {
             Status::unauthorized()
         })
     }
+}
+
+/// The answer to a request that the server could not stand.
+fn panicked(panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    tracing::error!(panic = text, "a request panicked: this is a fault of Xebec");
+    Status::internal("the server met a fault of its own, which its log tells of")
 }
 
 fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &Route) -> Result<(), Status> {

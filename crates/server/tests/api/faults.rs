@@ -258,6 +258,36 @@ async fn types_that_cannot_be_given_or_taken() {
 }
 
 #[tokio::test]
+async fn what_the_server_cannot_stand_ends_no_connection() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    cluster.clock.breaks_once();
+    check("a panic", &client.get(MAPS).await, 500, "InternalError", "a fault of its own");
+    assert_eq!(client.get(MAPS).await.code, 200, "on the same connection");
+}
+
+#[tokio::test]
+async fn watches_of_odd_length() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    let path = |seconds: &str| format!("{MAPS}?watch=true&timeoutSeconds={seconds}");
+    for seconds in ["18446744073709551615", "x", "1.5"] {
+        check(seconds, &client.get(&path(seconds)).await, 400, "BadRequest", "timeoutSeconds");
+    }
+    let mut over = client.watch(&path("-1")).await.expect("a watch");
+    assert_eq!(over.next().await, Ok(None), "less than nothing is over at once");
+    for (name, seconds) in [("a", "9223372036854775807"), ("b", "0")] {
+        let mut watch = client
+            .watch(&format!("{}&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", path(seconds)))
+            .await;
+        let watch = watch.as_mut().expect("a watch");
+        client.send(Call::post(MAPS, &config_map(name))).await.expect(201).expect("made");
+        let event = watch.next().await.expect("in time").expect("the watch goes on");
+        assert_eq!(event.str_at(&["type"]), Some("ADDED"), "{seconds}");
+    }
+}
+
+#[tokio::test]
 async fn states_that_are_gone() {
     let cluster = Cluster::start().await;
     let client = cluster.admin().await;
