@@ -210,11 +210,24 @@ impl fmt::Display for Cause {
     }
 }
 
-/// How a value stands in a message: strings quoted, the rest as JSON.
-fn show(value: &Value) -> String {
+/// How many bytes of a value stand in a message.
+const MAX_SHOWN: usize = 1024;
+/// How many causes a status names; who reads them has enough of them.
+const MAX_CAUSES: usize = 64;
+
+/// How a value stands in a message: strings quoted, the rest as JSON; of a long one the beginning.
+pub(crate) fn show(value: &Value) -> String {
     match value {
-        Value::String(s) => format!("{s:?}"),
-        other => String::from_utf8_lossy(&json::to_vec(other)).into_owned(),
+        Value::String(s) if s.len() <= MAX_SHOWN => format!("{s:?}"),
+        Value::String(s) => format!("{:?}…", &s[..s.floor_char_boundary(MAX_SHOWN)]),
+        other => {
+            let mut text = String::from_utf8_lossy(&json::to_vec(other)).into_owned();
+            if text.len() > MAX_SHOWN {
+                text.truncate(text.floor_char_boundary(MAX_SHOWN));
+                text.push('…');
+            }
+            text
+        }
     }
 }
 
@@ -358,10 +371,15 @@ impl Status {
         Self::new(Reason::NotAcceptable, text)
     }
 
-    /// 422: the object breaks rules, each of which is a cause. `kind` is the object's kind.
+    /// 422: the object breaks rules, each of which is a cause; the first 64 are told. `kind` is the object's kind.
     #[must_use]
-    pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let texts: Vec<String> = causes.iter().map(ToString::to_string).collect();
+    pub fn invalid(group: &str, kind: &str, name: &str, mut causes: Vec<Cause>) -> Self {
+        let more = causes.len().saturating_sub(MAX_CAUSES);
+        causes.truncate(MAX_CAUSES);
+        let mut texts: Vec<String> = causes.iter().map(ToString::to_string).collect();
+        if more > 0 {
+            texts.push(format!("and {more} more"));
+        }
         let what = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -444,6 +462,17 @@ fn qualified(group: &str, resource: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_is_bounded() {
+        let text = "x".repeat(MAX_SHOWN + 1);
+        let cause = |_| Cause::invalid(FieldPath::new("spec"), text.as_str(), "");
+        let status = Status::invalid("", "Pod", "a", (0..100_000).map(cause).collect());
+        assert!(status.message.ends_with(", and 99936 more]"), "{}", status.message.len());
+        assert_eq!(status.details.as_ref().map(|d| d.causes.len()), Some(MAX_CAUSES));
+        assert!(status.message.len() < MAX_CAUSES * (MAX_SHOWN + 64));
+        assert!(show(&Value::from(vec![text.as_str()])).len() < MAX_SHOWN + 8);
+    }
 
     #[test]
     fn texts_are_what_clients_match() {

@@ -4,6 +4,7 @@
 //! error here: the last wins, as in Go, and the paths are reported so that field validation can warn or refuse. Writing is
 //! canonical: keys sorted, no white space, a float without fraction written as an integer (as Go does).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
@@ -12,12 +13,17 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::{Key, Map, Value};
 
+/// How many members that come twice are named; who reads the names has enough of them.
+pub const MAX_DUPLICATES: usize = 64;
+/// How many bytes of a path to such a member are kept: of a name too long its beginning, of a path too long its end.
+const MAX_PATH: usize = 512;
+
 /// A parsed document and the paths of members that came more than once.
 #[derive(Debug)]
 pub struct Parsed {
     /// The tree.
     pub value: Value,
-    /// Paths like `spec.containers[0].image`, in the order of the document.
+    /// Paths like `spec.containers[0].image`, in the order of the document; the first [`MAX_DUPLICATES`].
     pub duplicates: Vec<String>,
 }
 
@@ -117,13 +123,37 @@ struct Seed<'a> {
 }
 
 impl Seed<'_> {
-    /// Prefixes the duplicates that were found since there were `from` of them.
-    fn nest(self, from: usize, prefix: impl Fn() -> String) {
-        for path in self.duplicates.borrow_mut().iter_mut().skip(from) {
-            let dot = if path.starts_with('[') { "" } else { "." };
-            *path = format!("{}{dot}{path}", prefix());
+    /// Notes a member that came twice.
+    fn found(self, name: &str) {
+        let mut duplicates = self.duplicates.borrow_mut();
+        if duplicates.len() < MAX_DUPLICATES {
+            duplicates.push(shorten(name).into_owned());
         }
     }
+
+    /// Prefixes the duplicates that were found since there were `from` of them.
+    fn nest<'p>(self, from: usize, prefix: impl Fn() -> Cow<'p, str>) {
+        for path in self.duplicates.borrow_mut().iter_mut().skip(from) {
+            if path.len() > MAX_PATH {
+                // Its beginning is cut off already.
+                continue;
+            }
+            let dot = if path.starts_with('[') { "" } else { "." };
+            let whole = format!("{}{dot}{path}", prefix());
+            *path = if whole.len() > MAX_PATH { format!("{CUT}{path}") } else { whole };
+        }
+    }
+}
+
+/// Stands for what is left out.
+const CUT: &str = "…";
+
+/// The beginning of a name that is too long.
+fn shorten(name: &str) -> Cow<'_, str> {
+    if name.len() <= MAX_PATH {
+        return name.into();
+    }
+    format!("{}{CUT}", &name[..name.floor_char_boundary(MAX_PATH - CUT.len())]).into()
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -183,7 +213,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         loop {
             let before = self.duplicates.borrow().len();
             let Some(item) = seq.next_element_seed(self)? else { return Ok(Value::Array(items)) };
-            self.nest(before, || format!("[{}]", items.len()));
+            self.nest(before, || format!("[{}]", items.len()).into());
             items.push(item);
         }
     }
@@ -193,10 +223,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(key) = map.next_key::<Key>()? {
             let before = self.duplicates.borrow().len();
             let value = map.next_value_seed(self)?;
-            self.nest(before, || key.to_string());
+            self.nest(before, || shorten(&key));
             entries.push((key, value));
         }
-        let map = Map::from_entries(entries, |k| self.duplicates.borrow_mut().push(k.to_owned()));
+        let map = Map::from_entries(entries, |k| self.found(k));
         Ok(Value::Object(map))
     }
 }
@@ -229,6 +259,29 @@ mod tests {
         check(r#"{"spec":{"x":[{"y":1,"y":2}]}}"#, &["spec.x[0].y"]);
         check(r#"{"a":{"b":1,"b":1},"c":{"d":1}}"#, &["a.b"]);
         check(r#"{"a":1}"#, &[]);
+    }
+
+    #[test]
+    fn duplicates_are_bounded() {
+        let bytes = |text: &str| {
+            parse(text.as_bytes()).expect("JSON").duplicates.iter().map(String::len).sum::<usize>()
+        };
+        let twice = |n: usize| vec![r#""a":0"#; n].join(",");
+        let long = "k".repeat(1 << 20);
+        for text in [
+            format!("{{{}}}", twice(100_000)),
+            format!(r#"{{"{long}":{{{}}}}}"#, twice(1000)),
+            format!(r#"{{"{long}":0,"{long}":0}}"#),
+            format!("{}{{{}}}{}", r#"{"long enough":"#.repeat(120), twice(1000), "}".repeat(120)),
+        ] {
+            assert!(
+                (1..=MAX_DUPLICATES * (MAX_PATH + CUT.len())).contains(&bytes(&text)),
+                "{} bytes",
+                bytes(&text)
+            );
+        }
+        let deep = format!(r#"{{"{}":{{"b":{{"a":1,"a":2}}}}}}"#, "é".repeat(300));
+        assert_eq!(parse(deep.as_bytes()).expect("JSON").duplicates, ["…b.a"]);
     }
 
     #[test]

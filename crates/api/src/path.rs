@@ -51,6 +51,9 @@ impl fmt::Display for FieldPath {
     }
 }
 
+/// How many bytes of a path are shown. No schema nests as far; only keys that a client chose make paths so long.
+const MAX_SHOWN: usize = 1024;
+
 /// The path of the walk under way, without an allocation per step: a stack in one string.
 #[derive(Debug, Default)]
 pub struct PathStack {
@@ -110,10 +113,14 @@ impl PathStack {
         self.text.truncate(step.0);
     }
 
-    /// The path as it stands.
+    /// The path as it stands, for a message: of one longer than [`MAX_SHOWN`] bytes the end.
     #[must_use]
     pub fn current(&self) -> FieldPath {
-        FieldPath(self.text.clone())
+        let from = self.text.len().saturating_sub(MAX_SHOWN);
+        if from == 0 {
+            return FieldPath(self.text.clone());
+        }
+        FieldPath(format!("…{}", &self.text[self.text.ceil_char_boundary(from)..]))
     }
 }
 
@@ -132,5 +139,8 @@ mod tests {
         assert_eq!(stack.current().to_string(), "a[1].b");
         steps.into_iter().rev().for_each(|step| stack.back(step));
         assert_eq!(stack.current(), FieldPath::root());
+        let step = stack.key(&"é".repeat(MAX_SHOWN));
+        assert_eq!(stack.current().as_str(), format!("…{}]", "é".repeat(MAX_SHOWN / 2 - 1)));
+        stack.back(step);
     }
 }

@@ -88,8 +88,7 @@ const fn needed_verbs(verb: Verb) -> Verbs {
 /// A namespaced resource is written in a namespace, a cluster-scoped one outside of any.
 fn check_scope(served: &Served, verb: Verb, target: &Target) -> Result<(), Status> {
     let namespaced = served.row.def.is_namespaced();
-    let own = target.resource == "namespaces" && target.group.is_empty();
-    if !namespaced && !target.namespace.is_empty() && !own {
+    if !namespaced && !target.namespace.is_empty() {
         return Err(Status::no_such_path());
     }
     let across = matches!(verb, Verb::List | Verb::Watch);
@@ -174,11 +173,8 @@ async fn update(
 
 /// Who may change an object may not therefore make one: what comes to a creation needs that permission too.
 fn may_create(core: &Core, context: &Context, target: &Target) -> Result<(), Status> {
-    let Target { group, resource, namespace, name, .. } = target;
-    let question =
-        Question { verb: Verb::Create.as_str(), group, resource, namespace, name, ..Question::default() };
-    let allowed = core.authorizer.check(&context.user, &question);
-    allowed.map_err(|why| Status::forbidden(group, resource, name, why))
+    let allowed = core.authorizer.check(&context.user, &Question::about(Verb::Create.as_str(), target));
+    allowed.map_err(|why| Status::forbidden(&target.group, &target.resource, &target.name, why))
 }
 
 async fn patch(

@@ -1,6 +1,10 @@
 //! The pipeline: from an HTTP request to its answer.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures::FutureExt as _;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Request, Response};
@@ -79,7 +83,9 @@ impl ApiService {
         let accept = Accept::from_headers(request.headers()).and_then(|a| rows.map(|rows| a.with_rows(rows)));
         let route = Route::read(request.method(), request.uri().path(), &query);
         let shown = accept.as_ref().copied().unwrap_or_default();
-        let mut response = match self.route(&peer, request, accept, query, route).await {
+        // What a request can leave half done is behind locks that recover, or in the store, which has a thread of its own.
+        let work = AssertUnwindSafe(self.route(&peer, request, accept, query, route)).catch_unwind();
+        let mut response = match work.await.unwrap_or_else(|panic| Err(panicked(&*panic))) {
             Ok(response) => response,
             Err(status) => {
                 if status.reason == Reason::InternalError {
@@ -102,7 +108,7 @@ impl ApiService {
         request: Request<RequestBody>,
         accept: Result<Accept, Status>,
         query: Query,
-        route: Route,
+        route: Result<Route, Status>,
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
@@ -110,6 +116,9 @@ impl ApiService {
         if let Some(other) = auth::impersonated(&core.authorizer, &user, request.headers())? {
             user = Arc::new(other);
         }
+        // Who has not said who they are should.
+        let route =
+            route.map_err(|status| if user.is_anonymous() { Status::unauthorized() } else { status })?;
         authorize(core, &user, &request, &route)?;
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -204,6 +213,14 @@ impl ApiService {
     }
 }
 
+/// The answer to a request that the server could not stand.
+fn panicked(panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    tracing::error!(panic = text, "a request panicked: this is a fault of Xebec");
+    Status::internal("the server met a fault of its own, which its log tells of")
+}
+
 fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &Route) -> Result<(), Status> {
     let method = request.method().as_str().to_ascii_lowercase();
     let question = match route {
@@ -211,15 +228,7 @@ fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &R
             let verb = if method == "head" { "get" } else { &method };
             Question { verb, path, ..Question::default() }
         }
-        Route::Resource(verb, target) => Question {
-            verb: verb.as_str(),
-            group: &target.group,
-            resource: &target.resource,
-            subresource: &target.subresource,
-            namespace: &target.namespace,
-            name: &target.name,
-            path: "",
-        },
+        Route::Resource(verb, target) => Question::about(verb.as_str(), target),
     };
     core.authorizer.check(user, &question).map_err(|why| match route {
         // Who has not said who they are should.

@@ -80,15 +80,7 @@ async fn tunnel(client: hyper::upgrade::OnUpgrade, agent: hyper::upgrade::OnUpgr
 }
 
 fn require_create(core: &Core, incoming: &Incoming, target: &Target) -> Result<(), Status> {
-    let question = crate::authz::Question {
-        verb: "create",
-        group: &target.group,
-        resource: &target.resource,
-        subresource: &target.subresource,
-        namespace: &target.namespace,
-        name: &target.name,
-        path: "",
-    };
+    let question = crate::authz::Question::about(Verb::Create.as_str(), target);
     core.authorizer
         .check(&incoming.context.user, &question)
         .map_err(|why| Status::forbidden(&target.group, &target.resource, &target.name, why))

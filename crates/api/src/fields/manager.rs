@@ -26,10 +26,11 @@ pub fn manager_name(field_manager: &str, user_agent: &str) -> Key {
 /// What is wrong with a `fieldManager` parameter; an empty one counts as absent.
 #[must_use]
 pub fn validate_manager(name: &str, field: &FieldPath) -> Vec<Cause> {
-    let mut causes = Vec::new();
     if name.len() > MAX_MANAGER_LEN {
-        causes.push(Cause::too_long(field.clone(), MAX_MANAGER_LEN));
+        // Each fault below quotes the name.
+        return vec![Cause::too_long(field.clone(), MAX_MANAGER_LEN)];
     }
+    let mut causes = Vec::new();
     for (at, c) in name.char_indices().filter(|(_, c)| !is_printable(*c)) {
         let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
         causes.push(Cause::invalid(field.clone(), name, &detail));
@@ -85,6 +86,7 @@ mod tests {
         check(true, "", None, &["fieldManager: Required value: is required for apply patch"]);
         check(false, "a", Some(false), &["force: Forbidden: may not be specified for non-apply patch"]);
         check(false, &"x".repeat(129), None, &["fieldManager: Too long: may not be more than 128 bytes"]);
+        check(false, &"\n".repeat(60_000), None, &["fieldManager: Too long: may not be more than 128 bytes"]);
         check(
             false,
             "a\n",

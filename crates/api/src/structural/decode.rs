@@ -20,7 +20,10 @@ pub enum Strictness {
     Custom,
 }
 
-/// What was found on the way.
+/// How many faults of each sort are reported; who reads them has enough of them.
+const MAX_FAULTS: usize = 64;
+
+/// What was found on the way; of each sort the first 64.
 #[derive(Debug, Default)]
 pub struct Decoded {
     /// Fields that the schema does not know; they are gone from the object.
@@ -74,9 +77,11 @@ impl Walk {
     fn object(&mut self, map: &mut Map, schema: SchemaRef<'_>) {
         map.retain(|name, value| {
             let Some(field) = schema.field(name) else {
-                let step = self.path.field(name);
-                self.found.unknown.push(self.path.current());
-                self.path.back(step);
+                if self.found.unknown.len() < MAX_FAULTS {
+                    let step = self.path.field(name);
+                    self.found.unknown.push(self.path.current());
+                    self.path.back(step);
+                }
                 return false;
             };
             if value.is_null() {
@@ -120,7 +125,7 @@ impl Walk {
             Type::Bytes => value.as_str().is_some_and(is_base64),
             _ => is_plain(value, ty),
         };
-        if !fits {
+        if !fits && self.found.mistyped.len() < MAX_FAULTS {
             let cause = wrong_type(self.path.current(), value, ty, self.strictness);
             self.found.mistyped.push(cause);
         }
@@ -176,7 +181,7 @@ fn is_base64(text: &str) -> bool {
 }
 
 fn wrong_type(path: FieldPath, value: &Value, ty: Type, strictness: Strictness) -> Cause {
-    let text = String::from_utf8_lossy(&crate::json::to_vec(value)).into_owned();
+    let text = crate::error::show(value);
     match strictness {
         Strictness::BuiltIn => {
             let detail = match ty {

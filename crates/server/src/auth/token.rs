@@ -11,6 +11,8 @@ use xebec_api::{Value, json, object};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
+/// How long a signature is, in bytes: two numbers of 256 bits.
+const SIGNATURE: usize = 64;
 /// Clocks may differ by this much, in seconds.
 const LEEWAY: i64 = 10;
 
@@ -196,14 +198,18 @@ impl TokenSigner {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
+        if signature.len() != SIGNATURE {
+            return Err(TokenError::Malformed);
+        }
+        // There is one key and one algorithm: nothing that a stranger wrote is parsed to find them.
+        ring::signature::UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref())
+            .verify(signed.as_bytes(), &signature)
+            .map_err(|_| TokenError::Signature)?;
         let header = decode(header)?;
         if header.str_at(&["alg"]) != Some("ES256") || header.str_at(&["kid"]) != Some(&self.key_id) {
             return Err(TokenError::Signature);
         }
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
-        ring::signature::UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref())
-            .verify(signed.as_bytes(), &signature)
-            .map_err(|_| TokenError::Signature)?;
         let payload = decode(payload)?;
         if payload.str_at(&["iss"]) != Some(&self.issuer) {
             return Err(TokenError::Issuer);

@@ -16,6 +16,7 @@ use state::State;
 
 use crate::auth::User;
 use crate::auth::user::MASTERS;
+use crate::http::route::Target;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +35,22 @@ pub struct Question<'a> {
     pub name: &'a str,
     /// The path, for what is no resource.
     pub path: &'a str,
+}
+
+impl<'a> Question<'a> {
+    /// Whether `verb` may be done to what a request is about.
+    #[must_use]
+    pub fn about(verb: &'a str, target: &'a Target) -> Self {
+        Self {
+            verb,
+            group: &target.group,
+            resource: &target.resource,
+            subresource: &target.subresource,
+            namespace: target.authorized_in(),
+            name: &target.name,
+            path: "",
+        }
+    }
 }
 
 impl std::fmt::Display for Question<'_> {

@@ -145,8 +145,8 @@ pub struct ListOptions {
     pub bookmarks: bool,
     /// Whether a watch begins with the present objects, then a bookmark that says so.
     pub initial_events: Option<bool>,
-    /// How long a watch lasts.
-    pub timeout_seconds: Option<u64>,
+    /// How long a watch lasts; 0 is as if it were not given, less has ended already.
+    pub timeout_seconds: Option<i64>,
     /// Whether changes are wanted.
     pub watch: bool,
 }

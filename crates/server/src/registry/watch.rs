@@ -32,6 +32,8 @@ use crate::http::render;
 
 /// About how many bytes one frame holds.
 const FRAME: usize = 64 * 1024;
+/// The longest watch.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// Marks the bookmark after which all present objects have been sent (WatchList).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -161,10 +163,11 @@ fn scope(served: &Served, namespace: &str, want: &Want) -> Result<Scope, Status>
     }
 }
 
-/// How long the watch lasts: as the client says, else a random time so that not all clients come back at once.
+/// How long the watch lasts: as the client says, at most [`MAX_LIFETIME`], else a random time so that not all clients come back at once.
 fn lifetime(core: &Core, options: &ListOptions) -> Result<Duration, Status> {
-    if let Some(seconds) = options.timeout_seconds {
-        return Ok(Duration::from_secs(seconds));
+    if let Some(seconds) = options.timeout_seconds.filter(|seconds| *seconds != 0) {
+        let wanted = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        return Ok(wanted.min(MAX_LIFETIME));
     }
     let [random] = core.random()?;
     let base = core.settings.watch_timeout;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -23,16 +23,23 @@ use crate::client::Client;
 #[derive(Debug, Default)]
 pub(crate) struct MovedClock {
     seconds: AtomicU64,
+    broken: AtomicBool,
 }
 
 impl MovedClock {
     pub(crate) fn advance(&self, by: Duration) {
         self.seconds.fetch_add(by.as_secs(), Ordering::Relaxed);
     }
+
+    /// Panics when it is looked at next.
+    pub(crate) fn breaks_once(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Clock for MovedClock {
     fn now(&self) -> Timestamp {
+        assert!(!self.broken.swap(false, Ordering::Relaxed), "the clock is broken, as the test wants");
         let ahead = Duration::from_secs(self.seconds.load(Ordering::Relaxed));
         Timestamp::from_system(SystemTime::now() + ahead)
     }

@@ -141,6 +141,32 @@ async fn fields_that_nobody_knows() {
 }
 
 #[tokio::test]
+async fn faults_without_number_are_told_in_few_words() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    let long = "k".repeat(1_000_000);
+    let many = |member: &str| vec![member; 100_000].join(",");
+    for (what, body) in [
+        (
+            "members that come twice",
+            format!(r#"{{"metadata":{{"name":"a"}},"{long}":{{{}}}}}"#, many(r#""a":0"#)),
+        ),
+        (
+            "values of another type",
+            format!(r#"{{"metadata":{{"name":"a"}},"data":{{"{long}":[{}]}}}}"#, many("0")),
+        ),
+        ("owners of nothing", format!(r#"{{"metadata":{{"name":"a","ownerReferences":[{}]}}}}"#, many("{}"))),
+        ("a long name", format!(r#"{{"metadata":{{"name":"{long}"}}}}"#)),
+    ] {
+        let path = format!("{MAPS}?fieldValidation=Strict");
+        let answer = client.send(Call::new(Method::POST, path).body(JSON, body)).await;
+        assert!(matches!(answer.code, 400 | 422), "{what}: {}", answer.code);
+        let size = answer.body.len();
+        assert!(what == "a long name" || size < 200_000, "{what}: an answer of {size} bytes");
+    }
+}
+
+#[tokio::test]
 async fn objects_that_belong_elsewhere() {
     let cluster = Cluster::start().await;
     let client = cluster.admin().await;
@@ -228,6 +254,36 @@ async fn types_that_cannot_be_given_or_taken() {
             "NotAcceptable",
             "only the following media types are accepted: application/json",
         );
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_cannot_stand_ends_no_connection() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    cluster.clock.breaks_once();
+    check("a panic", &client.get(MAPS).await, 500, "InternalError", "a fault of its own");
+    assert_eq!(client.get(MAPS).await.code, 200, "on the same connection");
+}
+
+#[tokio::test]
+async fn watches_of_odd_length() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    let path = |seconds: &str| format!("{MAPS}?watch=true&timeoutSeconds={seconds}");
+    for seconds in ["18446744073709551615", "x", "1.5"] {
+        check(seconds, &client.get(&path(seconds)).await, 400, "BadRequest", "timeoutSeconds");
+    }
+    let mut over = client.watch(&path("-1")).await.expect("a watch");
+    assert_eq!(over.next().await, Ok(None), "less than nothing is over at once");
+    for (name, seconds) in [("a", "9223372036854775807"), ("b", "0")] {
+        let mut watch = client
+            .watch(&format!("{}&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", path(seconds)))
+            .await;
+        let watch = watch.as_mut().expect("a watch");
+        client.send(Call::post(MAPS, &config_map(name))).await.expect(201).expect("made");
+        let event = watch.next().await.expect("in time").expect("the watch goes on");
+        assert_eq!(event.str_at(&["type"]), Some("ADDED"), "{seconds}");
     }
 }
 

@@ -5,6 +5,7 @@ mod cluster;
 mod escalation;
 mod faults;
 mod parity;
+mod paths;
 mod samples;
 mod special;
 mod steps;

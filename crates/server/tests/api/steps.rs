@@ -443,7 +443,7 @@ pub(crate) async fn verbs_of_discovery(walk: &Walk<'_>) -> Checked {
             "create" => Call::post(format!("{collection}?dryRun=All"), &walk.object(1)),
             "get" => Call::get(path),
             "list" => Call::get(collection),
-            "watch" => Call::get(format!("{collection}?watch=true&timeoutSeconds=0")),
+            "watch" => Call::get(format!("{collection}?watch=true&timeoutSeconds=-1")),
             "update" => Call::put(format!("{path}?dryRun=All"), &walk.object(1)),
             "patch" => Call::patch(format!("{path}?dryRun=All"), MERGE_PATCH, &object!({})),
             "delete" => Call::delete(format!("{path}?dryRun=All")),
