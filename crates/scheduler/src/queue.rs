@@ -127,7 +127,9 @@ impl SchedulingQueue {
     pub fn wake(&mut self, event: &ClusterEvent<'_>, profile: &Profile, now: Instant) {
         let helps = |entry: &Entry| match &entry.state {
             State::Parked { plugins, .. } if entry.pod.scheduler == profile.scheduler => {
-                let asked = profile.filters.iter().filter(|plugin| plugins.contains(plugin.name()));
+                // Nobody turned it down where there was no node at all: then any change may help.
+                let any = plugins.is_empty();
+                let asked = profile.filters.iter().filter(|plugin| any || plugins.contains(plugin.name()));
                 let mut hints = asked.map(|plugin| plugin.hint(&entry.pod, event));
                 hints.any(|hint| hint == Hint::Queue)
             }

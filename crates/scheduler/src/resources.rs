@@ -64,24 +64,25 @@ impl Resources {
         resources
     }
 
-    /// Adds `other`.
+    /// Adds `other`. What is too much to count stays the most that can be: it fits nowhere.
     pub fn add(&mut self, other: &Self) {
-        self.milli_cpu += other.milli_cpu;
-        self.memory += other.memory;
-        self.ephemeral_storage += other.ephemeral_storage;
+        self.milli_cpu = self.milli_cpu.saturating_add(other.milli_cpu);
+        self.memory = self.memory.saturating_add(other.memory);
+        self.ephemeral_storage = self.ephemeral_storage.saturating_add(other.ephemeral_storage);
         for (name, amount) in &other.scalar {
-            *self.scalar.entry(name.clone()).or_insert(0) += amount;
+            let own = self.scalar.entry(name.clone()).or_insert(0);
+            *own = own.saturating_add(*amount);
         }
     }
 
     /// Takes `other` away.
     pub fn subtract(&mut self, other: &Self) {
-        self.milli_cpu -= other.milli_cpu;
-        self.memory -= other.memory;
-        self.ephemeral_storage -= other.ephemeral_storage;
+        self.milli_cpu = self.milli_cpu.saturating_sub(other.milli_cpu);
+        self.memory = self.memory.saturating_sub(other.memory);
+        self.ephemeral_storage = self.ephemeral_storage.saturating_sub(other.ephemeral_storage);
         for (name, amount) in &other.scalar {
             if let Some(left) = self.scalar.get_mut(name) {
-                *left -= amount;
+                *left = left.saturating_sub(*amount);
             }
         }
     }
@@ -204,6 +205,14 @@ mod tests {
         check(json!({"containers": [cpu("100m")], "initContainers": [cpu("1"), side("50m")]}), 1000, 0, 1000);
         check(json!({"containers": [cpu("100m")], "overhead": {"cpu": "10m"}}), 110, 0, 110);
         check(json!({"containers": [cpu("1")], "resources": {"requests": {"cpu": "300m"}}}), 300, 0, 300);
+    }
+
+    #[test]
+    fn sums_end_at_the_most_that_can_be() {
+        let most = Resources { milli_cpu: i64::MAX, memory: i64::MAX, ..Resources::default() };
+        let mut sum = Resources { milli_cpu: 1, memory: 1, ..Resources::default() };
+        sum.add(&most);
+        assert_eq!((sum.milli_cpu, sum.memory), (i64::MAX, i64::MAX));
     }
 
     #[test]

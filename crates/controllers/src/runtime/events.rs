@@ -294,7 +294,7 @@ impl Aggregator {
         let namespace = note.regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let stamp = u64::try_from(now.as_nanosecond()).unwrap_or(0).wrapping_add(self.made);
         let mut name = note.regarding.name.clone().unwrap_or_default();
-        name.truncate(NAME_LIMIT - 17);
+        name.truncate(name.floor_char_boundary(NAME_LIMIT - 17));
         Event {
             metadata: ObjectMeta {
                 name: Some(format!("{name}.{stamp:016x}")),

@@ -1,5 +1,8 @@
 //! What a container says about its end: its termination message.
 
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Container;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +25,11 @@ pub(super) async fn of_end(
     failed: bool,
 ) -> String {
     let path = dir.termination_message(id);
-    let written = match tokio::fs::read(&path).await {
+    let end = {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || end_of_file(&path, MAX_MESSAGE as u64)).await
+    };
+    let written = match end.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::debug!(%error, path = %path.display(), "no termination message");
@@ -31,10 +38,20 @@ pub(super) async fn of_end(
     };
     let fallback = container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
     if !written.is_empty() || !failed || !fallback {
-        return text(written.get(..MAX_MESSAGE).unwrap_or(&written));
+        return text(&written);
     }
     let log = end_of_log(dir, container, restart).await;
     text(&log[log.len().saturating_sub(MAX_LOG)..])
+}
+
+/// The last bytes of a file, which its container can make as large as it likes.
+fn end_of_file(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
+    let mut end = Vec::new();
+    file.take(limit).read_to_end(&mut end)?;
+    Ok(end)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -68,4 +85,21 @@ async fn end_of_log(dir: &PodDir, container: &Container, restart: u32) -> Vec<u8
         out.drain(..excess);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_the_end_of_its_file() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (written, want) in [("", ""), ("abc", "abc"), ("abcdef", "cdef")] {
+            std::fs::write(file.path(), written).expect("written");
+            assert_eq!(end_of_file(file.path(), 4).expect("read"), want.as_bytes());
+        }
+        // As large as a file can be made, without taking any room.
+        file.as_file().set_len(1 << 40).expect("a large file");
+        assert_eq!(end_of_file(file.path(), 4).expect("read"), [0; 4]);
+    }
 }

@@ -20,7 +20,7 @@ const FIT: &str = "NodeResourcesFit";
 
 fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
     let (asked, has, used) = (&pod.requests.asked, &node.allocatable, &node.requested);
-    let lacks = |asked: i64, has: i64, used: i64| asked > 0 && asked > has - used;
+    let lacks = |asked: i64, has: i64, used: i64| asked > 0 && asked > has.saturating_sub(used);
     let full = i64::try_from(node.pods.len()).unwrap_or(i64::MAX) >= node.max_pods;
     let cpu = lacks(asked.milli_cpu, has.milli_cpu, used.milli_cpu);
     let memory = lacks(asked.memory, has.memory, used.memory);

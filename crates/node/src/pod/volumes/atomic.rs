@@ -14,7 +14,7 @@ use super::{Files, VolumeError, disk, make_directory, own};
 /// there already as they should be.
 pub(super) fn write_files(volume: &Path, files: &Files, group: Option<i64>) -> Result<(), VolumeError> {
     let data = volume.join("..data");
-    let current = fs::read_link(&data).ok().map(|name| volume.join(name));
+    let current = generation(&data).map(|name| volume.join(name));
     if current.as_ref().is_some_and(|dir| same(dir, files)) {
         return Ok(());
     }
@@ -43,6 +43,16 @@ pub(super) fn write_files(volume: &Path, files: &Files, group: Option<i64>) -> R
         Some(old) => fs::remove_dir_all(&old).map_err(disk(&old)),
         None => Ok(()),
     }
+}
+
+/// The directory that `..data` leads to, if it is one that [`write_files`] made: nothing else is ever read or removed,
+/// whoever may have changed the link.
+fn generation(data: &Path) -> Option<std::path::PathBuf> {
+    let target = fs::read_link(data).ok()?;
+    let number = target.to_str()?.strip_prefix("..")?;
+    let made = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let real = fs::symlink_metadata(data.with_file_name(&target)).is_ok_and(|meta| meta.is_dir());
+    (made && real).then_some(target)
 }
 
 /// A link in the volume for the first part of each path; links of files that are gone are removed.
@@ -88,6 +98,23 @@ fn walk(dir: &Path) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_changed_link_leads_nowhere_else() {
+        let (volume, other) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
+        let kept = other.path().join("kept");
+        fs::write(&kept, "").expect("a file");
+        let files = |text: &str| Files::from([("a".to_owned(), (text.as_bytes().to_vec(), 0o644))]);
+        write_files(volume.path(), &files("1"), None).expect("written");
+        for target in [other.path().display().to_string(), "..".into(), "../..".into(), "..9".into()] {
+            let data = volume.path().join("..data");
+            fs::remove_file(&data).expect("removed");
+            std::os::unix::fs::symlink(&target, &data).expect("a link");
+            write_files(volume.path(), &files(&target), None).expect("written");
+            assert!(kept.exists() && volume.path().exists());
+            assert_eq!(fs::read_to_string(volume.path().join("a")).expect("read"), target);
+        }
+    }
 
     #[test]
     fn a_tree_is_known_again() {
