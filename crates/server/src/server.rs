@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -29,6 +30,9 @@ use crate::nodes::NodeConnector;
 use crate::registry::special::refresh_table;
 use crate::registry::table::{CurrentTable, Table};
 use crate::serve::ApiService;
+
+/// How long history is kept at least: upstream's five minutes.
+const COMPACT_EVERY: Duration = Duration::from_secs(300);
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +106,7 @@ impl ApiServer {
         let snapshot = core.store.snapshot();
         core.authorizer.refresh(&snapshot);
         core.tasks.spawn(follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone()));
+        core.tasks.spawn(compact(core.clone(), self.shutdown.clone()));
         Ok(())
     }
 
@@ -133,6 +138,22 @@ impl ApiServer {
         let tasks = &self.service.core().tasks;
         tasks.close();
         tasks.wait().await;
+    }
+}
+
+/// Forgets what is older than [`COMPACT_EVERY`], again and again, so that the history of a burst does not stay in memory
+/// through the quiet that follows.
+async fn compact(core: Arc<Core>, shutdown: CancellationToken) {
+    let mut before = core.store.snapshot().revision();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(COMPACT_EVERY) => {}
+        }
+        if let Err(error) = core.store.compact(before).await {
+            tracing::warn!(%error, "history is not forgotten");
+        }
+        before = core.store.snapshot().revision();
     }
 }
 

@@ -203,9 +203,8 @@ impl Worker {
         match wanted {
             Wanted::Pod(pod) => {
                 if pod.metadata.deletion_timestamp.is_some() {
-                    let grace =
-                        pod.metadata.deletion_grace_period_seconds.and_then(|s| u64::try_from(s).ok());
-                    self.delete(now + grace.map_or(GRACE, Duration::from_secs));
+                    let grace = pod.metadata.deletion_grace_period_seconds;
+                    self.delete(now + grace.map_or(GRACE, seconds));
                 }
                 let (old, new) = (&self.pod.metadata, &pod.metadata);
                 if old.labels != new.labels || old.annotations != new.annotations {
@@ -246,7 +245,7 @@ impl Worker {
     /// How long the pod's containers have to end.
     fn grace(&self) -> Duration {
         let declared = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
-        declared.and_then(|g| u64::try_from(g).ok()).map_or(GRACE, Duration::from_secs)
+        declared.map_or(GRACE, seconds)
     }
 
     /// Plans, and begins what is planned; when to look again.
@@ -664,8 +663,8 @@ impl Worker {
         let message =
             format!("Container {} failed {} probe, will be restarted", spec.name, what.to_lowercase());
         self.host.events.pod(&self.pod, Some(&spec.name), Kind::Normal, "Killing", message);
-        let own = probe.and_then(|p| p.termination_grace_period_seconds).and_then(|g| u64::try_from(g).ok());
-        self.begin_terminate(spec.name.clone(), own.map_or_else(|| self.grace(), Duration::from_secs));
+        let own = probe.and_then(|p| p.termination_grace_period_seconds);
+        self.begin_terminate(spec.name.clone(), own.map_or_else(|| self.grace(), seconds));
     }
 
     /// Tells the API how the pod is, if that has changed.
@@ -697,4 +696,10 @@ impl Worker {
         let view = View { pod: self.pod.clone(), sandbox: self.sandbox.clone(), state: self.state.clone() };
         self.view.send_replace(view);
     }
+}
+
+/// A grace period as it was declared; none is longer than the 136 years that 32 bits count, so that any can be added to a
+/// time.
+fn seconds(declared: i64) -> Duration {
+    Duration::from_secs(u32::try_from(declared.max(0)).unwrap_or(u32::MAX).into())
 }

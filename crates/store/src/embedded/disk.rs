@@ -119,8 +119,9 @@ impl Disk {
         encryption: Option<Encryption>,
         limits: DiskLimits,
     ) -> Result<Self, LoadError> {
-        let engine = Some(Engine::open(&path)?);
-        Ok(Self { path, encryption, limits, engine, unflushed: 0 })
+        let engine = Engine::open(&path)?;
+        let unflushed = engine.journaled();
+        Ok(Self { path, encryption, limits, engine: Some(engine), unflushed })
     }
 
     /// Writes a group of transactions that ends at `revision`, all or nothing; returns when it is durable.
@@ -144,7 +145,7 @@ impl Disk {
         }
         batch.insert(&engine.keyspace, REVISION, revision.get().to_le_bytes());
         batch.commit().map_err(|error| DiskError::Write(Arc::new(error)))?;
-        self.unflushed += bytes;
+        self.unflushed = self.unflushed.saturating_add(bytes);
         Ok(())
     }
 
@@ -170,8 +171,9 @@ impl Disk {
         self.engine = None;
         let cut = journal::cut_after(&self.path, acknowledged).map_err(LoadError::Journal);
         let engine = cut.and_then(|()| Engine::open(&self.path));
-        self.engine = Some(engine.map_err(|error| DiskError::Reopen(Arc::new(error)))?);
-        self.unflushed = 0;
+        let engine = engine.map_err(|error| DiskError::Reopen(Arc::new(error)))?;
+        self.unflushed = engine.journaled();
+        self.engine = Some(engine);
         Ok(())
     }
 
@@ -223,6 +225,13 @@ impl Engine {
     fn open(path: &Path) -> Result<Self, LoadError> {
         journal::mend(path)?;
         Self::open_files(path).map_err(|source| LoadError::Engine { path: path.to_owned(), source })
+    }
+
+    /// Bytes in the journals, which are in memory too until they are flushed: what earlier runs left counts, or many short
+    /// runs would never flush. What cannot be told counts as too much.
+    fn journaled(&self) -> usize {
+        let bytes = self.database.journal_disk_space().ok();
+        bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX)
     }
 
     fn open_files(path: &Path) -> Result<Self, fjall::Error> {
