@@ -6,7 +6,7 @@ use bytes::Bytes;
 use xebec_api::protobuf::{self, Message};
 use xebec_api::selector::{FieldSelector, Selector};
 use xebec_api::{Key, Map, Status, Value, json, meta, selectable};
-use xebec_store::Record;
+use xebec_store::{Record, Revision};
 
 use super::convert;
 use super::table::{Row, Served};
@@ -41,6 +41,8 @@ struct Selected {
     namespace: Key,
     /// In the order of the row's selectable fields.
     fields: Vec<Option<Key>>,
+    /// The state of the definition that made the row; another one may select by other fields. Built-in rows have none.
+    of: Option<Revision>,
 }
 
 impl Selected {
@@ -56,6 +58,7 @@ impl Selected {
             fields: row.selectable.iter().map(|field| selectable::value(&stored, field, &object)).collect(),
             name: meta::name(&object).into(),
             namespace: meta::namespace(&object).into(),
+            of: state(row),
             labels: match object.remove_at(&["metadata", "labels"]) {
                 Some(Value::Object(labels)) => Some(labels),
                 _ => None,
@@ -70,10 +73,14 @@ impl Selected {
             _ => {
                 let name = selectable::stored_name(&row.def, path);
                 let at = row.selectable.iter().position(|field| *field == name)?;
-                self.fields[at].as_deref()
+                self.fields.get(at)?.as_deref()
             }
         }
     }
+}
+
+fn state(row: &Row) -> Option<Revision> {
+    row.origin.as_ref().map(|(_, revision)| *revision)
 }
 
 /// Which objects a list or watch wants.
@@ -92,7 +99,14 @@ impl Want {
         if self.labels.is_empty() && self.fields.requirements.is_empty() {
             return true;
         }
-        let selected = Selected::of(record, row);
+        let (kept, own);
+        kept = Selected::of(record, row);
+        let selected = if kept.of == state(row) {
+            kept
+        } else {
+            own = Selected::read(record, row);
+            &own
+        };
         self.labels.matches_labels(selected.labels.as_ref())
             && self.fields.matches(|path| selected.field(path, row))
     }

@@ -3,7 +3,7 @@
 //! The table is immutable; a change makes a new one and swaps it, so that a request sees one table from start to end.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use xebec_api::kinds::{self, Kind};
 use xebec_api::resource::{GroupResource, ResourceDef, Text, Version};
@@ -199,23 +199,29 @@ impl Table {
 
 /// The table in force.
 #[derive(Debug)]
-pub struct CurrentTable(RwLock<Arc<Table>>);
+pub struct CurrentTable {
+    table: RwLock<Arc<Table>>,
+    /// Held by who makes the next one: two that begin with the same table would lose each other's rows.
+    changing: Mutex<()>,
+}
 
 impl CurrentTable {
     /// Starts with a table.
     #[must_use]
     pub fn new(table: Table) -> Self {
-        Self(RwLock::new(Arc::new(table)))
+        Self { table: RwLock::new(Arc::new(table)), changing: Mutex::new(()) }
     }
 
     /// The table in force.
     #[must_use]
     pub fn get(&self) -> Arc<Table> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts another table in force.
-    pub fn set(&self, table: Table) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    /// Puts another table in force, made from the one that is; changes wait for each other, readers do not.
+    pub fn change(&self, make: impl FnOnce(&Table) -> Table) {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Arc::new(make(&self.get()));
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
 }

@@ -260,3 +260,73 @@ async fn the_api_is_a_service_with_something_behind_it() {
 fn text(value: &Value) -> String {
     String::from_utf8_lossy(&json::to_vec(value)).into_owned()
 }
+
+/// A definition of colours in a group of its own; `selectable` is a list of paths.
+fn colour(group: &str, selectable: &str) -> String {
+    format!(
+        "metadata: {{name: colours.{group}}}
+spec:
+  group: {group}
+  scope: Namespaced
+  names: {{plural: colours, singular: colour, kind: Colour, listKind: ColourList}}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    selectableFields: [{selectable}]
+    schema: {{openAPIV3Schema: {{type: object, properties: {{
+      spec: {{type: object, properties: {{a: {{type: string}}, b: {{type: string}}}}}}}}}}}}
+"
+    )
+}
+
+#[tokio::test]
+async fn a_definition_may_change_what_selects_its_objects() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let definition = Call::new(Method::POST, DEFINITIONS.to_owned());
+    let definition = definition.body(YAML, colour("late.example.com", ""));
+    admin.send(definition).await.expect(201).expect("defined");
+    let colours = "/apis/late.example.com/v1/namespaces/default/colours";
+    let object =
+        object!({"metadata": {"name": "x", "labels": {"l": "1"}}, "spec": {"a": "red", "b": "blue"}});
+    made(&admin, colours, &object).await;
+    let count = async |query: &str| {
+        let list = admin.send(Call::new(Method::GET, format!("{colours}?{query}"))).await;
+        list.expect(200).expect("listed").array_at(&["items"]).len()
+    };
+    assert_eq!(count("labelSelector=l=1").await, 1);
+    for (selectable, query, found) in [
+        ("{jsonPath: .spec.a}", "fieldSelector=spec.a%3Dred", 1),
+        ("{jsonPath: .spec.b}, {jsonPath: .spec.a}", "fieldSelector=spec.a%3Dred", 1),
+        ("{jsonPath: .spec.b}, {jsonPath: .spec.a}", "fieldSelector=spec.b%3Dred", 0),
+    ] {
+        let path = format!("{DEFINITIONS}/colours.late.example.com");
+        let stored = admin.get(&path).await.json();
+        let text = colour("late.example.com", selectable).replacen(
+            "metadata: {",
+            &format!("metadata: {{resourceVersion: '{}', ", meta::resource_version(&stored)),
+            1,
+        );
+        let changed = admin.send(Call::new(Method::PUT, path).body(YAML, text)).await;
+        changed.expect(200).expect("changed");
+        assert_eq!(count(query).await, found, "{selectable} {query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn definitions_that_come_together_are_all_served() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let groups: Vec<String> = (0..24).map(|n| format!("g{n}.example.com")).collect();
+    let define = |group: &String| {
+        admin.send(Call::new(Method::POST, DEFINITIONS.to_owned()).body(YAML, colour(group, "")))
+    };
+    for answer in futures::future::join_all(groups.iter().map(define)).await {
+        answer.expect(201).expect("defined");
+    }
+    for group in &groups {
+        let list = admin.get(&format!("/apis/{group}/v1/colours")).await;
+        assert_eq!(list.code, 200, "{group}: {}", list.text());
+    }
+}

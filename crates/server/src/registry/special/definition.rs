@@ -128,9 +128,8 @@ fn name_conflict(write: &Write<'_>, definition: &Value) -> Option<String> {
 
 /// Puts the rows in force that the definitions in the store make. A row whose definition did not change stays the same.
 pub fn refresh_table(core: &Core) {
-    let table = core.table.get();
-    let rows = definitions(&core.store.snapshot(), &table);
-    core.table.set(table.with_custom(rows));
+    // The snapshot is taken in turn, so that a later table is of a later state.
+    core.table.change(|table| table.with_custom(definitions(&core.store.snapshot(), table)));
 }
 
 fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<Row>> {
