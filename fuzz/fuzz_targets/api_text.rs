@@ -31,7 +31,10 @@ fn quantity(text: &str) {
     let again: Quantity = written.parse().expect("a written quantity can be read");
     assert_eq!(again.to_string(), written, "{text}");
     assert_eq!(again, read, "{text} {written}");
-    assert_eq!(read.plus(read).minus(read).signum(), read.signum(), "{text}");
+    // Beyond this they saturate.
+    if read.units().unsigned_abs() < 1 << 60 {
+        assert_eq!(read.plus(read).minus(read), read, "{text}");
+    }
 }
 
 fn time(text: &str) {
