@@ -250,6 +250,19 @@ mod tests {
         check("{}", "{}");
     }
 
+    /// Found by fuzzing: the nearest float is read, so that what was written reads as the same number.
+    #[test]
+    fn numbers_with_many_digits_survive() {
+        let check = |input: &str, want: &str| {
+            let got = to_vec(&from_slice(input.as_bytes()).expect(input));
+            assert_eq!(got, want.as_bytes(), "{input}");
+            assert_eq!(to_vec(&from_slice(&got).expect(want)), got, "{input} again");
+        };
+        check("123456789012000008600068707510", "1.2345678901200001e+29");
+        check("0.1000000000000000055511151231257827", "0.1");
+        check("7.2057594037927933e16", "72057594037927936");
+    }
+
     #[test]
     fn duplicates_are_reported_with_their_path() {
         let check = |input: &str, want: &[&str]| {
