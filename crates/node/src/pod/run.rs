@@ -17,7 +17,9 @@ use xebec_image::reference::Reference;
 use xebec_image::registry::Keyring;
 use xebec_image::store::Lease;
 use xebec_network::ipam::PodId;
-use xebec_sandbox::config::{ContainerId, Network, PodSandboxConfig, SandboxId, Signal, host_id};
+use xebec_sandbox::config::{
+    ContainerConfig, ContainerId, Network, PodSandboxConfig, SandboxId, Signal, host_id,
+};
 use xebec_sandbox::sandbox::{EngineKind, ErrorKind, Sandbox, SandboxError};
 
 use super::ask::Target;
@@ -233,7 +235,7 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     let config = container_config(ingredients).map_err(|e| config_error(&e))?;
     warn_of_limits(host, pod, container, &*start.sandbox);
     let say = |reason, message| host.events.pod(pod, Some(&container.name), Kind::Normal, reason, message);
-    start.sandbox.create_container(config).await.map_err(|e| refused(&e, "CreateContainerError"))?;
+    create(&start, config).await.map_err(|e| refused(&e, "CreateContainerError"))?;
     say("Created", format!("Container created: {}", container.name));
     if let Err(error) = start.sandbox.start(&container_id).await {
         remove_run(&start, &container_id).await;
@@ -244,6 +246,18 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     retire(&dir, container, &start).await;
     run_post_start(host, pod, container, &start, &container_id).await;
     Ok(Started { id, image_id: image_id(&record), since, image: rootfs.leases.clone() })
+}
+
+/// Makes a container; one of the same id that an earlier server did not come to start makes room.
+async fn create(start: &Start, config: ContainerConfig) -> Result<(), SandboxError> {
+    let id = config.id.clone();
+    match start.sandbox.create_container(config.clone()).await {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            start.sandbox.remove_container(&id).await?;
+            start.sandbox.create_container(config).await
+        }
+        result => result,
+    }
 }
 
 /// The failure for a container that its sandbox does not make or start.
