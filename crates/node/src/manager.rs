@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -57,7 +58,7 @@ pub async fn run(host: Arc<Host>, pods: Arc<Pods>, shutdown: CancellationToken) 
     let mut found = recover(&host).await;
     let api: Api<Pod> = Api::all(host.client.clone());
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", host.name));
-    let mut events = pin!(watcher::watcher(api, config));
+    let mut events = pin!(watcher::watcher(api, config).default_backoff());
     let mut workers: JoinSet<String> = JoinSet::new();
     let mut listed: Vec<String> = Vec::new();
     loop {
@@ -222,6 +223,8 @@ async fn remove_unknown(host: &Host, pods: &Pods, found: HashMap<String, Found>,
     }
     let left: Vec<PathBuf> = match directories(&host.pods) {
         Ok(all) => all.into_iter().filter(|(id, _)| !known(id)).map(|(_, path)| path).collect(),
+        // There has not been a pod yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => return tracing::warn!(%error, "the directories of pods cannot be listed"),
     };
     for path in left {

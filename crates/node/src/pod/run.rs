@@ -26,7 +26,7 @@ use super::ask::Target;
 use super::env::{Addresses, Sources, environment};
 use super::spec::{Ingredients, container_config};
 use super::volumes::{Contents, Places};
-use super::{etc, hook, volumes};
+use super::{etc, hook, policy, volumes};
 use crate::events::Kind;
 use crate::host::{Host, PodDir};
 use crate::objects::Kind as Of;
@@ -103,6 +103,9 @@ fn labels(pod: &Pod) -> BTreeMap<String, String> {
 /// # Errors
 /// What failed, in words.
 pub async fn create_sandbox(host: &Host, pod: &Pod) -> Result<Made, String> {
+    if let Some(why) = policy::refusal(pod, host.dangers) {
+        return Err(why);
+    }
     let engine = engine(host, pod).await?;
     let engine = host.engine(engine).ok_or_else(|| format!("this node has no {engine} engine"))?;
     engine.available().map_err(|e| e.to_string())?;
@@ -209,6 +212,9 @@ pub struct Start {
 /// # Errors
 /// The reason and message for its status.
 pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) -> Result<Started, Failure> {
+    if let Some(why) = policy::refusal_of(pod, container, host.dangers) {
+        return Err(Failure::new("CreateContainerConfigError", why));
+    }
     let record = image(host, pod, container).await.map_err(|f| Failure { pulling: true, ..f })?;
     let rootfs = host.images.ensure_snapshot(&record, Arc::new(Silent)).await;
     let rootfs = rootfs.map_err(|e| Failure { pulling: true, ..Failure::new("ErrImagePull", chain(&e)) })?;

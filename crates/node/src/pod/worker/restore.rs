@@ -145,14 +145,14 @@ mod tests {
     use xebec_sandbox::config::Signal;
 
     /// A pod whose container `a` has a readiness probe, and this status.
-    fn pod(status: Value) -> Pod {
+    fn pod(status: &Value) -> Pod {
         let probe = json!({"tcpSocket": {"port": 1}});
         let spec = json!({"containers": [{"name": "a", "readinessProbe": probe}]});
         serde_json::from_value(json!({"spec": spec, "status": {"containerStatuses": [status]}}))
             .expect("a pod")
     }
 
-    fn status(restarts: i32, state: Value, last: Value) -> Value {
+    fn status(restarts: i32, state: &Value, last: &Value) -> Value {
         json!({"name": "a", "restartCount": restarts, "image": "", "imageID": "i", "ready": true, "started": true,
                "state": state, "lastState": last})
     }
@@ -181,8 +181,8 @@ mod tests {
 
     #[test]
     fn the_api_remembers() {
-        let check = |restarts, state, last, want: &str| {
-            assert_eq!(show(&restore(&pod(status(restarts, state, last)))), want);
+        let check = |restarts, state: Value, last: Value, want: &str| {
+            assert_eq!(show(&restore(&pod(&status(restarts, &state, &last)))), want);
         };
         check(2, end(2, 3), end(1, 1), "a-2:3, last a-1:1, 2 restarts, ready true");
         check(2, running(), end(1, 1), "a-2:137, last a-1:1, 2 restarts, ready true");
@@ -208,7 +208,7 @@ mod tests {
             stop_signal: Signal::TERM,
         };
         let check = |status: Value, found: ContainerInfo, want: &str| {
-            let pod = pod(status);
+            let pod = pod(&status);
             let mut state = restore(&pod);
             adopt(&mut state, &pod, &[found]);
             assert_eq!(show(&state), want);
@@ -219,21 +219,25 @@ mod tests {
             let outcome = Outcome::Exited(7);
             ContainerState::Exited(ExitStatus { outcome, oom_killed: false, started_at: at, finished_at: at })
         };
-        let ready = status(1, running(), end(0, 1));
+        let ready = status(1, &running(), &end(0, 1));
         check(ready.clone(), info(1, runs()), "a-1 runs, last a-0:1, 1 restarts, ready true");
         check(ready.clone(), info(1, over()), "a-1 runs, last a-0:1, 1 restarts, ready true");
         // An earlier run, which is kept for its log.
         check(ready.clone(), info(0, over()), "a-1:137, last a-0:1, 1 restarts, ready true");
         // A run that the API has not heard of is not ready before its probe says so.
         check(ready, info(2, runs()), "a-2 runs, last a-1:137, 2 restarts, ready false");
-        check(status(1, end(1, 3), end(0, 1)), info(1, over()), "a-1:3, last a-0:1, 1 restarts, ready true");
+        check(
+            status(1, &end(1, 3), &end(0, 1)),
+            info(1, over()),
+            "a-1:3, last a-0:1, 1 restarts, ready true",
+        );
         let waiting = json!({"waiting": {"reason": "ContainerCreating"}});
         check(
-            status(0, waiting.clone(), Value::Null),
+            status(0, &waiting, &Value::Null),
             info(0, runs()),
             "a-0 runs, last none, 0 restarts, ready false",
         );
         let made = info(0, ContainerState::Created);
-        check(status(0, waiting, Value::Null), made, "waits, last none, 0 restarts, ready false");
+        check(status(0, &waiting, &Value::Null), made, "waits, last none, 0 restarts, ready false");
     }
 }
