@@ -14,8 +14,8 @@ pub(crate) const CASES: [Case; 5] = [
     ("pods run on while the server is killed and comes back", killed_server),
     ("a pod whose holder is killed gets another", killed_shim),
     ("the layers of running containers stay", images::held_layers),
-    ("what weakens isolation waits until it is allowed", dangers),
     ("nothing is left of a cluster that is down", nothing_left),
+    ("what weakens isolation waits until it is allowed", dangers),
 ];
 
 fn killed_server(cluster: &Cluster) -> Result<()> {
@@ -89,8 +89,7 @@ fn dangers(cluster: &Cluster) -> Result<()> {
     phase(cluster, "daring", "Succeeded")?;
     let said = cluster.kubectl(&["logs", "daring"])?;
     ensure!(said.starts_with("Seccomp:\t0\n"), "{said}");
-    cluster.xebec(&["down"])?;
-    cluster.start()
+    Ok(())
 }
 
 /// The parent of a container's first process is what holds the pod.
