@@ -40,4 +40,4 @@ pub use affinity::{NodeAffinity, NodeSelector, Preference};
 pub use controller::{Config, SCHEDULER_ROLE, run};
 pub use node::NodeInfo;
 pub use pod::{DEFAULT_SCHEDULER, HostPort, PodInfo};
-pub use resources::{Requests, Resources, Weight};
+pub use resources::{Amount, Requests, Resources, Weight};

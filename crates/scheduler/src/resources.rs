@@ -7,22 +7,26 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::quantity::{milli, units};
 
+/// An amount of one resource. A quantity fits into 64 bits, the largest being what is too large for them; this has room
+/// for the sum of as many of these as there can be pods, so that what is added and taken away again leaves no trace.
+pub type Amount = i128;
+
 /// Thousandths of a core.
-pub(crate) const DEFAULT_MILLI_CPU: i64 = 100;
+pub(crate) const DEFAULT_MILLI_CPU: Amount = 100;
 /// Bytes.
-pub(crate) const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
+pub(crate) const DEFAULT_MEMORY: Amount = 200 * 1024 * 1024;
 
 /// Amounts by resource.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resources {
     /// Thousandths of a core.
-    pub milli_cpu: i64,
+    pub milli_cpu: Amount,
     /// Bytes.
-    pub memory: i64,
+    pub memory: Amount,
     /// Bytes.
-    pub ephemeral_storage: i64,
+    pub ephemeral_storage: Amount,
     /// Everything else by name, in whole units: devices, huge pages.
-    pub scalar: BTreeMap<Box<str>, i64>,
+    pub scalar: BTreeMap<Box<str>, Amount>,
 }
 
 /// What a pod asks for.
@@ -38,9 +42,9 @@ pub struct Requests {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Weight {
     /// Thousandths of a core.
-    pub milli_cpu: i64,
+    pub milli_cpu: Amount,
     /// Bytes.
-    pub memory: i64,
+    pub memory: Amount,
 }
 
 type Quantities = BTreeMap<String, Quantity>;
@@ -50,14 +54,14 @@ impl Resources {
     pub fn read(quantities: Option<&Quantities>) -> Self {
         let mut resources = Self::default();
         for (name, quantity) in quantities.into_iter().flatten() {
-            let text = quantity.0.as_str();
+            let amount = |read: fn(&str) -> Option<i64>| read(&quantity.0).map_or(0, Amount::from);
             match name.as_str() {
-                "cpu" => resources.milli_cpu = milli(text).unwrap_or(0),
-                "memory" => resources.memory = units(text).unwrap_or(0),
-                "ephemeral-storage" => resources.ephemeral_storage = units(text).unwrap_or(0),
+                "cpu" => resources.milli_cpu = amount(milli),
+                "memory" => resources.memory = amount(units),
+                "ephemeral-storage" => resources.ephemeral_storage = amount(units),
                 "pods" => {}
                 other => {
-                    resources.scalar.insert(other.into(), units(text).unwrap_or(0));
+                    resources.scalar.insert(other.into(), amount(units));
                 }
             }
         }

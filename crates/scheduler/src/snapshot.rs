@@ -127,7 +127,7 @@ mod tests {
         raw_node(name, json!({}), json!({}), json!({}))
     }
 
-    fn used(snapshot: &ClusterSnapshot, name: &str) -> (i64, usize, usize) {
+    fn used(snapshot: &ClusterSnapshot, name: &str) -> (crate::resources::Amount, usize, usize) {
         snapshot
             .node(name)
             .map_or((-1, 0, 0), |node| (node.requested.milli_cpu, node.pods.len(), node.ports.len()))

@@ -166,3 +166,28 @@ fn a_node_takes_only_so_many_pods() {
     world.run("n1", &pod_info("old", json!({}), json!({})));
     assert_eq!(world.refused(json!({}), json!({})), "0/1 nodes are available: 1 Too many pods.");
 }
+
+#[test]
+fn no_amount_is_so_large_that_it_fits() {
+    let large = || json!({"requests": {"cpu": "9E", "memory": "9E", "ephemeral-storage": "9E", "example.com/gpu": "9E"}});
+    let small = || json!({"requests": {"cpu": "1", "memory": "1Gi"}});
+    let mut world = World::plain(&["n1"]);
+    let refused =
+        world.refused(large(), json!({"overhead": {"cpu": "1", "memory": "1", "ephemeral-storage": "1"}}));
+    assert_eq!(
+        refused,
+        "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient ephemeral-storage, \
+         1 Insufficient example.com/gpu, 1 Insufficient memory."
+    );
+    // Placed all the same, as a pod that names its node is: what it takes is counted, and given back whole.
+    let (first, second) = (pod_info("first", large(), json!({})), pod_info("second", large(), json!({})));
+    world.run("n1", &pod_info("old", json!({"requests": {"cpu": "3500m"}}), json!({})));
+    world.run("n1", &first);
+    world.run("n1", &second);
+    assert!(world.refused(small(), json!({})).contains("Insufficient cpu, 1 Insufficient memory"));
+    assert_eq!(world.choose(json!({}), json!({})).unwrap(), "n1", "who asks for nothing still fits");
+    world.0.remove_pod(&first.uid);
+    world.0.remove_pod(&second.uid);
+    assert_eq!(world.choose(json!({"requests": {"cpu": "500m"}}), json!({})).unwrap(), "n1");
+    assert!(world.refused(small(), json!({})).contains("1 Insufficient cpu"));
+}

@@ -9,6 +9,7 @@ use crate::framework::{
 };
 use crate::node::NodeInfo;
 use crate::pod::PodInfo;
+use crate::resources::Amount;
 
 /// Keeps pods off nodes without room for them, and prefers nodes with much left.
 pub(super) struct NodeResourcesFit;
@@ -20,12 +21,12 @@ const FIT: &str = "NodeResourcesFit";
 
 fn check(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
     let (asked, has, used) = (&pod.requests.asked, &node.allocatable, &node.requested);
-    let lacks = |asked: i64, has: i64, used: i64| asked > 0 && asked > has - used;
+    let lacks = |asked: Amount, has: Amount, used: Amount| asked > 0 && asked > has - used;
     let full = i64::try_from(node.pods.len()).unwrap_or(i64::MAX) >= node.max_pods;
     let cpu = lacks(asked.milli_cpu, has.milli_cpu, used.milli_cpu);
     let memory = lacks(asked.memory, has.memory, used.memory);
     let storage = lacks(asked.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage);
-    let amount = |of: &BTreeMap<Box<str>, i64>, name: &str| of.get(name).copied().unwrap_or(0);
+    let amount = |of: &BTreeMap<Box<str>, Amount>, name: &str| of.get(name).copied().unwrap_or(0);
     let scalars = asked
         .scalar
         .iter()
@@ -85,13 +86,24 @@ impl PreScore for NodeResourcesFit {
 impl Score for LeastAllocated<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         let weight = self.0.requests.weight;
-        let free = |has: i64, used: i64| {
-            if has <= 0 || used > has { 0 } else { (has - used) * MAX_SCORE / has }
-        };
-        let cpu = free(node.allocatable.milli_cpu, node.weight.milli_cpu + weight.milli_cpu);
-        let memory = free(node.allocatable.memory, node.weight.memory + weight.memory);
+        let cpu = free_share(node.allocatable.milli_cpu, node.weight.milli_cpu + weight.milli_cpu);
+        let memory = free_share(node.allocatable.memory, node.weight.memory + weight.memory);
         i64::midpoint(cpu, memory)
     }
+}
+
+/// The share of `has` that is not used, of [`MAX_SCORE`].
+fn free_share(has: Amount, used: Amount) -> i64 {
+    if has <= 0 {
+        return 0;
+    }
+    share_of(MAX_SCORE, has - used, has)
+}
+
+/// `part / whole` of `full`, between none and all of it. `whole` is above zero.
+fn share_of(full: i64, part: Amount, whole: Amount) -> i64 {
+    let full = Amount::from(full);
+    i64::try_from((part.saturating_mul(full) / whole).clamp(0, full)).expect("it is at most `full`")
 }
 
 struct Balanced<'a>(&'a PodInfo);
@@ -120,15 +132,11 @@ impl Score for Balanced<'_> {
 }
 
 /// From half of the highest score to all of it, the more alike the shares of CPU and memory are that are in use.
-fn evenness(node: &NodeInfo, milli_cpu: i64, memory: i64) -> i64 {
+fn evenness(node: &NodeInfo, milli_cpu: Amount, memory: Amount) -> i64 {
     const WHOLE: i64 = 1_000_000;
-    let share = |has: i64, used: i64| {
-        (has > 0).then(|| {
-            i64::try_from((i128::from(used) * i128::from(WHOLE) / i128::from(has)).min(i128::from(WHOLE)))
-        })
-    };
+    let share = |has: Amount, used: Amount| (has > 0).then(|| share_of(WHOLE, used, has));
     let shares = (share(node.allocatable.milli_cpu, milli_cpu), share(node.allocatable.memory, memory));
-    let (Some(Ok(cpu)), Some(Ok(memory))) = shares else { return MAX_SCORE };
+    let (Some(cpu), Some(memory)) = shares else { return MAX_SCORE };
     // The standard deviation of two values is half their distance.
     MAX_SCORE - (cpu - memory).abs() * MAX_SCORE / (2 * WHOLE)
 }
