@@ -108,7 +108,7 @@ impl SchedulingQueue {
         Some(Arc::clone(&entry.pod))
     }
 
-    /// No node would do; `plugins` have said so.
+    /// No node would do; `plugins` have said so, or there was no node for anybody to say something about.
     pub fn park(&mut self, key: &ObjectKey, plugins: BTreeSet<&'static str>, now: Instant) {
         if self.fail(key, now) {
             self.move_to(key, State::Parked { until: now + PARKED_LIMIT, plugins });
@@ -129,7 +129,8 @@ impl SchedulingQueue {
             State::Parked { plugins, .. } if entry.pod.scheduler == profile.scheduler => {
                 let asked = profile.filters.iter().filter(|plugin| plugins.contains(plugin.name()));
                 let mut hints = asked.map(|plugin| plugin.hint(&entry.pod, event));
-                hints.any(|hint| hint == Hint::Queue)
+                // Where nobody has said no, as without any node, nobody can say what would help: anything may.
+                plugins.is_empty() || hints.any(|hint| hint == Hint::Queue)
             }
             _ => false,
         };
@@ -211,6 +212,8 @@ mod tests {
     use super::*;
     use crate::node::tests::node;
     use crate::plugins::default_profile;
+    use crate::schedule::schedule;
+    use crate::snapshot::ClusterSnapshot;
     use crate::tests::pod_info;
     use serde_json::{Value, json};
 
@@ -299,6 +302,19 @@ mod tests {
             (None, Some("a")),
             "at last it is tried anyway"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_node_wakes_who_waited_without_any() {
+        let mut script = Script::new();
+        script.set("a", json!({}), 0);
+        assert_eq!(script.pop(0).as_deref(), Some("a"));
+        let (none, profile) = (ClusterSnapshot::default(), default_profile());
+        let refused = schedule(&none, &pod_info("a", json!({}), json!({})), &profile).unwrap_err();
+        script.queue.park(&ObjectKey::new("ns", "a"), refused.plugins(), script.at(0));
+        assert_eq!(script.pop(5), None);
+        script.node_added("2", 5);
+        assert_eq!(script.pop(5).as_deref(), Some("a"));
     }
 
     #[tokio::test(start_paused = true)]
