@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::Role;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::discovery::ApiResource;
@@ -17,6 +19,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use xebec_controllers::Config;
 use xebec_controllers::runtime::clock::Clock;
+use xebec_controllers::runtime::discovery::{ApiKind, ResourceId};
+use xebec_controllers::runtime::dynamic;
+use xebec_controllers::runtime::object::ObjectKey;
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
 use xebec_server::auth::keys::ClusterKeys;
@@ -169,6 +174,35 @@ async fn a_definition_goes_with_its_instances() {
     })
     .await;
     cluster.end(running).await;
+}
+
+#[tokio::test]
+async fn whatever_an_object_is_called_it_is_the_one_that_is_asked_for() {
+    let cluster = Server::start().await;
+    let roles = Api::<Role>::namespaced(cluster.client.clone(), "default");
+    let kind = ApiKind {
+        id: ResourceId { group: "rbac.authorization.k8s.io".to_owned(), plural: "roles".to_owned() },
+        version: "v1".to_owned(),
+        kind: "Role".to_owned(),
+        namespaced: true,
+        verbs: BTreeSet::new(),
+    };
+    // What a name that is not escaped would ask for.
+    let role = |name: &str| object::<Role>(json!({"metadata": {"name": name}}));
+    roles.create(&PostParams::default(), &role("a")).await.unwrap();
+    for name in ["a?b", "a#b", "a b", "system:reader", "é"] {
+        let created = roles.create(&PostParams::default(), &role(name)).await.unwrap();
+        let (client, key) = (&cluster.client, ObjectKey::new("default", name));
+        let label = json!({"metadata": {"labels": {"seen": "yes"}}});
+        dynamic::merge(client, &kind, &key, &label).await.unwrap();
+        let meta = dynamic::get(client, &kind, &key).await.unwrap().expect("it is there");
+        assert_eq!(meta.uid, created.metadata.uid, "{name}");
+        assert!(meta.labels.is_some_and(|labels| labels.contains_key("seen")), "{name}");
+        dynamic::delete(client, &kind, &key, &DeleteParams::background()).await.unwrap();
+        assert_eq!(dynamic::get(client, &kind, &key).await.unwrap(), None, "{name}");
+    }
+    assert_eq!(roles.get("a").await.unwrap().labels().len(), 0);
+    cluster.server.stop().await;
 }
 
 #[tokio::test]
