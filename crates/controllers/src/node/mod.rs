@@ -19,7 +19,8 @@
 //!
 //! Guarantees: a heartbeat counts from when it was seen here, so clocks may differ; a whole cluster that falls silent
 //! loses no pod; evictions by zone are paced.
-//! Caveats: after a restart every node has its grace again.
+//! Caveats: after a restart every node has its grace again, and a taint without `timeAdded`, which is one that somebody
+//! set by hand, counts from then on for every pod.
 //!
 //! Behaviour follows Kubernetes 1.36.
 

@@ -104,7 +104,7 @@ impl Requests {
 
     /// Reads an object straight from the server; `None` when there is none.
     pub async fn get<R: Watched>(&self, key: &ObjectKey) -> Result<Option<R>, ApiError> {
-        let request = path::<R>(key.namespace()).get(key.name(), &GetParams::default());
+        let request = path::<R>(key.namespace()).get(&key.path_segment(), &GetParams::default());
         match self.send::<R>("get", resource::<R>(Part::Main), key, request).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -157,10 +157,10 @@ impl Requests {
         patch: &Patch<&Value>,
     ) -> Result<Written, ApiError> {
         let params = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
-        let path = path::<R>(key.namespace());
+        let (path, name) = (path::<R>(key.namespace()), key.path_segment());
         let request = match part {
-            Part::Main => path.patch(key.name(), &params, patch),
-            Part::Status => path.patch_subresource("status", key.name(), &params, patch),
+            Part::Main => path.patch(&name, &params, patch),
+            Part::Status => path.patch_subresource("status", &name, &params, patch),
         };
         self.send("patch", resource::<R>(part), key, request).await
     }
@@ -173,7 +173,12 @@ impl Requests {
         body: &Value,
     ) -> Result<(), ApiError> {
         let request = serde_json::to_vec(body).map_err(request::Error::SerializeBody).and_then(|body| {
-            path::<R>(key.namespace()).create_subresource(subresource, key.name(), &self.post(), body)
+            path::<R>(key.namespace()).create_subresource(
+                subresource,
+                &key.path_segment(),
+                &self.post(),
+                body,
+            )
         });
         let resource = format!("{}/{subresource}", R::plural(&())).into();
         self.send_text("create", resource, key, request).await.map(drop)
@@ -187,7 +192,12 @@ impl Requests {
         object: &R,
     ) -> Result<(), ApiError> {
         let request = serde_json::to_vec(object).map_err(request::Error::SerializeBody).and_then(|body| {
-            path::<R>(key.namespace()).replace_subresource(subresource, key.name(), &self.post(), body)
+            path::<R>(key.namespace()).replace_subresource(
+                subresource,
+                &key.path_segment(),
+                &self.post(),
+                body,
+            )
         });
         let resource = format!("{}/{subresource}", R::plural(&())).into();
         self.send_text("update", resource, key, request).await.map(drop)
@@ -200,7 +210,7 @@ impl Requests {
         uid: &Uid,
         how: Deletion,
     ) -> Result<(), ApiError> {
-        let request = path::<R>(key.namespace()).delete(key.name(), &delete_params(uid, how));
+        let request = path::<R>(key.namespace()).delete(&key.path_segment(), &delete_params(uid, how));
         self.send_text("delete", resource::<R>(Part::Main), key, request).await.map(drop)
     }
 
