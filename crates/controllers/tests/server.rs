@@ -22,6 +22,7 @@ use xebec_controllers::runtime::clock::Clock;
 use xebec_controllers::runtime::discovery::{ApiKind, ResourceId};
 use xebec_controllers::runtime::dynamic;
 use xebec_controllers::runtime::object::ObjectKey;
+use xebec_controllers::runtime::tasks::TaskLost;
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
 use xebec_server::auth::keys::ClusterKeys;
@@ -54,7 +55,7 @@ struct Server {
 /// Controllers that run until they are told to stop.
 struct Running {
     stop: oneshot::Sender<()>,
-    controllers: JoinHandle<()>,
+    controllers: JoinHandle<Result<(), TaskLost>>,
 }
 
 impl Server {
@@ -111,7 +112,7 @@ impl Server {
 
     async fn end(self, running: Running) {
         drop(running.stop);
-        running.controllers.await.unwrap();
+        running.controllers.await.unwrap().unwrap();
         self.server.stop().await;
     }
 }

@@ -3,7 +3,6 @@
 //! A reconcile that fails or panics is logged once with its key and tried again, later each time. A key whose own
 //! writes the caches do not show yet waits (see [`super::pending`]).
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{Debug, Display};
 use std::future::Future;
@@ -22,6 +21,7 @@ use super::error::ReconcileError;
 use super::pending::{PendingWrites, Readiness};
 use super::queue::{Backoff, WorkQueue};
 use super::rng::Rng;
+use super::tasks::panic_text;
 use super::writer::{Requests, Writes};
 
 /// The waits of a key that keeps failing.
@@ -194,11 +194,6 @@ fn report(controller: &str, key: &impl Display, failures: u32, retry_in: Duratio
     } else {
         warn!(controller, %key, failures, retry_in, %error, "reconcile failed");
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 #[cfg(test)]
