@@ -148,12 +148,12 @@ pub struct Progress {
 struct Source<R> {
     sinks: Mutex<Vec<Arc<dyn Sink<R>>>>,
     progress: watch::Sender<Progress>,
-    relist: Notify,
+    relist: Arc<Notify>,
 }
 
 impl<R> Default for Source<R> {
     fn default() -> Self {
-        Self { sinks: Mutex::default(), progress: watch::Sender::default(), relist: Notify::new() }
+        Self { sinks: Mutex::default(), progress: watch::Sender::default(), relist: Arc::default() }
     }
 }
 
@@ -342,6 +342,7 @@ impl<K: Kind> Cache<K> {
 pub struct Informer<K: Kind> {
     cache: Arc<Cache<K>>,
     progress: watch::Receiver<Progress>,
+    relist: Arc<Notify>,
     /// The cache is whole once a later list than this one is done.
     attached_at: u64,
 }
@@ -351,6 +352,7 @@ impl<K: Kind> Clone for Informer<K> {
         Self {
             cache: Arc::clone(&self.cache),
             progress: self.progress.clone(),
+            relist: Arc::clone(&self.relist),
             attached_at: self.attached_at,
         }
     }
@@ -377,7 +379,12 @@ impl<K: Kind> Informer<K> {
         if attached_at > 0 {
             source.relist.notify_one();
         }
-        Self { cache, progress: source.progress.subscribe(), attached_at }
+        Self { cache, progress: source.progress.subscribe(), relist: Arc::clone(&source.relist), attached_at }
+    }
+
+    /// Has the watch begin again with a list, soon.
+    pub fn relist(&self) {
+        self.relist.notify_one();
     }
 
     /// Waits until the cache has been filled once. Pends for ever once the watches have been stopped.
