@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use futures::future::join_all;
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::{Request, request};
@@ -369,6 +370,14 @@ impl Writes {
     }
 }
 
+/// Waits for all of `writes`, also when one fails: what was sent and is not waited for would leave no trace, and be done
+/// again. Gives the first failure.
+pub async fn all_of<E>(
+    writes: impl IntoIterator<Item = impl Future<Output = Result<(), E>>>,
+) -> Result<(), E> {
+    join_all(writes).await.into_iter().collect()
+}
+
 /// A write to an object that has gone meanwhile needs no repeating.
 pub fn gone_is_fine<T>(written: Result<T, ApiError>) -> Result<(), ApiError> {
     match written {
@@ -410,6 +419,19 @@ pub fn to_value<T: serde::Serialize>(object: &T) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_does_not_cut_off_the_other_writes() {
+        let done = Mutex::new(Vec::new());
+        let write = async |number: u64| {
+            tokio::time::sleep(std::time::Duration::from_secs(number)).await;
+            done.lock().unwrap().push(number);
+            if number.is_multiple_of(2) { Err(number) } else { Ok(()) }
+        };
+        assert_eq!(all_of([3, 4, 1, 2].map(&write)).await, Err(4), "the first in order");
+        assert_eq!(*done.lock().unwrap(), [1, 2, 3, 4]);
+        assert_eq!(all_of([3, 1].map(&write)).await, Ok(()));
+    }
 
     #[test]
     fn merge_diff_is_the_least_patch() {
