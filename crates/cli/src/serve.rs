@@ -392,11 +392,15 @@ impl Cluster {
         scheduler.informers = Some(informers);
         let shutdown = self.shutdown.clone();
         self.parts.spawn("the controllers", async move {
-            xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await;
+            if let Err(lost) = xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await {
+                tracing::error!("{lost}");
+            }
         });
         let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
         self.parts.spawn("the scheduler", async move {
-            xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await;
+            if let Err(lost) = xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await {
+                tracing::error!("{lost}");
+            }
         });
     }
 }
