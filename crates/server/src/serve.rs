@@ -132,9 +132,17 @@ impl ApiService {
             watches: self.inner.watches.clone(),
         };
         match route {
-            Route::Path(path) => {
-                let reply = discovery::handle(core, &path, &incoming)?;
+            Route::Path(path) if discovery::is_vital(&path) => {
+                let reply = discovery::handle(core, &path, &mut incoming).await?;
                 reply::respond(reply, accept.unwrap_or_default())
+            }
+            Route::Path(path) => {
+                self.within_deadline(async {
+                    let _turn = self.admit(caller, false, &mut incoming.request).await?;
+                    let reply = discovery::handle(core, &path, &mut incoming).await?;
+                    reply::respond(reply, accept.unwrap_or_default())
+                })
+                .await
             }
             Route::Resource(verb, target) if resources::is_stream(&target) => {
                 incoming.accept = accept.unwrap_or_default();

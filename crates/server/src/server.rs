@@ -87,7 +87,7 @@ impl ApiServer {
             clock,
             random: Arc::new(random),
             settings,
-            openapi: crate::openapi::Hashes::default(),
+            openapi: crate::openapi::Published::default(),
             tasks: TaskTracker::new(),
         };
         let shutdown = CancellationToken::new();

@@ -83,3 +83,20 @@ async fn bodies_share_so_many_bytes() {
         jane.send(Call::post(MAPS, &map(name, 9_000))).await.expect(201).expect("one after the other");
     }
 }
+
+#[tokio::test]
+async fn how_the_server_is_can_always_be_asked() {
+    let settings =
+        Settings { max_reading: 0, request_timeout: Duration::from_millis(200), ..Settings::default() };
+    let cluster = Cluster::start_with(settings).await;
+    let nobody = cluster.connect(None).await;
+    for path in ["/livez", "/readyz", "/healthz", "/version"] {
+        assert_eq!(nobody.get(path).await.code, 200, "{path}");
+    }
+    let jane = cluster.user("jane", None).await;
+    for path in ["/apis", "/api/v1", "/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"] {
+        let answer = jane.get(path).await;
+        let text = answer.refused(429, "TooManyRequests").unwrap_or_else(|why| panic!("{path}: {why}"));
+        assert!(text.contains("too many requests are under way"), "{path}: {text}");
+    }
+}

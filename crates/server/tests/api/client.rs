@@ -84,6 +84,10 @@ impl Call {
         self
     }
 
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
 
     pub(crate) fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
         self.headers.push((CONTENT_TYPE, content_type.to_owned()));

@@ -3,6 +3,7 @@
 mod bounds;
 mod client;
 mod cluster;
+mod documents;
 mod escalation;
 mod faults;
 mod parity;
