@@ -10,6 +10,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use xebec_api::selector::FieldSelector;
+use xebec_api::time::Timestamp;
 use xebec_api::{Reason, Status};
 
 use crate::auth::user::MASTERS;
@@ -112,15 +114,15 @@ impl ApiService {
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
-        let asker = self.authenticate(peer, request.headers())?;
+        let asker = self.authenticate(peer, request.headers(), now)?;
         let trusted = matches!(peer, Peer::Local(_)) || asker.is_in(MASTERS);
         let caller = if trusted { Caller::Trusted } else { Caller::User(&asker.name) };
-        let other = auth::impersonated(&core.authorizer, &asker, request.headers())?;
+        // Who has not said who they are should. Who acts as the anonymous has said it.
+        let known = |status| if asker.is_anonymous() { Status::unauthorized() } else { status };
+        let other = auth::impersonated(&core.authorizer, &asker, request.headers()).map_err(known)?;
         let user = other.map_or_else(|| asker.clone(), Arc::new);
-        // Who has not said who they are should.
-        let route =
-            route.map_err(|status| if user.is_anonymous() { Status::unauthorized() } else { status })?;
-        authorize(core, &user, &request, &route)?;
+        let route = route.map_err(known)?;
+        authorize(core, &user, &request, &query, &route).map_err(known)?;
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let context = Context::new(user, now, query, agent);
@@ -201,16 +203,23 @@ impl ApiService {
         Ok(turn)
     }
 
-    fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<User>, Status> {
-        match peer {
-            Peer::Local(user) | Peer::Certificate(user) => return Ok(user.clone()),
-            Peer::Rejected(why) => {
-                tracing::debug!(%why, "client certificate rejected");
-                return Err(Status::unauthorized());
-            }
-            Peer::Plain => {}
+    /// Who is at the other end: a certificate decides, and where it is not good a token may.
+    fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Arc<User>, Status> {
+        let fault = match peer {
+            Peer::Local(user) => return Ok(user.clone()),
+            Peer::Certificate { user, until } if now <= *until => return Ok(user.clone()),
+            Peer::Certificate { .. } => Some("it has expired since the connection was made"),
+            Peer::Rejected(why) => Some(&**why),
+            Peer::Plain => None,
+        };
+        if let Some(why) = fault {
+            tracing::debug!(%why, "client certificate rejected");
         }
-        let Some(header) = headers.get(AUTHORIZATION) else { return Ok(Arc::new(User::anonymous())) };
+        let header = match (headers.get(AUTHORIZATION), fault) {
+            (Some(header), _) => header,
+            (None, Some(_)) => return Err(Status::unauthorized()),
+            (None, None) => return Ok(Arc::new(User::anonymous())),
+        };
         let token = header
             .to_str()
             .ok()
@@ -236,21 +245,39 @@ fn panicked(panic: &(dyn Any + Send)) -> Status {
     Status::internal("the server met a fault of its own, which its log tells of")
 }
 
-fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &Route) -> Result<(), Status> {
+fn authorize(
+    core: &Core,
+    user: &User,
+    request: &Request<RequestBody>,
+    query: &Query,
+    route: &Route,
+) -> Result<(), Status> {
     let method = request.method().as_str().to_ascii_lowercase();
+    let selected;
     let question = match route {
         Route::Path(path) => {
             let verb = if method == "head" { "get" } else { &method };
             Question { verb, path, ..Question::default() }
         }
-        Route::Resource(verb, target) => Question::about(verb.as_str(), target),
+        Route::Resource(verb, target) => {
+            let mut question = Question::about(verb.as_str(), target);
+            if target.name.is_empty() && matches!(verb, Verb::List | Verb::Watch) {
+                selected = selected_name(query);
+                question.name = &selected;
+            }
+            question
+        }
     };
-    core.authorizer.check(user, &question).map_err(|why| match route {
-        // Who has not said who they are should.
-        _ if user.is_anonymous() => Status::unauthorized(),
-        Route::Resource(_, t) => Status::forbidden(&t.group, &t.resource, &t.name, why),
-        Route::Path(_) => Status::forbidden("", "", "", why),
-    })
+    let refusal = |why| Status::forbidden(question.group, question.resource, question.name, why);
+    core.authorizer.check(user, &question).map_err(refusal)
+}
+
+/// The name that a list or watch is confined to: a role that names the object allows it.
+fn selected_name(query: &Query) -> String {
+    let selector = query.get("fieldSelector").and_then(|text| FieldSelector::parse(text).ok());
+    let name = selector.as_ref().and_then(|selector| selector.exact("metadata.name")).unwrap_or_default();
+    let is_segment = !matches!(name, "." | "..") && !name.contains(['/', '%']);
+    if is_segment { name.to_owned() } else { String::new() }
 }
 
 /// The content type of a request.
