@@ -37,6 +37,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long a token of a service account lasts when the client does not say.
     pub token_lifetime: Duration,
+    /// How long it lasts at most; a client that asks for more gets this, and a warning.
+    pub max_token_lifetime: Duration,
 }
 
 /// The IPv4 network of service addresses.
@@ -90,6 +92,7 @@ impl Default for Settings {
             bookmark_interval: Duration::from_mins(1),
             request_timeout: Duration::from_mins(1),
             token_lifetime: Duration::from_hours(1),
+            max_token_lifetime: Duration::from_hours(24),
         }
     }
 }
