@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod body;
+pub(crate) mod document;
 pub mod listen;
 pub mod query;
 pub mod render;

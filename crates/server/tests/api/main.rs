@@ -1,7 +1,9 @@
 //! The API server on the real store, asked over real TLS and HTTP/2.
 
+mod bounds;
 mod client;
 mod cluster;
+mod documents;
 mod escalation;
 mod faults;
 mod parity;
