@@ -222,7 +222,7 @@ async fn try_change(
     record: &Arc<Record>,
 ) -> Result<Outcome, Status> {
     let served = target.served;
-    let old = convert::stored_object(record)?;
+    let old = convert::current(record, served)?;
     let mut new = change.apply(&convert::from_storage(old.clone(), served)?)?;
     check_version(change, &new, &old, target)?;
     settle_name(&mut new, target)?;

@@ -9,6 +9,7 @@ mod paths;
 mod samples;
 mod special;
 mod steps;
+mod versions;
 
 /// What is wrong, for the person who reads the failure.
 type Checked<T = ()> = Result<T, String>;
