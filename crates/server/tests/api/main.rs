@@ -8,6 +8,7 @@ mod parity;
 mod paths;
 mod samples;
 mod special;
+mod statuses;
 mod steps;
 mod versions;
 
