@@ -117,17 +117,18 @@ fn page_metadata(page: &Page) -> Map {
     metadata
 }
 
-/// A list whose objects are stored as they are wanted: their bytes are passed on as they are, frame by frame.
+/// A list of whole objects, frame by frame: the bytes of those that are stored as they are wanted are passed on as they are.
 #[derive(Debug)]
 pub struct ListBody {
     records: std::vec::IntoIter<Arc<Record>>,
+    served: Served,
     head: Option<Vec<u8>>,
     tail: Option<Vec<u8>>,
     first: bool,
 }
 
 impl ListBody {
-    /// The body of a page; the objects' version must be the one stored.
+    /// The body of a page.
     #[must_use]
     pub fn new(page: Page, served: &Served) -> Self {
         let mut head = br#"{"apiVersion":"#.to_vec();
@@ -138,7 +139,8 @@ impl ListBody {
         tail.extend_from_slice(br#","metadata":"#);
         json::write(&Value::Object(page_metadata(&page)), &mut tail);
         tail.extend_from_slice(b"}\n");
-        Self { records: page.records.into_iter(), head: Some(head), tail: Some(tail), first: true }
+        let records = page.records.into_iter();
+        Self { records, served: served.clone(), head: Some(head), tail: Some(tail), first: true }
     }
 }
 
@@ -156,7 +158,7 @@ impl Body for ListBody {
             if !std::mem::take(&mut self.first) {
                 out.extend_from_slice(b",");
             }
-            out.extend_from_slice(record.as_slice());
+            out.extend_from_slice(&convert::bytes(&record, &self.served)?);
         }
         if self.records.len() == 0 {
             match self.tail.take() {

@@ -109,10 +109,11 @@ fn respond_object(
     Ok(document(code, &object, accept.encoding))
 }
 
-/// Whole objects in the version that is stored are put together from what is kept of each; everything else is made anew.
+/// Whole objects are put together from what is kept of each where they are stored as they are wanted; else they are made
+/// anew.
 fn respond_list(page: Page, served: &Served, accept: Accept) -> Result<Response<ReplyBody>, Status> {
     let body = match (accept.form, accept.encoding) {
-        (Form::Whole, Encoding::Json) if served.is_stored() => ListBody::new(page, served).boxed_unsync(),
+        (Form::Whole, Encoding::Json) => ListBody::new(page, served).boxed_unsync(),
         (Form::Whole, Encoding::Protobuf) if served.is_stored() && !served.row.custom => {
             MessageList::new(&page, served)?.boxed_unsync()
         }
