@@ -38,6 +38,8 @@ use crate::reference::Reference;
 mod auth;
 mod credentials;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod pull;
 mod push;
 mod retry;
