@@ -31,7 +31,9 @@ pub fn connection(bytes: &[u8], step: usize) {
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(bytes: &[u8], step: usize, run: impl Fn(Vec<&[u8]>) -> T) {
-    assert_eq!(run(vec![bytes]), run(bytes.chunks(step).collect()));
+    // What a dialect says before any byte came.
+    let begin: &[u8] = &[];
+    assert_eq!(run(vec![begin, bytes]), run([begin].into_iter().chain(bytes.chunks(step)).collect()));
 }
 
 /// What a client said, without how it was cut.
