@@ -16,7 +16,7 @@ use xebec_image::archive::{Builder, LayerBuilder, Source};
 use xebec_image::compress::Compression;
 use xebec_image::images::Record;
 use xebec_image::limits::Limits;
-use xebec_image::manifest::{Descriptor, Index};
+use xebec_image::manifest::{Descriptor, Index, Manifest};
 use xebec_image::platform::Platform;
 use xebec_image::progress::{Event, Progress, Silent};
 use xebec_image::registry::{Credentials, HostConfig, Keyring, RegistryConfig, RetryPolicy, Secret};
@@ -664,4 +664,27 @@ async fn a_registry_that_stalls_is_not_waited_for() {
     .await;
     let error = node.refused(&format!("{}/app:1", front.authority())).await;
     assert!(error.contains("did not answer within"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimed_size_takes_nothing_from_other_images() {
+    let (registry, image) = with_image("app:1").await;
+    let layer = builder_layers().remove(0);
+    let descriptor = |media, digest: &Digest, size| Descriptor::new(media, digest.clone(), size);
+    let config = descriptor(media::OCI_CONFIG, &image.id.0, 7);
+    let manifest = Manifest::new(config, vec![descriptor(media::OCI_LAYER_GZIP, &layer, 8)]);
+    let manifest = Bytes::from(serde_json::to_vec(&manifest).expect("JSON"));
+    let front = Front::start(registry.authority(), move |seen| match seen.path.contains("/manifests/") {
+        true => Action::Answer(StatusCode::OK, Vec::new(), manifest.clone()),
+        false => Action::Forward,
+    })
+    .await;
+    let node = Node::new().await;
+    let good = format!("{}/app:1", registry.authority());
+    node.pull(&good).await.expect("pulled");
+    let blobs = node.blobs();
+    let error = node.refused(&format!("{}/evil:1", front.authority())).await;
+    assert!(error.contains("has the wrong size: expected"), "{error}");
+    assert_eq!(node.blobs(), blobs + 1, "only the manifest came");
+    node.service.info(&good).await.expect("its configuration is still there");
 }
