@@ -688,3 +688,19 @@ async fn a_claimed_size_takes_nothing_from_other_images() {
     assert_eq!(node.blobs(), blobs + 1, "only the manifest came");
     node.service.info(&good).await.expect("its configuration is still there");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_registries_say_is_told_in_bounded_and_harmless_words() {
+    let check = async |status: StatusCode, body: String| {
+        let body = Bytes::from(body);
+        let answer = move |_: &Seen| Action::Answer(status, Vec::new(), body.clone());
+        let front = Front::start(String::new(), answer).await;
+        let error = Node::new().await.refused(&format!("{}/app:1", front.authority())).await;
+        assert!(error.len() < 1_000, "{} bytes", error.len());
+        assert!(!error.contains(char::is_control), "{error:?}");
+    };
+    let long = "\\u001b[31m".repeat(5_000);
+    check(StatusCode::FORBIDDEN, format!(r#"{{"errors":[{{"code":"X","message":"{long}"}}]}}"#)).await;
+    check(StatusCode::OK, format!(r#"{{"schemaVersion":"{long}"}}"#)).await;
+    check(StatusCode::OK, format!(r#"{{"schemaVersion":2,"config":{{"digest":"{long}"}}}}"#)).await;
+}
