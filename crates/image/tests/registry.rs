@@ -667,6 +667,46 @@ async fn a_registry_that_stalls_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_drips_is_not_waited_for() {
+    let (registry, _) = with_image("app:1").await;
+    let check = async |drips: fn(&Seen) -> bool| {
+        let drip = move |seen: &Seen| {
+            if drips(seen) { Action::Drip(Duration::from_millis(10)) } else { Action::Forward }
+        };
+        let front = Front::start(registry.authority(), drip).await;
+        let node = Node::with(|config| config.registry.read_timeout = Duration::from_millis(200)).await;
+        let error = node.refused(&format!("{}/app:1", front.authority())).await;
+        assert!(error.contains("is too slow") && error.contains("4096 in a second"), "{error}");
+    };
+    check(Seen::is_blob_read).await;
+    check(|seen| seen.path.contains("/manifests/")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_another_registry() {
+    let (registry, image) = with_image("app:1").await;
+    let front = Front::start(registry.authority(), |seen| {
+        if seen.is_blob_read() { Action::Drip(Duration::from_millis(10)) } else { Action::Forward }
+    })
+    .await;
+    let node = Node::new().await;
+    let (slow, quick) = (format!("{}/app:1", front.authority()), format!("{}/app:1", registry.authority()));
+    let quick = async {
+        while front.blob_reads().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        node.pull(&quick).await
+    };
+    let first = tokio::time::timeout(Duration::from_secs(30), async {
+        tokio::select! {
+            pulled = node.pull(&slow) => Err(pulled.map(|record| record.id)),
+            pulled = quick => Ok(pulled.expect("pulled").id),
+        }
+    });
+    assert_eq!(first.await.expect("it does not wait").expect("the quick one ends first"), image.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_claimed_size_takes_nothing_from_other_images() {
     let (registry, image) = with_image("app:1").await;
     let layer = builder_layers().remove(0);
