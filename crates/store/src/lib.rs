@@ -81,6 +81,8 @@ mod txn;
 mod watch;
 
 pub use embedded::{DirectoryError, Embedded, EmbeddedOptions, JournalError, LoadError, OpenError};
+#[cfg(fuzzing)]
+pub use embedded::fuzzing;
 pub use event::{Event, EventKind};
 pub use frame::FrameError;
 pub use key::{Key, KeyError, Prefix};
