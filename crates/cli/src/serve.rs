@@ -121,7 +121,8 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
     let mut cluster = Cluster::default();
-    let (images, api) = cluster.start_node(&layout, &keeper, &server, &nodes, options.dangers()).await?;
+    let (images, api) =
+        Box::pin(cluster.start_node(&layout, &keeper, &server, &nodes, options.dangers())).await?;
     cluster.start_api(&server, &keys, listener, api, options.bind.ip())?;
     cluster.start_controllers(&server, &keys);
     kubeconfig::write(&layout, &keys, &url)?;
@@ -290,6 +291,7 @@ impl Cluster {
             ip: gateway.to_string(),
             pod_cidr: config.link.pod_range.to_string(),
             version: KUBERNETES_VERSION.into(),
+            disk: layout.root().to_owned(),
         };
         registration::register(&client, &facts).await.context("registering this node")?;
         let network = Network {
