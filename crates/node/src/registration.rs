@@ -137,14 +137,16 @@ async fn renew(client: &Client, facts: &Facts) -> Result<(), kube::Error> {
     }
 }
 
-fn status(facts: &Facts, old: Option<&NodeStatus>) -> NodeStatus {
-    let amount = |text: String| Quantity(text);
+/// How much of everything the node has for its pods.
+pub(crate) fn allocatable() -> BTreeMap<String, Quantity> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let capacity = BTreeMap::from([
-        ("cpu".to_owned(), amount(cpus.to_string())),
-        ("memory".to_owned(), amount(format!("{}Ki", memory_kib()))),
-        ("pods".to_owned(), amount(MAX_PODS.to_string())),
-    ]);
+    [("cpu", cpus.to_string()), ("memory", format!("{}Ki", memory_kib())), ("pods", MAX_PODS.to_string())]
+        .map(|(name, amount)| (name.to_owned(), Quantity(amount)))
+        .into()
+}
+
+fn status(facts: &Facts, old: Option<&NodeStatus>) -> NodeStatus {
+    let capacity = allocatable();
     NodeStatus {
         addresses: Some(vec![address("InternalIP", &facts.ip), address("Hostname", &facts.name)]),
         allocatable: Some(capacity.clone()),

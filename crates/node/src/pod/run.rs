@@ -23,7 +23,7 @@ use xebec_sandbox::config::{
 use xebec_sandbox::sandbox::{EngineKind, ErrorKind, Sandbox, SandboxError};
 
 use super::ask::Target;
-use super::env::{Addresses, Sources, environment};
+use super::env::{Sources, Surroundings, environment};
 use super::spec::{Ingredients, container_config};
 use super::volumes::{Contents, Places};
 use super::{etc, hook, policy, volumes};
@@ -184,10 +184,10 @@ async fn engine(host: &Host, pod: &Pod) -> Result<EngineKind, String> {
 pub async fn set_up_volumes(
     host: &Host,
     pod: &Pod,
-    addresses: &Addresses,
+    around: &Surroundings,
     mut contents: Contents,
 ) -> (Contents, Result<Places, String>) {
-    let filled = volumes::set_up(host, pod, addresses, &mut contents).await;
+    let filled = volumes::set_up(host, pod, around, &mut contents).await;
     (contents, filled.map_err(|e| format!("setting up the volumes failed: {}", chain(&e))))
 }
 
@@ -197,8 +197,8 @@ pub struct Start {
     pub sandbox: Arc<dyn Sandbox>,
     /// Where its volumes are.
     pub volumes: Places,
-    /// Its addresses.
-    pub addresses: Addresses,
+    /// Its around.
+    pub around: Surroundings,
     /// The pod's address.
     pub ip: Option<IpAddr>,
     /// The run of the container whose processes it is to see.
@@ -220,7 +220,7 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     let rootfs = rootfs.map_err(|e| Failure { pulling: true, ..Failure::new("ErrImagePull", chain(&e)) })?;
     let config_error = |e: &dyn std::error::Error| Failure::new("CreateContainerConfigError", chain(e));
     let sources = sources(host, pod, container, &rootfs.defaults.env).await?;
-    let env = environment(container, pod, &sources, &start.addresses).map_err(|e| config_error(&e))?;
+    let env = environment(container, pod, &sources, &start.around).map_err(|e| config_error(&e))?;
     let dir = host.pod_dir(uid(pod));
     let id = format!("{}-{}", container.name, start.restart);
     let container_id: ContainerId =

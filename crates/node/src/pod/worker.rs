@@ -19,7 +19,7 @@ use xebec_sandbox::sandbox::{
 
 use self::restore::{adopt, killed, restore};
 use super::ask::Target;
-use super::env::Addresses;
+use super::env::Surroundings;
 use super::message;
 use super::plan::{self, Action, plan};
 use super::probe::{self, Purpose, Report};
@@ -29,6 +29,7 @@ use super::status::{self, Host as HostStatus};
 use super::volumes::{Contents, Places};
 use crate::events::Kind;
 use crate::host::Host;
+use crate::registration;
 
 /// How many reports of probes wait.
 const REPORTS: usize = 64;
@@ -286,9 +287,9 @@ impl Worker {
             }
             Action::SetUpVolumes => {
                 self.state.volumes.begin();
-                let (addresses, contents) = (self.addresses(), self.contents.take().unwrap_or_default());
+                let (around, contents) = (self.around(), self.contents.take().unwrap_or_default());
                 self.actions.spawn(async move {
-                    let (contents, filled) = run::set_up_volumes(&host, &pod, &addresses, contents).await;
+                    let (contents, filled) = run::set_up_volumes(&host, &pod, &around, contents).await;
                     Outcome::Volumes(contents, filled)
                 });
             }
@@ -296,9 +297,9 @@ impl Worker {
                 // What is being brought up to date is looked at again afterwards.
                 let Some(contents) = self.contents.take() else { return };
                 self.state.refresh = None;
-                let addresses = self.addresses();
+                let around = self.around();
                 self.actions.spawn(async move {
-                    let (contents, filled) = run::set_up_volumes(&host, &pod, &addresses, contents).await;
+                    let (contents, filled) = run::set_up_volumes(&host, &pod, &around, contents).await;
                     Outcome::Refreshed(contents, filled)
                 });
             }
@@ -324,14 +325,18 @@ impl Worker {
         });
     }
 
-    fn addresses(&self) -> Addresses {
+    fn around(&self) -> Surroundings {
         let ip = self.state.sandbox.ready().copied().flatten();
-        Addresses { pod: ip.map(|ip| ip.to_string()).unwrap_or_default(), host: self.host.ip() }
+        Surroundings {
+            pod: ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            host: self.host.ip(),
+            allocatable: registration::allocatable(),
+        }
     }
 
     fn begin_start(&mut self, name: String) {
         let (Some(spec), Some(sandbox)) = (self.spec(&name), self.sandbox.clone()) else { return };
-        let (addresses, ip) = (self.addresses(), self.state.sandbox.ready().copied().flatten());
+        let (around, ip) = (self.around(), self.state.sandbox.ready().copied().flatten());
         let beside = self.beside(&name);
         let container = self.state.containers.entry(name.clone()).or_default();
         if let Run::Exited(ended) = std::mem::take(&mut container.run) {
@@ -345,7 +350,7 @@ impl Worker {
         container.killed = false;
         container.early_end = None;
         let (volumes, restart) = (self.places.clone(), container.restarts);
-        let start = Start { sandbox, volumes, addresses, ip, beside, restart };
+        let start = Start { sandbox, volumes, around, ip, beside, restart };
         let (host, pod) = (self.host.clone(), self.pod.clone());
         self.actions
             .spawn(async move { Outcome::Started(name, run::start(&host, &pod, &spec, start).await) });

@@ -24,7 +24,7 @@ use kube::api::Api;
 
 use self::owner::Owner;
 use self::token::Tokens;
-use super::env::{Addresses, field_value, resource_value};
+use super::env::{Surroundings, field_value, resource_value};
 use super::plan;
 use super::run::uid;
 use crate::host::Host;
@@ -190,7 +190,7 @@ pub type Places = BTreeMap<String, Place>;
 pub(super) async fn set_up(
     host: &Host,
     pod: &Pod,
-    addresses: &Addresses,
+    around: &Surroundings,
     contents: &mut Contents,
 ) -> Result<Places, VolumeError> {
     let dir = host.pod_dir(uid(pod));
@@ -205,7 +205,7 @@ pub(super) async fn set_up(
                 Place::Directory { path, read_only: false }
             }
             None => {
-                let files = files(host, pod, volume, addresses, contents).await?;
+                let files = files(host, pod, volume, around, contents).await?;
                 let target = path.clone();
                 tokio::task::spawn_blocking(move || atomic::write_files(&target, &files, owner))
                     .await
@@ -256,7 +256,7 @@ async fn files(
     host: &Host,
     pod: &Pod,
     volume: &Volume,
-    addresses: &Addresses,
+    around: &Surroundings,
     contents: &mut Contents,
 ) -> Result<Files, VolumeError> {
     let mut out = Files::new();
@@ -273,10 +273,10 @@ async fn files(
         let what = (Kind::Secret, name);
         pick(&mut out, what, data.as_deref(), source.items.as_deref(), mode(source.default_mode), optional)?;
     } else if let Some(source) = &volume.downward_api {
-        downward(&mut out, pod, source.items.iter().flatten(), mode(source.default_mode), addresses)?;
+        downward(&mut out, pod, source.items.iter().flatten(), mode(source.default_mode), around)?;
     } else if let Some(source) = &volume.projected {
         for projection in source.sources.iter().flatten() {
-            project(&mut out, of, projection, mode(source.default_mode), addresses, contents).await?;
+            project(&mut out, of, projection, mode(source.default_mode), around, contents).await?;
         }
     } else {
         return Err(VolumeError::Unsupported(volume.name.clone()));
@@ -294,7 +294,7 @@ async fn project(
     of: (&Host, &Pod),
     projection: &VolumeProjection,
     mode: u32,
-    addresses: &Addresses,
+    around: &Surroundings,
     contents: &mut Contents,
 ) -> Result<(), VolumeError> {
     if let Some(source) = &projection.config_map {
@@ -310,7 +310,7 @@ async fn project(
         pick(out, what, data.as_deref(), source.items.as_deref(), mode, optional)?;
     }
     if let Some(source) = &projection.downward_api {
-        downward(out, of.1, source.items.iter().flatten(), mode, addresses)?;
+        downward(out, of.1, source.items.iter().flatten(), mode, around)?;
     }
     if let Some(source) = &projection.service_account_token {
         let token = contents.tokens.get(of.0, of.1, source).await?;
@@ -382,16 +382,16 @@ fn downward<'a>(
     pod: &Pod,
     items: impl Iterator<Item = &'a DownwardAPIVolumeFile>,
     mode: u32,
-    addresses: &Addresses,
+    around: &Surroundings,
 ) -> Result<(), VolumeError> {
     for item in items {
         let text = if let Some(field) = &item.field_ref {
-            field_value(field, pod, addresses)?
+            field_value(field, pod, around)?
         } else if let Some(resource) = &item.resource_field_ref {
             let name = resource.container_name.as_deref().unwrap_or_default();
             let all = plan::containers(pod).iter().chain(plan::init_containers(pod));
             let container = all.into_iter().find(|c| c.name == name).cloned().unwrap_or_default();
-            resource_value(resource, &container)?
+            resource_value(resource, &container, around)?
         } else {
             continue;
         };
