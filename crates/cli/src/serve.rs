@@ -16,12 +16,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use kube::Client;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xebec_controllers::runtime::informer::Informers;
 use xebec_controllers::runtime::rng::Rng;
 use xebec_image::ImageService;
 use xebec_image::service::ServiceConfig;
-use xebec_network::egress::Egress;
+use xebec_network::egress::{Egress, HostAddresses};
 use xebec_network::netns::Netns;
 use xebec_network::node::{NodeConfig, NodeNetwork};
 use xebec_network::proxy::ports::Site;
@@ -241,7 +242,7 @@ impl Cluster {
         dangers: Dangers,
     ) -> Result<(ImageService, TcpListener)> {
         let config = NodeConfig::new(keeper.node_netns.clone());
-        let NodeNetwork { node, links, rules, ports, dns, api } =
+        let NodeNetwork { node, links, rules, host: addresses, ports, dns, api } =
             NodeNetwork::start(&config).await.context("starting the pods' network")?;
         let rules = match rules {
             Ok(rules) => Some(rules),
@@ -296,10 +297,11 @@ impl Cluster {
         registration::register(&client, &facts).await.context("registering this node")?;
         let network = Network {
             rules,
+            host: self.follow_host(addresses),
             ports,
             places: vec![(Site::Host, IpAddr::V4(Ipv4Addr::LOCALHOST)), (Site::Node, gateway)],
             dns,
-            zone: config.zone(),
+            config,
             node: name,
         };
         self.parts.spawn("the writer of events", writing);
@@ -322,6 +324,17 @@ impl Cluster {
     }
 
     /// Lets pods out of the cluster where that can be had; when the way is lost, it is opened once more.
+    /// Follows the host's addresses; if they cannot be followed any more, the server starts over.
+    fn follow_host(&mut self, addresses: HostAddresses) -> watch::Receiver<Vec<IpAddr>> {
+        let (tell, told) = watch::channel(Vec::new());
+        self.parts.spawn("the follower of the host's addresses", async move {
+            if let Err(error) = addresses.follow(tell).await {
+                tracing::error!(%error, "the host's addresses, from which pods are kept away, cannot be followed");
+            }
+        });
+        told
+    }
+
     async fn open_way_out(&mut self, node: Netns) {
         let mut egress = Egress::start(&node).await;
         let (notes, shutdown) = (self.notes.clone(), self.shutdown.clone());
