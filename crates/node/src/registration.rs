@@ -65,20 +65,37 @@ pub async fn register(client: &Client, facts: &Facts) -> Result<(), kube::Error>
         spec.pod_cidrs = Some(vec![facts.pod_cidr.clone()]);
         nodes.create(&PostParams::default(), &node).await?;
     } else {
-        tell(client, facts).await?;
+        tell(client, facts, Tell::Always).await?;
     }
     renew(client, facts).await
 }
 
+/// When to write the node's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tell {
+    Always,
+    /// When the cluster has it that the node is not ready: somebody took it for lost, and this is it speaking.
+    IfNotReady,
+}
+
 /// Writes the node's status.
-async fn tell(client: &Client, facts: &Facts) -> Result<(), kube::Error> {
+async fn tell(client: &Client, facts: &Facts, when: Tell) -> Result<(), kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let known = nodes.get(&facts.name).await?;
+    if when == Tell::IfNotReady && is_ready(known.status.as_ref()) {
+        return Ok(());
+    }
     let patch = serde_json::json!({"status": status(facts, known.status.as_ref())});
     nodes.patch_status(&facts.name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(|_| ())
 }
 
-/// Renews the lease, and the status every five minutes, until `shutdown`.
+/// Whether a status says that the node is ready.
+fn is_ready(status: Option<&NodeStatus>) -> bool {
+    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Renews the lease, and the status every five minutes or when it is not what it should be, until `shutdown`.
 pub async fn keep_alive(client: Client, facts: Facts, shutdown: CancellationToken) {
     let mut beats: u32 = 0;
     loop {
@@ -90,9 +107,8 @@ pub async fn keep_alive(client: Client, facts: Facts, shutdown: CancellationToke
         if let Err(error) = renew(&client, &facts).await {
             tracing::warn!(%error, "the node's lease could not be renewed");
         }
-        if beats.is_multiple_of(30)
-            && let Err(error) = tell(&client, &facts).await
-        {
+        let when = if beats.is_multiple_of(30) { Tell::Always } else { Tell::IfNotReady };
+        if let Err(error) = tell(&client, &facts, when).await {
             tracing::warn!(%error, "the node's status could not be told");
         }
     }
@@ -202,4 +218,30 @@ fn os_image() -> String {
     let text = read("/etc/os-release");
     let name = text.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
     name.unwrap_or("Linux").trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_sees_what_the_cluster_takes_it_for() {
+        let check = |conditions: &[(&str, &str)], expected| {
+            let condition = |(kind, status): &(&str, &str)| NodeCondition {
+                type_: (*kind).to_owned(),
+                status: (*status).to_owned(),
+                ..NodeCondition::default()
+            };
+            let conditions = Some(conditions.iter().map(condition).collect());
+            let status = NodeStatus { conditions, ..NodeStatus::default() };
+            assert_eq!(is_ready(Some(&status)), expected, "{status:?}");
+        };
+        check(&[("Ready", "True")], true);
+        check(&[("MemoryPressure", "True"), ("Ready", "Unknown")], false);
+        check(&[("Ready", "False")], false);
+        check(&[], false);
+        assert!(!is_ready(None));
+        let own = NodeStatus { conditions: Some(conditions(None)), ..NodeStatus::default() };
+        assert!(is_ready(Some(&own)), "what the node says of itself settles it");
+    }
 }
