@@ -69,36 +69,40 @@ pub async fn register(client: &Client, facts: &Facts) -> Result<(), kube::Error>
         spec.pod_cidrs = Some(vec![facts.pod_cidr.clone()]);
         nodes.create(&PostParams::default(), &node).await?;
     } else {
-        tell(client, facts).await?;
+        tell(client, facts, Tell::Always).await?;
     }
     renew(client, facts).await
 }
 
+/// When to write the node's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tell {
+    Always,
+    /// When a condition is not as the cluster has it: the machine runs out of something, or somebody took the node for
+    /// lost, and this is it speaking.
+    IfChanged,
+}
+
 /// Writes the node's status.
-async fn tell(client: &Client, facts: &Facts) -> Result<(), kube::Error> {
-    let nodes: Api<Node> = Api::all(client.clone());
-    let known = nodes.get(&facts.name).await?;
-    write(&nodes, facts, status(facts, known.status.as_ref())).await
-}
-
-async fn write(nodes: &Api<Node>, facts: &Facts, status: NodeStatus) -> Result<(), kube::Error> {
-    let patch = serde_json::json!({ "status": status });
-    nodes.patch_status(&facts.name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(|_| ())
-}
-
-/// Writes the node's status if a condition is not as the API has it: the machine runs out of something, or somebody took
-/// the node for lost.
-async fn tell_changes(client: &Client, facts: &Facts) -> Result<(), kube::Error> {
+async fn tell(client: &Client, facts: &Facts, when: Tell) -> Result<(), kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let known = nodes.get(&facts.name).await?;
     let new = status(facts, known.status.as_ref());
-    let told = known.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    let told: Vec<(&str, &str)> = told.map(|c| (c.type_.as_str(), c.status.as_str())).collect();
-    let changed = |c: &NodeCondition| !told.contains(&(c.type_.as_str(), c.status.as_str()));
-    if new.conditions.iter().flatten().any(changed) { write(&nodes, facts, new).await } else { Ok(()) }
+    if when == Tell::IfChanged && !differs(&new, known.status.as_ref()) {
+        return Ok(());
+    }
+    let patch = serde_json::json!({ "status": new });
+    nodes.patch_status(&facts.name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(|_| ())
 }
 
-/// Renews the lease, and the status every five minutes or when it changes, until `shutdown`.
+/// Whether a condition of a status is not as it was told.
+fn differs(new: &NodeStatus, told: Option<&NodeStatus>) -> bool {
+    let told = told.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let same = |a: &NodeCondition, b: &NodeCondition| a.type_ == b.type_ && a.status == b.status;
+    new.conditions.iter().flatten().any(|condition| !told.iter().any(|known| same(known, condition)))
+}
+
+/// Renews the lease, and the status every five minutes or when it is not what it should be, until `shutdown`.
 pub async fn keep_alive(client: Client, facts: Facts, shutdown: CancellationToken) {
     let mut beats: u32 = 0;
     loop {
@@ -110,9 +114,8 @@ pub async fn keep_alive(client: Client, facts: Facts, shutdown: CancellationToke
         if let Err(error) = renew(&client, &facts).await {
             tracing::warn!(%error, "the node's lease could not be renewed");
         }
-        let all = beats.is_multiple_of(30);
-        let told = if all { tell(&client, &facts).await } else { tell_changes(&client, &facts).await };
-        if let Err(error) = told {
+        let when = if beats.is_multiple_of(30) { Tell::Always } else { Tell::IfChanged };
+        if let Err(error) = tell(&client, &facts, when).await {
             tracing::warn!(%error, "the node's status could not be told");
         }
     }
@@ -229,4 +232,32 @@ fn os_image() -> String {
     let text = read("/etc/os-release");
     let name = text.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
     name.unwrap_or("Linux").trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_sees_what_the_cluster_takes_it_for() {
+        let status = |conditions: &[(&str, &str)]| {
+            let condition = |(kind, status): &(&str, &str)| NodeCondition {
+                type_: (*kind).to_owned(),
+                status: (*status).to_owned(),
+                ..NodeCondition::default()
+            };
+            let conditions = Some(conditions.iter().map(condition).collect());
+            NodeStatus { conditions, ..NodeStatus::default() }
+        };
+        let own = status(&[("MemoryPressure", "False"), ("Ready", "True")]);
+        let check = |told: &[(&str, &str)], want: bool| {
+            assert_eq!(differs(&own, Some(&status(told))), want, "{told:?}");
+        };
+        check(&[("MemoryPressure", "False"), ("Ready", "True"), ("Own", "True")], false);
+        check(&[("MemoryPressure", "False"), ("Ready", "Unknown")], true);
+        check(&[("MemoryPressure", "True"), ("Ready", "True")], true);
+        check(&[("Ready", "True")], true);
+        assert!(differs(&own, None));
+        assert!(!differs(&own, Some(&own)));
+    }
 }
