@@ -30,7 +30,7 @@ fn request(text: &str) {
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
     let query = Query::parse(query);
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-        if let Route::Resource(_, target) = Route::read(&method, path, &query) {
+        if let Ok(Route::Resource(_, target)) = Route::read(&method, path, &query) {
             for part in [&target.group, &target.version, &target.resource, &target.name, &target.subresource] {
                 assert!(!part.contains('/'), "{target:?}");
             }

@@ -30,6 +30,7 @@ use xebec_node::events::Recorder;
 use xebec_node::host::{Host, pod_processes};
 use xebec_node::manager::{self, Pods};
 use xebec_node::objects::Objects;
+use xebec_node::pod::policy::Dangers;
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
 use xebec_node::streams::AgentService;
@@ -120,7 +121,8 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
     let mut cluster = Cluster::default();
-    let (images, api) = cluster.start_node(&layout, &keeper, &server, &nodes).await?;
+    let (images, api) =
+        Box::pin(cluster.start_node(&layout, &keeper, &server, &nodes, options.dangers())).await?;
     cluster.start_api(&server, &keys, listener, api, options.bind.ip())?;
     cluster.start_controllers(&server, &keys);
     kubeconfig::write(&layout, &keys, &url)?;
@@ -236,6 +238,7 @@ impl Cluster {
         keeper: &KeeperInfo,
         server: &ApiServer,
         nodes: &LocalNode,
+        dangers: Dangers,
     ) -> Result<(ImageService, TcpListener)> {
         let config = NodeConfig::new(keeper.node_netns.clone());
         let NodeNetwork { node, links, rules, ports, dns, api } =
@@ -281,12 +284,14 @@ impl Cluster {
             events,
             objects: Objects::new(client.clone()),
             pod_processes: pod_processes(),
+            dangers,
         });
         let facts = Facts {
             name: name.clone(),
             ip: gateway.to_string(),
             pod_cidr: config.link.pod_range.to_string(),
             version: KUBERNETES_VERSION.into(),
+            disk: layout.root().to_owned(),
         };
         registration::register(&client, &facts).await.context("registering this node")?;
         let network = Network {
@@ -389,11 +394,15 @@ impl Cluster {
         scheduler.informers = Some(informers);
         let shutdown = self.shutdown.clone();
         self.parts.spawn("the controllers", async move {
-            xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await;
+            if let Err(lost) = xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await {
+                tracing::error!("{lost}");
+            }
         });
         let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
         self.parts.spawn("the scheduler", async move {
-            xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await;
+            if let Err(lost) = xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await {
+                tracing::error!("{lost}");
+            }
         });
     }
 }

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::discovery::ApiResource;
@@ -17,6 +19,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use xebec_controllers::Config;
 use xebec_controllers::runtime::clock::Clock;
+use xebec_controllers::runtime::discovery::{ApiKind, ResourceId};
+use xebec_controllers::runtime::dynamic;
+use xebec_controllers::runtime::object::ObjectKey;
+use xebec_controllers::runtime::tasks::TaskLost;
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
 use xebec_server::auth::keys::ClusterKeys;
@@ -49,7 +55,7 @@ struct Server {
 /// Controllers that run until they are told to stop.
 struct Running {
     stop: oneshot::Sender<()>,
-    controllers: JoinHandle<()>,
+    controllers: JoinHandle<Result<(), TaskLost>>,
 }
 
 impl Server {
@@ -71,17 +77,42 @@ impl Server {
 
     /// Runs the controllers with a clock that is ahead of the server's.
     fn controllers(&self, ahead: Duration) -> Running {
+        Self::controllers_of(&self.client, ahead)
+    }
+
+    fn controllers_of(client: &Client, ahead: Duration) -> Running {
         let (stop, stopped) = oneshot::channel();
         let mut config = Config::new("no certificate".to_owned());
         config.clock = Arc::new(Ahead(ahead));
         let stopped = async move { drop(stopped.await) };
-        let controllers = tokio::spawn(xebec_controllers::run(self.client.clone(), config, stopped));
+        let controllers = tokio::spawn(xebec_controllers::run(client.clone(), config, stopped));
         Running { stop, controllers }
+    }
+
+    /// A client that may do everything but to delete pods.
+    async fn without_deleting_pods(&self) -> Client {
+        let rule = |resources: &[&str], verbs: &[&str]| json!({"apiGroups": [""], "resources": resources, "verbs": verbs});
+        let role = object::<ClusterRole>(json!({
+            "metadata": {"name": "limited"},
+            "rules": [
+                {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch", "patch", "update"]},
+                {"nonResourceURLs": ["*"], "verbs": ["get"]},
+                rule(&["configmaps", "events", "namespaces", "secrets", "serviceaccounts"], &["*"]),
+            ]
+        }));
+        let binding = object::<ClusterRoleBinding>(json!({
+            "metadata": {"name": "limited"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "limited"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "limited"}]
+        }));
+        Api::all(self.client.clone()).create(&PostParams::default(), &role).await.unwrap();
+        Api::all(self.client.clone()).create(&PostParams::default(), &binding).await.unwrap();
+        Client::new(self.server.local(User::component("limited", &["limited"])), "default")
     }
 
     async fn end(self, running: Running) {
         drop(running.stop);
-        running.controllers.await.unwrap();
+        running.controllers.await.unwrap().unwrap();
         self.server.stop().await;
     }
 }
@@ -169,6 +200,61 @@ async fn a_definition_goes_with_its_instances() {
     })
     .await;
     cluster.end(running).await;
+}
+
+#[tokio::test]
+async fn pods_that_cannot_be_deleted_keep_what_they_live_on() {
+    let cluster = Server::start().await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces.create(&PostParams::default(), &object(json!({"metadata": {"name": "busy"}}))).await.unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), "busy");
+    accounts.create(&PostParams::default(), &object(json!({"metadata": {"name": "default"}}))).await.unwrap();
+    let pod: Pod = object(json!({
+        "metadata": {"name": "running"}, "spec": {"containers": [{"name": "c", "image": "c"}]}
+    }));
+    Api::namespaced(cluster.client.clone(), "busy").create(&PostParams::default(), &pod).await.unwrap();
+    let settings: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "busy");
+    settings.create(&PostParams::default(), &object(json!({"metadata": {"name": "kept"}}))).await.unwrap();
+    let running = Server::controllers_of(&cluster.without_deleting_pods().await, Duration::ZERO);
+    namespaces.delete("busy", &DeleteParams::default()).await.unwrap();
+    let message = eventually("the condition says what went wrong", async || {
+        let conditions = namespaces.get("busy").await.unwrap().status?.conditions?;
+        let failure = conditions.into_iter().find(|at| at.type_ == "NamespaceDeletionContentFailure")?;
+        (failure.status == "True").then_some(failure.message.unwrap())
+    })
+    .await;
+    assert!(message.contains("pods"), "{message}");
+    settings.get("kept").await.unwrap();
+    cluster.end(running).await;
+}
+
+#[tokio::test]
+async fn whatever_an_object_is_called_it_is_the_one_that_is_asked_for() {
+    let cluster = Server::start().await;
+    let roles = Api::<Role>::namespaced(cluster.client.clone(), "default");
+    let kind = ApiKind {
+        id: ResourceId { group: "rbac.authorization.k8s.io".to_owned(), plural: "roles".to_owned() },
+        version: "v1".to_owned(),
+        kind: "Role".to_owned(),
+        namespaced: true,
+        verbs: BTreeSet::new(),
+    };
+    // What a name that is not escaped would ask for.
+    let role = |name: &str| object::<Role>(json!({"metadata": {"name": name}}));
+    roles.create(&PostParams::default(), &role("a")).await.unwrap();
+    for name in ["a?b", "a#b", "a b", "system:reader", "é"] {
+        let created = roles.create(&PostParams::default(), &role(name)).await.unwrap();
+        let (client, key) = (&cluster.client, ObjectKey::new("default", name));
+        let label = json!({"metadata": {"labels": {"seen": "yes"}}});
+        dynamic::merge(client, &kind, &key, &label).await.unwrap();
+        let meta = dynamic::get(client, &kind, &key).await.unwrap().expect("it is there");
+        assert_eq!(meta.uid, created.metadata.uid, "{name}");
+        assert!(meta.labels.is_some_and(|labels| labels.contains_key("seen")), "{name}");
+        dynamic::delete(client, &kind, &key, &DeleteParams::background()).await.unwrap();
+        assert_eq!(dynamic::get(client, &kind, &key).await.unwrap(), None, "{name}");
+    }
+    assert_eq!(roles.get("a").await.unwrap().labels().len(), 0);
+    cluster.server.stop().await;
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ pub enum ImportError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// `manifest.json` is malformed.
-    #[error("the archive's manifest.json is malformed: {0}")]
+    #[error("the archive's manifest.json is malformed: {}", clip(&.0.to_string()))]
     DockerManifest(#[source] serde_json::Error),
     /// Neither layout.
     #[error("this is no image archive: it has neither `index.json` (OCI) nor `manifest.json` (docker save)")]

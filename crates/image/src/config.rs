@@ -15,7 +15,7 @@ use crate::platform::Platform;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not JSON, or a field of the wrong type.
-    #[error("the image configuration is malformed: {0}")]
+    #[error("the image configuration is malformed: {}", clip(&.0.to_string()))]
     Json(#[from] serde_json::Error),
     /// Text that no program can be given.
     #[error("the image configuration has a NUL byte in `{field}`")]
@@ -219,7 +219,7 @@ impl ImageConfig {
         if unstated || host.runs(&self.platform()) {
             return Ok(());
         }
-        Err(ConfigError::Platform { image: self.platform().to_string(), host: host.to_string() })
+        Err(ConfigError::Platform { image: clip(&self.platform().to_string()), host: host.to_string() })
     }
 
     /// Checks that the image has as many layers as its manifest.

@@ -213,14 +213,14 @@ pub(crate) fn is_lower_hex(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// Hostile text is quoted in errors, but not at any length.
+/// Hostile text is quoted in errors, but not at any length, and without what a terminal would obey.
 pub(crate) fn clip(text: &str) -> String {
     const MAX: usize = 200;
-    if text.chars().count() <= MAX {
-        return text.to_owned();
+    let harmless = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let mut short: String = text.chars().take(MAX).map(harmless).collect();
+    if text.chars().nth(MAX).is_some() {
+        short.push('…');
     }
-    let mut short: String = text.chars().take(MAX).collect();
-    short.push('…');
     short
 }
 

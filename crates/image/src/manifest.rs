@@ -20,7 +20,7 @@ use crate::platform::Platform;
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not JSON, or a field of the wrong type.
-    #[error("the manifest is malformed: {0}")]
+    #[error("the manifest is malformed: {}", clip(&.0.to_string()))]
     Json(#[from] serde_json::Error),
     /// Docker's retired format.
     #[error(

@@ -32,12 +32,15 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 
 use crate::digest::{Digest, clip};
+use crate::limits::Exceeded;
 use crate::media;
 use crate::reference::Reference;
 
 mod auth;
 mod credentials;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod pull;
 mod push;
 mod retry;
@@ -52,7 +55,7 @@ pub use push::{PushError, push};
 pub use retry::RetryPolicy;
 
 use auth::Challenge;
-use transport::{Payload, Transport, host_of, same_origin};
+use transport::{Download, Payload, Transport, host_of, same_origin};
 
 /// Where the default registry really is.
 const DEFAULT_REGISTRY: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -193,7 +196,9 @@ impl Session {
         let response = self.call(call, &[StatusCode::OK]).await?;
         let content_type = text_header(&response, &header::CONTENT_TYPE);
         let bytes = self.client.transport.read_body(&self.host(), response, max).await?;
-        Ok(RawManifest { bytes, content_type })
+        let too_large =
+            || Exceeded { what: format!("an answer of {}", self.host()), limit: "manifest_bytes", max };
+        Ok(RawManifest { bytes: bytes.ok_or_else(too_large)?, content_type })
     }
 
     /// Whether the repository has a blob.
@@ -212,7 +217,7 @@ impl Session {
 
     /// Starts reading a blob at byte `from`. Returns the body and the byte at which it really starts, which is 0 when
     /// the registry cannot resume.
-    async fn blob(&self, digest: &Digest, from: u64) -> Result<(Incoming, u64), RegistryError> {
+    async fn blob(&self, digest: &Digest, from: u64) -> Result<(Download, u64), RegistryError> {
         let what = format!("blob {digest}");
         let mut call = Call::new(Method::GET, self.uri(&format!("blobs/{digest}"))?, &what);
         if from > 0 {
@@ -220,13 +225,15 @@ impl Session {
             call.headers.insert(header::RANGE, range.map_err(|_| RegistryError::Address)?);
         }
         let response = self.call(call, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]).await?;
+        let download =
+            |response: Response<Incoming>| self.client.transport.download(self.host(), response.into_body());
         if response.status() == StatusCode::OK {
-            return Ok((response.into_body(), 0));
+            return Ok((download(response), 0));
         }
         let range = text_header(&response, &header::CONTENT_RANGE).unwrap_or_default();
         let start = range.strip_prefix("bytes ").and_then(|range| range.split('-').next());
         match start.and_then(|start| start.trim().parse::<u64>().ok()) {
-            Some(start) if start == from => Ok((response.into_body(), start)),
+            Some(start) if start == from => Ok((download(response), start)),
             _ => Err(RegistryError::Range { host: self.host(), blob: digest.clone() }),
         }
     }
@@ -316,7 +323,7 @@ impl Session {
         let retry_after = retry_after.map(Duration::from_secs);
         let body = self.client.transport.read_body(&host, response, MAX_ERROR).await;
         // Only the registry's words are lost with it; the status says enough.
-        let message = body.map(|body| message_of(&body)).unwrap_or_default();
+        let message = body.ok().flatten().map(|body| message_of(&body)).unwrap_or_default();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied { what, host, message },
             StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { host, retry_after, message },

@@ -200,19 +200,20 @@ impl ContentStore {
         }
     }
 
-    /// Whether the blob is stored with exactly this size. One of another size is damaged: it is removed.
+    /// Whether the blob is stored with exactly this size. One of another size is read: either it is damaged, and
+    /// removed, or `size` is wrong. Sizes are strangers' claims, and no claim takes away what other images need.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the size is wrong, or the file system refuses.
     pub fn contains(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         match self.size(digest)? {
             None => Ok(false),
             Some(found) if found == size => Ok(true),
-            Some(found) => {
-                tracing::warn!(%digest, found, size, "removing a stored blob of the wrong size");
-                self.remove_corrupt(digest)?;
-                Ok(false)
-            }
+            Some(actual) => match self.open_blob(digest).and_then(BlobReader::finish) {
+                Ok(_) => Err(StoreError::SizeMismatch { digest: digest.clone(), expected: size, actual }),
+                Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => Ok(false),
+                Err(error) => Err(error),
+            },
         }
     }
 

@@ -16,7 +16,7 @@ use xebec_image::archive::{Builder, LayerBuilder, Source};
 use xebec_image::compress::Compression;
 use xebec_image::images::Record;
 use xebec_image::limits::Limits;
-use xebec_image::manifest::{Descriptor, Index};
+use xebec_image::manifest::{Descriptor, Index, Manifest};
 use xebec_image::platform::Platform;
 use xebec_image::progress::{Event, Progress, Silent};
 use xebec_image::registry::{Credentials, HostConfig, Keyring, RegistryConfig, RetryPolicy, Secret};
@@ -664,4 +664,83 @@ async fn a_registry_that_stalls_is_not_waited_for() {
     .await;
     let error = node.refused(&format!("{}/app:1", front.authority())).await;
     assert!(error.contains("did not answer within"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_drips_is_not_waited_for() {
+    let (registry, _) = with_image("app:1").await;
+    let check = async |drips: fn(&Seen) -> bool| {
+        let drip = move |seen: &Seen| {
+            if drips(seen) { Action::Drip(Duration::from_millis(10)) } else { Action::Forward }
+        };
+        let front = Front::start(registry.authority(), drip).await;
+        let node = Node::with(|config| config.registry.read_timeout = Duration::from_millis(200)).await;
+        let error = node.refused(&format!("{}/app:1", front.authority())).await;
+        assert!(error.contains("is too slow") && error.contains("4096 in a second"), "{error}");
+    };
+    check(Seen::is_blob_read).await;
+    check(|seen| seen.path.contains("/manifests/")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_another_registry() {
+    let (registry, image) = with_image("app:1").await;
+    let front = Front::start(registry.authority(), |seen| {
+        if seen.is_blob_read() { Action::Drip(Duration::from_millis(10)) } else { Action::Forward }
+    })
+    .await;
+    let node = Node::new().await;
+    let (slow, quick) = (format!("{}/app:1", front.authority()), format!("{}/app:1", registry.authority()));
+    let quick = async {
+        while front.blob_reads().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        node.pull(&quick).await
+    };
+    let first = tokio::time::timeout(Duration::from_secs(30), async {
+        tokio::select! {
+            pulled = node.pull(&slow) => Err(pulled.map(|record| record.id)),
+            pulled = quick => Ok(pulled.expect("pulled").id),
+        }
+    });
+    assert_eq!(first.await.expect("it does not wait").expect("the quick one ends first"), image.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claimed_size_takes_nothing_from_other_images() {
+    let (registry, image) = with_image("app:1").await;
+    let layer = builder_layers().remove(0);
+    let descriptor = |media, digest: &Digest, size| Descriptor::new(media, digest.clone(), size);
+    let config = descriptor(media::OCI_CONFIG, &image.id.0, 7);
+    let manifest = Manifest::new(config, vec![descriptor(media::OCI_LAYER_GZIP, &layer, 8)]);
+    let manifest = Bytes::from(serde_json::to_vec(&manifest).expect("JSON"));
+    let front = Front::start(registry.authority(), move |seen| match seen.path.contains("/manifests/") {
+        true => Action::Answer(StatusCode::OK, Vec::new(), manifest.clone()),
+        false => Action::Forward,
+    })
+    .await;
+    let node = Node::new().await;
+    let good = format!("{}/app:1", registry.authority());
+    node.pull(&good).await.expect("pulled");
+    let blobs = node.blobs();
+    let error = node.refused(&format!("{}/evil:1", front.authority())).await;
+    assert!(error.contains("has the wrong size: expected"), "{error}");
+    assert_eq!(node.blobs(), blobs + 1, "only the manifest came");
+    node.service.info(&good).await.expect("its configuration is still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_registries_say_is_told_in_bounded_and_harmless_words() {
+    let check = async |status: StatusCode, body: String| {
+        let body = Bytes::from(body);
+        let answer = move |_: &Seen| Action::Answer(status, Vec::new(), body.clone());
+        let front = Front::start(String::new(), answer).await;
+        let error = Node::new().await.refused(&format!("{}/app:1", front.authority())).await;
+        assert!(error.len() < 1_000, "{} bytes", error.len());
+        assert!(!error.contains(char::is_control), "{error:?}");
+    };
+    let long = "\\u001b[31m".repeat(5_000);
+    check(StatusCode::FORBIDDEN, format!(r#"{{"errors":[{{"code":"X","message":"{long}"}}]}}"#)).await;
+    check(StatusCode::OK, format!(r#"{{"schemaVersion":"{long}"}}"#)).await;
+    check(StatusCode::OK, format!(r#"{{"schemaVersion":2,"config":{{"digest":"{long}"}}}}"#)).await;
 }

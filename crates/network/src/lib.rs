@@ -28,6 +28,8 @@
 pub mod cidr;
 pub mod dns;
 pub mod egress;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod ipam;
 pub mod link;
 mod netlink;

@@ -1,6 +1,7 @@
 //! The node's own objects: its `Node`, and the lease by which the cluster knows that it lives.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -15,6 +16,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio_util::sync::CancellationToken;
 
 use crate::pod::status::time;
+use crate::pressure::Resource;
 
 /// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(10);
@@ -35,6 +37,8 @@ pub struct Facts {
     pub pod_cidr: String,
     /// Version of Kubernetes that the agent speaks.
     pub version: String,
+    /// The directory on whose disk pods and images are.
+    pub disk: PathBuf,
 }
 
 /// Makes the `Node` known, and its first lease.
@@ -74,11 +78,27 @@ pub async fn register(client: &Client, facts: &Facts) -> Result<(), kube::Error>
 async fn tell(client: &Client, facts: &Facts) -> Result<(), kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let known = nodes.get(&facts.name).await?;
-    let patch = serde_json::json!({"status": status(facts, known.status.as_ref())});
+    write(&nodes, facts, status(facts, known.status.as_ref())).await
+}
+
+async fn write(nodes: &Api<Node>, facts: &Facts, status: NodeStatus) -> Result<(), kube::Error> {
+    let patch = serde_json::json!({ "status": status });
     nodes.patch_status(&facts.name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(|_| ())
 }
 
-/// Renews the lease, and the status every five minutes, until `shutdown`.
+/// Writes the node's status if a condition is not as the API has it: the machine runs out of something, or somebody took
+/// the node for lost.
+async fn tell_changes(client: &Client, facts: &Facts) -> Result<(), kube::Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let known = nodes.get(&facts.name).await?;
+    let new = status(facts, known.status.as_ref());
+    let told = known.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let told: Vec<(&str, &str)> = told.map(|c| (c.type_.as_str(), c.status.as_str())).collect();
+    let changed = |c: &NodeCondition| !told.contains(&(c.type_.as_str(), c.status.as_str()));
+    if new.conditions.iter().flatten().any(changed) { write(&nodes, facts, new).await } else { Ok(()) }
+}
+
+/// Renews the lease, and the status every five minutes or when it changes, until `shutdown`.
 pub async fn keep_alive(client: Client, facts: Facts, shutdown: CancellationToken) {
     let mut beats: u32 = 0;
     loop {
@@ -90,9 +110,9 @@ pub async fn keep_alive(client: Client, facts: Facts, shutdown: CancellationToke
         if let Err(error) = renew(&client, &facts).await {
             tracing::warn!(%error, "the node's lease could not be renewed");
         }
-        if beats.is_multiple_of(30)
-            && let Err(error) = tell(&client, &facts).await
-        {
+        let all = beats.is_multiple_of(30);
+        let told = if all { tell(&client, &facts).await } else { tell_changes(&client, &facts).await };
+        if let Err(error) = told {
             tracing::warn!(%error, "the node's status could not be told");
         }
     }
@@ -129,7 +149,7 @@ fn status(facts: &Facts, old: Option<&NodeStatus>) -> NodeStatus {
         addresses: Some(vec![address("InternalIP", &facts.ip), address("Hostname", &facts.name)]),
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
-        conditions: Some(conditions(old)),
+        conditions: Some(conditions(facts, old)),
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
         node_info: Some(NodeSystemInfo {
             architecture: architecture().into(),
@@ -151,29 +171,34 @@ fn address(kind: &str, address: &str) -> NodeAddress {
     NodeAddress { type_: kind.into(), address: address.into() }
 }
 
-fn conditions(old: Option<&NodeStatus>) -> Vec<NodeCondition> {
+fn conditions(facts: &Facts, old: Option<&NodeStatus>) -> Vec<NodeCondition> {
     let now = SystemTime::now();
     let known = old.and_then(|o| o.conditions.as_deref()).unwrap_or_default();
-    [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "the node agent is ready"),
-    ]
-    .map(|(kind, status, reason, message)| {
+    let condition = |kind: &str, holds: bool, reason: &str, message: String| {
+        let status = if holds { "True" } else { "False" };
         let before = known.iter().find(|c| c.type_ == kind && c.status == status);
         NodeCondition {
             type_: kind.into(),
             status: status.into(),
             reason: Some(reason.into()),
-            message: Some(message.into()),
+            message: Some(message),
             last_heartbeat_time: Some(time(now)),
             last_transition_time: before
                 .and_then(|c| c.last_transition_time.clone())
                 .or_else(|| Some(time(now))),
         }
-    })
-    .into()
+    };
+    let pressures = Resource::ALL.map(|resource| {
+        let kind = resource.condition();
+        let already = known.iter().any(|c| c.type_ == kind && c.status == "True");
+        let (enough, little) = resource.reasons();
+        match resource.shortage(&facts.disk, already) {
+            Some(shortage) => condition(kind, true, little, shortage),
+            None => condition(kind, false, enough, "there is enough".into()),
+        }
+    });
+    let ready = condition("Ready", true, "KubeletReady", "the node agent is ready".into());
+    pressures.into_iter().chain([ready]).collect()
 }
 
 /// The machine's architecture, as Go names it.
@@ -188,7 +213,7 @@ const fn architecture() -> &'static str {
 }
 
 /// A fact of the kernel's; empty if it does not tell.
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default()
 }
 

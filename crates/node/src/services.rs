@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointSlice};
 use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
 use tokio_util::sync::CancellationToken;
@@ -53,8 +54,9 @@ struct Picture {
 pub async fn run(client: Client, mut network: Network, shutdown: CancellationToken) {
     let mut picture = Picture::default();
     let config = watcher::Config::default;
-    let mut services = pin!(watcher::watcher(Api::<Service>::all(client.clone()), config()));
-    let mut slices = pin!(watcher::watcher(Api::<EndpointSlice>::all(client), config()));
+    let mut services =
+        pin!(watcher::watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
+    let mut slices = pin!(watcher::watcher(Api::<EndpointSlice>::all(client), config()).default_backoff());
     let (mut fresh_services, mut fresh_slices) = (BTreeMap::new(), BTreeMap::new());
     let mut complete = (false, false);
     let mut changed = false;

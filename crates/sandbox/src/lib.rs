@@ -18,6 +18,8 @@ pub mod client;
 mod complaint;
 pub mod config;
 pub mod engines;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod netif;
 pub mod sandbox;
 mod seccomp;

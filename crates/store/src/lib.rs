@@ -80,6 +80,8 @@ mod store;
 mod txn;
 mod watch;
 
+#[cfg(fuzzing)]
+pub use embedded::fuzzing;
 pub use embedded::{DirectoryError, Embedded, EmbeddedOptions, JournalError, LoadError, OpenError};
 pub use event::{Event, EventKind};
 pub use frame::FrameError;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Endpoints, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
@@ -19,7 +18,7 @@ use crate::runtime::object::{ObjectKey, Uid, is_deleting};
 use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
 use crate::runtime::store::Change;
-use crate::runtime::writer::{Deletion, Part, Writes, gone_is_fine, to_value};
+use crate::runtime::writer::{Deletion, Part, Writes, all_of, gone_is_fine, to_value};
 
 /// The label of nodes that says where they stand.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
@@ -175,7 +174,7 @@ impl Controller for EndpointSliceController {
                 Ok(_) | Err(_) => Ok(()),
             }
         };
-        try_join_all(plan.create.into_iter().map(create)).await?;
+        all_of(plan.create.into_iter().map(create)).await?;
         for (key, patch) in &plan.patch {
             gone_is_fine(writes.merge(&self.slices, key, Part::Main, patch).await)?;
         }

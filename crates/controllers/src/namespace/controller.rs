@@ -78,7 +78,7 @@ impl NamespaceController {
                     Err(error) => remains.failures.push(error.to_string()),
                 }
             }
-            if !remains.objects.is_empty() {
+            if !remains.lets_others_go() {
                 break;
             }
         }

@@ -169,7 +169,7 @@ async fn fetch(
     transport.check_hop(origin, &uri)?;
     let response = transport.send(method, &uri, &headers, &payload).await?;
     let (host, status) = (host_of(&uri), response.status());
-    let body = transport.read_body(&host, response, MAX_TOKEN).await?;
+    let body = transport.read_body(&host, response, MAX_TOKEN).await?.unwrap_or_default();
     if !status.is_success() {
         return Err(RegistryError::Token { host, status: status.as_u16() });
     }

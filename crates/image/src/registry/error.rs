@@ -35,6 +35,20 @@ pub enum RegistryError {
         /// How long was waited.
         limit: Duration,
     },
+    /// Something happened, but too little of it.
+    #[error(
+        "{host} is too slow: {came} bytes came in {waited:.1?}, the least that is waited for is {slowest} in a second"
+    )]
+    Slow {
+        /// Host and port.
+        host: String,
+        /// Bytes that came.
+        came: u64,
+        /// In what time.
+        waited: Duration,
+        /// Bytes per second that it should send at the least.
+        slowest: u64,
+    },
     /// The machine has no root certificates.
     #[error("no trusted root certificates found: install the package ca-certificates, or set SSL_CERT_FILE")]
     NoRoots,
@@ -162,7 +176,7 @@ pub enum RegistryError {
     /// A file that was to be sent cannot be read.
     #[error("cannot read what is to be sent: {0}")]
     Read(#[source] io::Error),
-    /// An answer is too large.
+    /// A manifest is too large.
     #[error(transparent)]
     Limit(#[from] Exceeded),
 }
@@ -175,9 +189,11 @@ impl RegistryError {
                 // A certificate that is not trusted will not be in a second either.
                 !matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
             }
-            Self::Broken { .. } | Self::Timeout { .. } | Self::Short { .. } | Self::RateLimited { .. } => {
-                true
-            }
+            Self::Broken { .. }
+            | Self::Timeout { .. }
+            | Self::Slow { .. }
+            | Self::Short { .. }
+            | Self::RateLimited { .. } => true,
             Self::Status { status, .. } | Self::Token { status, .. } => {
                 matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
             }

@@ -59,8 +59,8 @@ pub enum PullError {
 
 /// Pulls the image for `platform`, trying the credentials that fit it one after the other.
 ///
-/// Blobs that are in the store already are not transferred, and two pulls of the same blob share one transfer. When
-/// the returned future is dropped, transfers stop and leave nothing.
+/// Blobs that are in the store already are not transferred, and two pulls of the same blob from the same registry share
+/// one transfer. When the returned future is dropped, transfers stop and leave nothing.
 ///
 /// # Errors
 /// As described by [`PullError`]. Blobs that were complete stay in the store for the next attempt, until pruned.
@@ -189,7 +189,7 @@ impl Pull<'_> {
 
     /// Makes sure that a blob is in the store.
     async fn fetch(&self, blob: &Descriptor) -> Result<(), PullError> {
-        let _turn = self.downloads.turn(&blob.digest).await;
+        let _turn = self.downloads.turn(&self.session, &blob.digest).await;
         let (store, wanted) = (self.store.clone(), blob.clone());
         let Some(writer) = blocking(move || prepare(&store, wanted)).await? else {
             self.progress.report(Event::Complete { blob: &blob.digest, reused: true });
@@ -244,7 +244,7 @@ impl Pull<'_> {
         let (mut body, start) = session.blob(&blob.digest, *done).await?;
         // A registry that cannot resume sends what is there already once more.
         let mut skip = *done - start;
-        while let Some(mut piece) = session.client.transport.next_chunk(&session.host(), &mut body).await? {
+        while let Some(mut piece) = body.next().await? {
             let length = u64::try_from(piece.len()).expect("a slice's length fits 64 bits");
             if skip >= length {
                 skip -= length;
@@ -314,23 +314,25 @@ fn write(
     }
 }
 
-/// Blobs on their way, so that two pulls of one share the transfer.
+/// Blobs on their way, so that two pulls of one share the transfer. By registry too: else a slow one could announce
+/// what others have, and whoever wants it from them would wait for the slow one.
 #[derive(Debug, Default)]
 pub struct Downloads {
-    busy: Mutex<HashSet<Digest>>,
+    busy: Mutex<HashSet<(String, Digest)>>,
     changed: Notify,
 }
 
 impl Downloads {
-    /// Waits until nobody else transfers the blob.
-    async fn turn(&self, digest: &Digest) -> Turn<'_> {
+    /// Waits until nobody else transfers the blob from this registry.
+    async fn turn(&self, session: &Session, digest: &Digest) -> Turn<'_> {
+        let blob = (session.host(), digest.clone());
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // Registered before looking, so that a change in between is not missed.
             changed.as_mut().enable();
-            if self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.clone()) {
-                return Turn { downloads: self, digest: digest.clone() };
+            if self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.clone()) {
+                return Turn { downloads: self, blob };
             }
             changed.await;
         }
@@ -340,12 +342,12 @@ impl Downloads {
 /// The right to transfer one blob.
 struct Turn<'a> {
     downloads: &'a Downloads,
-    digest: Digest,
+    blob: (String, Digest),
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.downloads.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        self.downloads.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.blob);
         self.downloads.changed.notify_waiters();
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -27,12 +27,13 @@ use tokio::net::TcpStream;
 use super::error::RegistryError;
 use super::tls::TlsConfigs;
 use super::{RegistryConfig, upload};
-use crate::limits::Exceeded;
 
 pub(super) type Body = BoxBody<Bytes, io::Error>;
 
 /// Bytes per second below which sending counts as stuck.
 const SLOWEST_UPLOAD: u64 = 32 << 10;
+/// Bytes per second below which receiving does: else a byte now and then would hold a pull for ever.
+const SLOWEST_DOWNLOAD: u64 = 4 << 10;
 
 /// What a request carries. Kept until the request has succeeded, because it may have to be sent again.
 #[derive(Debug, Clone)]
@@ -146,42 +147,72 @@ impl Transport {
         }
     }
 
-    /// The next piece of a body; nothing at its end.
-    pub(super) async fn next_chunk(
-        &self,
-        host: &str,
-        body: &mut Incoming,
-    ) -> Result<Option<Bytes>, RegistryError> {
-        loop {
-            let frame = match tokio::time::timeout(self.read_timeout, body.frame()).await {
-                Ok(None) => return Ok(None),
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Err(broken(host, &error)),
-                Err(_) => {
-                    return Err(RegistryError::Timeout { host: host.to_owned(), limit: self.read_timeout });
-                }
-            };
-            if let Ok(data) = frame.into_data() {
-                return Ok(Some(data));
-            }
-        }
+    /// Reads a body piece by piece.
+    pub(super) fn download(&self, host: String, body: Incoming) -> Download {
+        Download { host, body, period: self.read_timeout, waited: Duration::ZERO, came: 0 }
     }
 
-    /// A whole body, if it is small.
+    /// A whole body; nothing when it has more than `max` bytes.
     pub(super) async fn read_body(
         &self,
         host: &str,
         response: Response<Incoming>,
         max: u64,
-    ) -> Result<Bytes, RegistryError> {
-        let mut body = response.into_body();
+    ) -> Result<Option<Bytes>, RegistryError> {
+        let mut body = self.download(host.to_owned(), response.into_body());
         let mut bytes = Vec::new();
-        while let Some(chunk) = self.next_chunk(host, &mut body).await? {
+        while let Some(chunk) = body.next().await? {
             bytes.extend_from_slice(&chunk);
-            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            Exceeded::check(size, "manifest_bytes", max, || format!("an answer of {host}"))?;
+            if u64::try_from(bytes.len()).is_ok_and(|size| size > max) {
+                return Ok(None);
+            }
         }
-        Ok(bytes.into())
+        Ok(Some(bytes.into()))
+    }
+}
+
+/// A body on its way: no piece may take longer than a period, and no period may bring too little. Only time spent
+/// waiting for the network counts, so that a slow disk here is not held against the registry.
+pub(super) struct Download {
+    host: String,
+    body: Incoming,
+    period: Duration,
+    /// In the period that has begun: time, and bytes.
+    waited: Duration,
+    came: u64,
+}
+
+impl Download {
+    /// The next piece; nothing at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
+        loop {
+            let begun = Instant::now();
+            let frame = match tokio::time::timeout(self.period, self.body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(broken(&self.host, &error)),
+                Err(_) => {
+                    return Err(RegistryError::Timeout { host: self.host.clone(), limit: self.period });
+                }
+            };
+            if let Ok(data) = frame.into_data() {
+                self.keep_pace(begun.elapsed(), data.len())?;
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    fn keep_pace(&mut self, waited: Duration, came: usize) -> Result<(), RegistryError> {
+        self.waited += waited;
+        self.came += u64::try_from(came).expect("a slice's length fits 64 bits");
+        if self.waited < self.period {
+            return Ok(());
+        }
+        let (waited, came) = (std::mem::take(&mut self.waited), std::mem::take(&mut self.came));
+        if u128::from(came) * 1000 >= u128::from(SLOWEST_DOWNLOAD) * waited.as_millis() {
+            return Ok(());
+        }
+        Err(RegistryError::Slow { host: self.host.clone(), came, waited, slowest: SLOWEST_DOWNLOAD })
     }
 }
 

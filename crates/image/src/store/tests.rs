@@ -83,6 +83,18 @@ fn a_damaged_blob_is_found_and_removed() {
 }
 
 #[test]
+fn a_wrong_size_takes_no_sound_blob_away() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(&dir);
+    let digest = store.put(b"hello", expect(None, None)).expect("stored").into_digest();
+    for size in [0, 4, 6, u64::MAX] {
+        let error = store.contains(&digest, size).expect_err("it has another size").to_string();
+        assert!(error.ends_with(&format!("expected {size} bytes, got 5")), "{error}");
+    }
+    assert!(store.contains(&digest, 5).expect("readable"));
+}
+
+#[test]
 fn documents_are_bounded() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(&dir);

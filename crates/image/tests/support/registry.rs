@@ -147,6 +147,8 @@ pub(crate) enum Action {
     Answer(StatusCode, Vec<(&'static str, String)>, Bytes),
     /// Answers with bytes that never end.
     Endless,
+    /// The same, but one at a time, with a pause behind each.
+    Drip(Duration),
 }
 
 /// A request that passed.
@@ -254,6 +256,13 @@ impl Shared {
             Action::Endless => {
                 let piece = Bytes::from(vec![b' '; 64 << 10]);
                 let pieces = stream::repeat(piece).map(|piece| Ok::<_, io::Error>(Frame::data(piece)));
+                Response::new(BodyExt::boxed(StreamBody::new(pieces)))
+            }
+            Action::Drip(pause) => {
+                let pieces = stream::repeat(Bytes::from_static(b" ")).then(move |piece| async move {
+                    tokio::time::sleep(pause).await;
+                    Ok::<_, io::Error>(Frame::data(piece))
+                });
                 Response::new(BodyExt::boxed(StreamBody::new(pieces)))
             }
         }

@@ -7,6 +7,8 @@ use std::hash::{Hash, Hasher};
 const MAX_NAME: usize = 255;
 /// The longest label in bytes.
 const MAX_LABEL: usize = 63;
+/// The most pointers in one name; each is there for the sake of at least one label, and no name has more of them.
+const MAX_POINTERS: usize = 127;
 /// The two high bits of a length byte that make it half of a pointer.
 const POINTER: u8 = 0xc0;
 
@@ -97,6 +99,7 @@ impl Name {
         let mut at = start;
         let mut end = None;
         let mut lowest = start;
+        let mut pointers = 0;
         loop {
             let length = *message.get(at).ok_or(NameError::Torn)?;
             match length & POINTER {
@@ -113,8 +116,10 @@ impl Name {
                     let low = *message.get(at + 1).ok_or(NameError::Torn)?;
                     end = end.or(Some(at + 2));
                     at = usize::from(u16::from_be_bytes([length & !POINTER, low]));
-                    // Each pointer goes further back, so that there is no circle.
-                    if at >= lowest {
+                    pointers += 1;
+                    // Each pointer goes further back, so that there is no circle; but a message has room for thousands, and
+                    // for thousands of names that follow them all.
+                    if at >= lowest || pointers > MAX_POINTERS {
                         return Err(NameError::Torn);
                     }
                     lowest = at;

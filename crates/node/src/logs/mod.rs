@@ -13,6 +13,8 @@
 mod assemble;
 mod files;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod line;
 mod reader;
 mod tail;

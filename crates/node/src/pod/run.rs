@@ -17,14 +17,16 @@ use xebec_image::reference::Reference;
 use xebec_image::registry::Keyring;
 use xebec_image::store::Lease;
 use xebec_network::ipam::PodId;
-use xebec_sandbox::config::{ContainerId, Network, PodSandboxConfig, SandboxId, Signal, host_id};
+use xebec_sandbox::config::{
+    ContainerConfig, ContainerId, Network, PodSandboxConfig, SandboxId, Signal, host_id,
+};
 use xebec_sandbox::sandbox::{EngineKind, ErrorKind, Sandbox, SandboxError};
 
 use super::ask::Target;
 use super::env::{Addresses, Sources, environment};
 use super::spec::{Ingredients, container_config};
 use super::volumes::{Contents, Places};
-use super::{etc, hook, volumes};
+use super::{etc, hook, policy, volumes};
 use crate::events::Kind;
 use crate::host::{Host, PodDir};
 use crate::objects::Kind as Of;
@@ -101,6 +103,9 @@ fn labels(pod: &Pod) -> BTreeMap<String, String> {
 /// # Errors
 /// What failed, in words.
 pub async fn create_sandbox(host: &Host, pod: &Pod) -> Result<Made, String> {
+    if let Some(why) = policy::refusal(pod, host.dangers) {
+        return Err(why);
+    }
     let engine = engine(host, pod).await?;
     let engine = host.engine(engine).ok_or_else(|| format!("this node has no {engine} engine"))?;
     engine.available().map_err(|e| e.to_string())?;
@@ -207,6 +212,9 @@ pub struct Start {
 /// # Errors
 /// The reason and message for its status.
 pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) -> Result<Started, Failure> {
+    if let Some(why) = policy::refusal_of(pod, container, host.dangers) {
+        return Err(Failure::new("CreateContainerConfigError", why));
+    }
     let record = image(host, pod, container).await.map_err(|f| Failure { pulling: true, ..f })?;
     let rootfs = host.images.ensure_snapshot(&record, Arc::new(Silent)).await;
     let rootfs = rootfs.map_err(|e| Failure { pulling: true, ..Failure::new("ErrImagePull", chain(&e)) })?;
@@ -233,7 +241,7 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     let config = container_config(ingredients).map_err(|e| config_error(&e))?;
     warn_of_limits(host, pod, container, &*start.sandbox);
     let say = |reason, message| host.events.pod(pod, Some(&container.name), Kind::Normal, reason, message);
-    start.sandbox.create_container(config).await.map_err(|e| refused(&e, "CreateContainerError"))?;
+    create(&start, config).await.map_err(|e| refused(&e, "CreateContainerError"))?;
     say("Created", format!("Container created: {}", container.name));
     if let Err(error) = start.sandbox.start(&container_id).await {
         remove_run(&start, &container_id).await;
@@ -244,6 +252,18 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     retire(&dir, container, &start).await;
     run_post_start(host, pod, container, &start, &container_id).await;
     Ok(Started { id, image_id: image_id(&record), since, image: rootfs.leases.clone() })
+}
+
+/// Makes a container; one of the same id that an earlier server did not come to start makes room.
+async fn create(start: &Start, config: ContainerConfig) -> Result<(), SandboxError> {
+    let id = config.id.clone();
+    match start.sandbox.create_container(config.clone()).await {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            start.sandbox.remove_container(&id).await?;
+            start.sandbox.create_container(config).await
+        }
+        result => result,
+    }
 }
 
 /// The failure for a container that its sandbox does not make or start.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use xebec_image::store::Lease;
 use xebec_sandbox::client::EventStream;
+use xebec_sandbox::config::ContainerId;
 use xebec_sandbox::sandbox::{
     Change, ContainerInfo, ContainerState, Event, ExitStatus, Outcome as Exit, Sandbox, SandboxError,
 };
@@ -56,11 +57,11 @@ pub struct View {
     pub state: State,
 }
 
-/// A pod's sandbox as it was found after a restart.
+/// What was found of a pod after a restart.
 pub struct Found {
-    /// The sandbox.
-    pub sandbox: Arc<dyn Sandbox>,
-    /// Its containers.
+    /// Its sandbox, if that lived on.
+    pub sandbox: Option<Arc<dyn Sandbox>>,
+    /// Its containers; all of them ended, if the sandbox has.
     pub containers: Vec<ContainerInfo>,
     /// What keeps the image layers of each container, by its name.
     pub images: Images,
@@ -92,6 +93,8 @@ pub struct Worker {
     /// What the volumes show; an action has it while it fills them.
     contents: Option<Contents>,
     images: Images,
+    /// Ends of containers whose sandbox has not outlived the earlier server, to be taken in.
+    ends: Vec<(ContainerId, ExitStatus)>,
     actions: JoinSet<Outcome>,
     probes: BTreeMap<String, JoinSet<()>>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
@@ -106,11 +109,21 @@ impl Worker {
         let mut state = restore(&pod);
         let mut sandbox = None;
         let mut images = Images::new();
+        let mut ends = Vec::new();
         if let Some(found) = found {
-            let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
-            state.sandbox = Stage::Ready(ip);
-            adopt(&mut state, &found.containers);
-            sandbox = Some(found.sandbox);
+            if found.sandbox.is_some() {
+                let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
+                state.sandbox = Stage::Ready(ip);
+            }
+            adopt(&mut state, &pod, &found.containers);
+            if found.sandbox.is_none() {
+                let ended = |info: ContainerInfo| match info.state {
+                    ContainerState::Exited(status) => Some((info.id, status)),
+                    _ => None,
+                };
+                ends = found.containers.into_iter().filter_map(ended).collect();
+            }
+            sandbox = found.sandbox;
             images = found.images;
         }
         let (view, seen) =
@@ -126,6 +139,7 @@ impl Worker {
             places: Places::new(),
             contents: Some(Contents::default()),
             images,
+            ends,
             actions: JoinSet::new(),
             probes: BTreeMap::new(),
             reports: mpsc::channel(REPORTS),
@@ -137,6 +151,9 @@ impl Worker {
     /// Works until the pod is gone, or `wanted` is closed: then its containers are left as they are.
     pub async fn run(mut self, mut wanted: watch::Receiver<Wanted>) {
         self.state.started_at.get_or_insert_with(SystemTime::now);
+        for (id, status) in std::mem::take(&mut self.ends) {
+            self.exited(id.as_str(), status).await;
+        }
         self.follow_sandbox().await;
         for name in self.running() {
             self.start_probes(&name);

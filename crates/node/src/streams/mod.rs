@@ -14,6 +14,8 @@
 
 mod command;
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod link;
 mod pods;
 mod request;

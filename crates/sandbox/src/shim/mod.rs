@@ -38,7 +38,7 @@ mod root;
 mod server;
 mod spec;
 mod start;
-mod user;
+pub(crate) mod user;
 
 pub(crate) use server::{Record, STATE};
 pub use start::main;

@@ -12,6 +12,7 @@ pub mod managed;
 pub mod patch;
 pub mod read;
 pub mod special;
+mod status;
 pub mod strategy;
 pub mod table;
 pub mod watch;

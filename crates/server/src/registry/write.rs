@@ -17,6 +17,7 @@ use xebec_store::{CommitError, Condition, Key, Op, Record, Revision, Snapshot, T
 use super::convert;
 use super::delete;
 use super::managed;
+use super::status;
 use super::strategy::Write;
 use super::table::Served;
 use crate::admission::{self, Attributes, Operation};
@@ -222,7 +223,7 @@ async fn try_change(
     record: &Arc<Record>,
 ) -> Result<Outcome, Status> {
     let served = target.served;
-    let old = convert::stored_object(record)?;
+    let old = convert::current(record, served)?;
     let mut new = change.apply(&convert::from_storage(old.clone(), served)?)?;
     check_version(change, &new, &old, target)?;
     settle_name(&mut new, target)?;
@@ -423,7 +424,7 @@ fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -
     let has_status = served.version().subresource("status").is_some();
     match target.part {
         Part::Main if has_status => keep(new, old, "status"),
-        Part::Status => keep_all_but_status(new, old),
+        Part::Status => status::confine(new, old, &served.row),
         Part::Other(name) => confine(name, new, old),
         Part::Main | Part::Own(_) => {}
     }
@@ -481,34 +482,6 @@ fn keep(new: &mut Value, old: &Value, member: &str) {
         Some(value) => new.set(&[member], value.clone()),
         None => {
             new.make_object().remove(member);
-        }
-    }
-}
-
-fn keep_all_but_status(new: &mut Value, old: &Value) {
-    let status = new.get_mut("status").map(Value::take);
-    let labels = new.remove_at(&["metadata", "labels"]);
-    let annotations = new.remove_at(&["metadata", "annotations"]);
-    let managed = new.remove_at(&["metadata", "managedFields"]);
-    let finalizers = new.remove_at(&["metadata", "finalizers"]);
-    *new = old.clone();
-    for (field, value) in [
-        ("labels", labels),
-        ("annotations", annotations),
-        ("managedFields", managed),
-        ("finalizers", finalizers),
-    ] {
-        match value {
-            Some(value) => new.set(&["metadata", field], value),
-            None => {
-                new.remove_at(&["metadata", field]);
-            }
-        }
-    }
-    match status {
-        Some(status) => new.set(&["status"], status),
-        None => {
-            new.make_object().remove("status");
         }
     }
 }

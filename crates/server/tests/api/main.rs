@@ -10,7 +10,9 @@ mod parity;
 mod paths;
 mod samples;
 mod special;
+mod statuses;
 mod steps;
+mod versions;
 
 /// What is wrong, for the person who reads the failure.
 type Checked<T = ()> = Result<T, String>;

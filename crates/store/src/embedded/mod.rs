@@ -5,6 +5,8 @@
 
 mod directory;
 mod disk;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod journal;
 mod stage;
 mod writer;

@@ -117,8 +117,9 @@ impl Session {
     }
 
     fn read(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<Option<Event>, SpdyError> {
-        if let Some(stream) = self.ended_at_once.take() {
-            return Ok(self.client_ended(stream));
+        // Given up meanwhile, it ends without a word, and what follows it is still to be read.
+        if let Some(event) = self.ended_at_once.take().and_then(|stream| self.client_ended(stream)) {
+            return Ok(Some(event));
         }
         loop {
             let next = match &mut self.carrier {
@@ -339,6 +340,17 @@ mod tests {
         assert!(!session.is_finished());
         session.end(id(1), &mut out);
         assert!(session.is_finished());
+    }
+
+    #[test]
+    fn what_follows_a_refused_stream_is_read() {
+        let mut session = Session::new(Carrier::Plain, 2);
+        let (mut encoder, mut input, mut out) = (Encoder::new(), BytesMut::new(), BytesMut::new());
+        encoder.syn_stream(1, true, &Headers::from([("streamtype", "data")]), &mut input);
+        syn(&mut encoder, 3, &mut input);
+        assert_eq!(session.next(&mut input, &mut out), Ok(Some(opened(1))));
+        session.reset(id(1), Reset::Refused, &mut out);
+        assert_eq!(session.next(&mut input, &mut out), Ok(Some(opened(3))));
     }
 
     #[test]
