@@ -136,13 +136,13 @@ impl ApiService {
         match route {
             Route::Path(path) if discovery::is_vital(&path) => {
                 let reply = discovery::handle(core, &path, &mut incoming).await?;
-                reply::respond(reply, accept.unwrap_or_default())
+                reply::respond(reply, accept.unwrap_or_default()).await
             }
             Route::Path(path) => {
                 self.within_deadline(async {
                     let _turn = self.admit(caller, false, &mut incoming.request).await?;
                     let reply = discovery::handle(core, &path, &mut incoming).await?;
-                    reply::respond(reply, accept.unwrap_or_default())
+                    reply::respond(reply, accept.unwrap_or_default()).await
                 })
                 .await
             }
@@ -172,7 +172,7 @@ impl ApiService {
     ) -> Result<Response<ReplyBody>, Status> {
         let reply = resources::handle(&self.inner.core, &mut incoming, verb, target).await?;
         let warnings = incoming.context.take_warnings();
-        let mut response = reply::respond(reply, incoming.accept)?;
+        let mut response = reply::respond(reply, incoming.accept).await?;
         for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
             response.headers_mut().append(WARNING, warning);
         }
