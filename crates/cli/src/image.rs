@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::args::{Image as Options, ImageCommand, Output, Place};
 use crate::control::{self, Image, Reply, Request};
 use crate::layout::Layout;
+use crate::output;
 
 /// Does what the subcommand says.
 pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
@@ -23,25 +24,26 @@ pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
     let reply = control::ask(&socket, &request, |line| eprintln!("{line}"))?;
     if let Reply::Images(images) = reply {
         match output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&images)?),
-            Output::Text => list(&images),
+            Output::Json => output::print(&serde_json::to_string_pretty(&images)?)?,
+            Output::Text => output::print(&table(&images))?,
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(images: &[Image]) {
+fn table(images: &[Image]) -> String {
     let width = images.iter().map(|i| i.name.len()).max().unwrap_or(0).max(4);
-    println!("{:width$}  {:12}  {:>9}", "NAME", "DIGEST", "SIZE");
-    for image in images {
+    let mut lines = vec![format!("{:width$}  {:12}  {:>9}", "NAME", "DIGEST", "SIZE")];
+    lines.extend(images.iter().map(|image| {
         let digest = image.digest.rsplit(':').next().unwrap_or_default();
         let short = digest.get(..12).unwrap_or(digest);
-        println!("{:width$}  {short:12}  {:>9}", image.name, size(image.size));
-    }
+        format!("{:width$}  {short:12}  {:>9}", image.name, size(image.size))
+    }));
+    lines.join("\n")
 }
 
 /// `1.2 MB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
     let mut number = bytes as f64;
     for unit in ["B", "kB", "MB", "GB"] {

@@ -9,6 +9,7 @@ use xebec_server::auth::keys::{ClusterKeys, write_file};
 
 use crate::args::Place;
 use crate::layout::Layout;
+use crate::output;
 
 /// Prints it.
 pub(crate) fn print(place: &Place) -> Result<ExitCode> {
@@ -19,7 +20,7 @@ pub(crate) fn print(place: &Place) -> Result<ExitCode> {
             path.display()
         )
     })?;
-    print!("{text}");
+    output::print(text.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ mod control;
 mod image;
 mod kubeconfig;
 mod layout;
+mod output;
 mod purge;
 mod serve;
 mod status;
@@ -39,15 +40,14 @@ fn run(mut arguments: Arguments) -> Result<ExitCode> {
         Command::Kubeconfig => kubeconfig::print(place),
         Command::Image(options) => image::run(place, &options),
         Command::Version => {
-            println!(
-                "xebec {} (Kubernetes {})",
-                env!("CARGO_PKG_VERSION"),
-                xebec_server::discovery::KUBERNETES_VERSION
-            );
+            let kubernetes = xebec_server::discovery::KUBERNETES_VERSION;
+            output::print(&format!("xebec {} (Kubernetes {kubernetes})", env!("CARGO_PKG_VERSION")))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "xebec", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "xebec", &mut script);
+            output::print(String::from_utf8_lossy(&script).trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Keeper => xebec_sandbox::bootstrap::keeper_main(),

@@ -18,11 +18,12 @@ use serde::Deserialize;
 use crate::acquired::Acquired;
 use crate::compress::{self, Compression};
 use crate::config::{ConfigError, ImageConfig, ImageId};
-use crate::digest::{Digest, DigestError, clip};
+use crate::digest::{Digest, DigestError};
 use crate::limits::Exceeded;
 use crate::manifest::{Descriptor, Document, Index, Manifest, ManifestError, null_default};
 use crate::media::{self, DocumentKind};
 use crate::platform::Platform;
+use crate::quote::{JsonError, clip};
 use crate::reference::{Reference, ReferenceError};
 use crate::store::{ContentStore, Expected, Lease, StagedBlob, StoreError, Verified};
 use crate::tarball::TarError;
@@ -67,8 +68,8 @@ pub enum ImportError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// `manifest.json` is malformed.
-    #[error("the archive's manifest.json is malformed: {}", clip(&.0.to_string()))]
-    DockerManifest(#[source] serde_json::Error),
+    #[error("the archive's manifest.json is malformed: {0}")]
+    DockerManifest(#[source] JsonError),
     /// Neither layout.
     #[error("this is no image archive: it has neither `index.json` (OCI) nor `manifest.json` (docker save)")]
     NoImages,
@@ -189,7 +190,9 @@ impl Import<'_> {
     fn docker_manifest(&mut self) -> Result<Option<Vec<DockerImage>>, ImportError> {
         let max = self.store.limits().manifest_bytes;
         let Some(bytes) = self.stage.read("manifest.json", "manifest_bytes", max)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(ImportError::DockerManifest)
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| ImportError::DockerManifest(JsonError::from(error)))
     }
 
     /// Images of an OCI layout.
@@ -336,7 +339,7 @@ impl Import<'_> {
             layers.push(self.docker_layer(path, diff_id)?);
         }
         let bytes = serde_json::to_vec(&Manifest::new(descriptor, layers));
-        let bytes = bytes.map_err(ImportError::DockerManifest)?;
+        let bytes = bytes.map_err(|error| ImportError::DockerManifest(error.into()))?;
         let max = limits.manifest_bytes;
         let mut writer =
             self.store.writer(Expected { digest: None, size: None, limit: "manifest_bytes", max })?;
@@ -346,7 +349,7 @@ impl Import<'_> {
         self.blobs.insert(digest.clone(), staged);
         let manifest = Verified::check(bytes.into(), &digest)?;
         let manifest = manifest.parse(|bytes| serde_json::from_slice::<Manifest>(bytes));
-        let manifest = manifest.map_err(ImportError::DockerManifest)?;
+        let manifest = manifest.map_err(|error| ImportError::DockerManifest(error.into()))?;
         self.image(manifest, &digest, &parse_names(&entry.repo_tags)?)
     }
 

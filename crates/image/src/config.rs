@@ -7,16 +7,17 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::digest::{Algorithm, Digest, DigestError, Hasher, clip};
+use crate::digest::{Algorithm, Digest, DigestError, Hasher};
 use crate::manifest::null_default;
 use crate::platform::Platform;
+use crate::quote::{JsonError, clip};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not JSON, or a field of the wrong type.
-    #[error("the image configuration is malformed: {}", clip(&.0.to_string()))]
-    Json(#[from] serde_json::Error),
+    #[error("the image configuration is malformed: {0}")]
+    Json(#[from] JsonError),
     /// Text that no program can be given.
     #[error("the image configuration has a NUL byte in `{field}`")]
     Nul {
@@ -193,7 +194,7 @@ impl ImageConfig {
     /// # Errors
     /// When it is not JSON of the right shape, not made of layers, or holds text that no process can be given.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let config: Self = serde_json::from_slice(bytes)?;
+        let config: Self = serde_json::from_slice(bytes).map_err(JsonError::from)?;
         if config.rootfs.kind != "layers" {
             return Err(ConfigError::RootfsType(clip(&config.rootfs.kind)));
         }

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 
+use crate::quote::clip;
+
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
@@ -211,17 +213,6 @@ fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Digest {
 /// Whether `text` is nothing but lower-case hexadecimal digits.
 pub(crate) fn is_lower_hex(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-/// Hostile text is quoted in errors, but not at any length, and without what a terminal would obey.
-pub(crate) fn clip(text: &str) -> String {
-    const MAX: usize = 200;
-    let harmless = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    let mut short: String = text.chars().take(MAX).map(harmless).collect();
-    if text.chars().nth(MAX).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 #[cfg(test)]

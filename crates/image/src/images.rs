@@ -14,7 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ImageId;
-use crate::digest::{Digest, clip, is_lower_hex};
+use crate::digest::{Digest, is_lower_hex};
+use crate::quote::clip;
 use crate::reference::{Reference, ReferenceError};
 use crate::store::{StoreError, sync_dir};
 

@@ -28,6 +28,7 @@ pub mod manifest;
 pub mod media;
 pub mod platform;
 pub mod progress;
+mod quote;
 pub mod reference;
 pub mod registry;
 pub mod rootfs;

@@ -11,17 +11,18 @@ use std::collections::BTreeMap;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::digest::{Digest, clip};
+use crate::digest::Digest;
 use crate::limits::{Exceeded, Limits};
 use crate::media::{self, DocumentKind};
 use crate::platform::Platform;
+use crate::quote::{JsonError, clip};
 
 /// Why a document is not a manifest that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not JSON, or a field of the wrong type.
-    #[error("the manifest is malformed: {}", clip(&.0.to_string()))]
-    Json(#[from] serde_json::Error),
+    #[error("the manifest is malformed: {0}")]
+    Json(#[from] JsonError),
     /// Docker's retired format.
     #[error(
         "the image has a Docker schema 1 manifest, which was retired because it cannot be verified; \
@@ -263,10 +264,12 @@ impl Document {
     /// # Errors
     /// As described by [`ManifestError`].
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
-        let shape: Shape = serde_json::from_slice(bytes)?;
+        let shape: Shape = serde_json::from_slice(bytes).map_err(JsonError::from)?;
         match shape.kind(content_type)? {
-            DocumentKind::Manifest => Ok(Self::Manifest(serde_json::from_slice(bytes)?)),
-            DocumentKind::Index => Ok(Self::Index(serde_json::from_slice(bytes)?)),
+            DocumentKind::Manifest => {
+                Ok(Self::Manifest(serde_json::from_slice(bytes).map_err(JsonError::from)?))
+            }
+            DocumentKind::Index => Ok(Self::Index(serde_json::from_slice(bytes).map_err(JsonError::from)?)),
             DocumentKind::Schema1 => Err(ManifestError::Schema1),
         }
     }

@@ -14,7 +14,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, DigestError, clip, is_lower_hex};
+use crate::digest::{Digest, DigestError, is_lower_hex};
+use crate::quote::clip;
 
 #[cfg(test)]
 mod tests;

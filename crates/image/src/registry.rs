@@ -31,9 +31,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use serde::Deserialize;
 
-use crate::digest::{Digest, clip};
+use crate::digest::Digest;
 use crate::limits::Exceeded;
 use crate::media;
+use crate::quote::clip;
 use crate::reference::Reference;
 
 mod auth;

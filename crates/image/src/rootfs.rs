@@ -62,7 +62,7 @@ impl UserSpec {
         if text.is_empty() {
             return Ok(Self { user: IdOrName::Id(0), group: None });
         }
-        let malformed = || UserError::Malformed(crate::digest::clip(text));
+        let malformed = || UserError::Malformed(crate::quote::clip(text));
         let mut parts = text.split(':');
         let user = parts.next().ok_or_else(malformed)?;
         let group = parts.next();
@@ -85,7 +85,7 @@ impl IdOrName {
         // Kubernetes and the OCI runtimes agree on 31 bits.
         match text.parse::<u32>() {
             Ok(id) if i32::try_from(id).is_ok() => Ok(Self::Id(id)),
-            _ => Err(UserError::Range(crate::digest::clip(text))),
+            _ => Err(UserError::Range(crate::quote::clip(text))),
         }
     }
 }

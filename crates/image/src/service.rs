@@ -378,3 +378,21 @@ impl Inner {
         chain.iter().map(|chain| self.store.lease(chain.digest())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    fn may_move_between_threads<T: Send>(_: T) {}
+
+    #[test]
+    fn operations_run_on_any_thread() {
+        let check = |service: &ImageService, image: &Reference| {
+            let keyring = Keyring::default();
+            may_move_between_threads(service.pull(image, &keyring, Arc::new(Silent)));
+            may_move_between_threads(service.push("", image, &keyring, Arc::new(Silent)));
+        };
+        let _compiles = check;
+    }
+}

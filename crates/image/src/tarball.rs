@@ -130,7 +130,7 @@ impl Entry {
 
 /// Bytes of a stranger's name for a message.
 pub(crate) fn display(path: &[u8]) -> String {
-    crate::digest::clip(&String::from_utf8_lossy(path).escape_debug().to_string())
+    crate::quote::clip(&String::from_utf8_lossy(path).escape_debug().to_string())
 }
 
 /// The bounds of one archive.

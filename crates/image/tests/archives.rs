@@ -143,6 +143,11 @@ fn directories_and_files_and_names() {
     let from_dir = fixture.import_from(Source::Path(layout.clone()), None).expect("imported");
     assert_eq!(from_dir[0].image.id, from_file[0].image.id);
 
+    let dir_of_pipe = tempfile::tempdir().expect("a directory");
+    let pipe = dir_of_pipe.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("runs").success());
+    let error = fixture.import_from(Source::Path(pipe), None).map(|_| ()).expect_err("a pipe").to_string();
+    assert!(error.contains("is neither a file nor a directory"), "{error}");
     let missing =
         fixture.import_from(Source::Path("/nowhere".into()), None).map(|_| ()).expect_err("missing");
     assert!(missing.contains("cannot read /nowhere: No such file"), "{missing}");

@@ -68,7 +68,14 @@ impl Stage {
                 stage.directory = Some(fd.map_err(|errno| unreadable(&path)(errno.into()))?);
             }
             Source::Path(path) => {
-                let file = File::open(&path).map_err(unreadable(&path))?;
+                // Not waiting for a writer, as opening a pipe would.
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                let fd = openat(CWD, &path, flags, Mode::empty());
+                let file = File::from(fd.map_err(|errno| unreadable(&path)(errno.into()))?);
+                if !file.metadata().map_err(unreadable(&path))?.is_file() {
+                    let path = path.display().to_string();
+                    return Err(ImportError::Entry { path, what: "is neither a file nor a directory" });
+                }
                 stage.read_archive(Box::new(file))?;
             }
         }

@@ -165,7 +165,7 @@ async fn fetch(
             (Method::GET, format!("{realm}{separator}{form}"), Payload::Empty)
         }
     };
-    let uri: Uri = target.parse().map_err(|_| RegistryError::Realm { realm: crate::digest::clip(realm) })?;
+    let uri: Uri = target.parse().map_err(|_| RegistryError::Realm { realm: crate::quote::clip(realm) })?;
     transport.check_hop(origin, &uri)?;
     let response = transport.send(method, &uri, &headers, &payload).await?;
     let (host, status) = (host_of(&uri), response.status());

@@ -171,7 +171,7 @@ impl DockerEntry {
             return Ok(Credentials::Basic { username, password });
         }
         let Some(auth) = filled(self.auth) else { return Ok(Credentials::Anonymous) };
-        let malformed = || CredentialsError::Auth { host: crate::digest::clip(host) };
+        let malformed = || CredentialsError::Auth { host: crate::quote::clip(host) };
         let bytes = STANDARD.decode(&auth).or_else(|_| STANDARD_NO_PAD.decode(&auth));
         let text = String::from_utf8(bytes.map_err(|_| malformed())?).map_err(|_| malformed())?;
         let (username, password) = text.split_once(':').ok_or_else(malformed)?;

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::FutureExt as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Notify, mpsc};
 
 use super::credentials::Keyring;
@@ -115,8 +116,8 @@ impl Pull<'_> {
         let blobs: Vec<&Descriptor> =
             std::iter::once(config).chain(layers).filter(|blob| seen.insert(&blob.digest)).collect();
         leases.extend(blobs.iter().map(|blob| self.store.lease(&blob.digest)));
-        // Collected first: a closure over references inside the stream would keep the future from being `Send`.
-        let fetches: Vec<_> = blobs.into_iter().map(|blob| self.fetch(blob)).collect();
+        // Boxed and collected first: closures over references inside a stream keep its future from being `Send`.
+        let fetches: Vec<_> = blobs.into_iter().map(|blob| self.fetch(blob).boxed()).collect();
         stream::iter(fetches).buffer_unordered(self.session.client.parallel).try_collect::<()>().await?;
         let (store, digest, max) = (self.store.clone(), config.digest.clone(), limits.config_bytes);
         let bytes = blocking(move || store.read(&digest, "config_bytes", max)).await?;
@@ -168,7 +169,7 @@ impl Pull<'_> {
     ) -> Result<(Verified<()>, Option<String>), PullError> {
         let max = self.store.limits().manifest_bytes;
         let retry = &self.session.client.retry;
-        let get = async || self.session.manifest(tag_or_digest, max).await;
+        let get = || self.session.manifest(tag_or_digest, max).boxed();
         let raw = retry.run(tag_or_digest, self.progress, get).await?;
         let verified = match digest {
             Some(digest) => Verified::check(raw.bytes, digest)?,

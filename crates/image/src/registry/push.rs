@@ -3,7 +3,8 @@
 //! What is pushed is the manifest for this platform; an index that it came from names other platforms' manifests,
 //! whose layers are not here.
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::FutureExt as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::credentials::Keyring;
 use super::transport::Payload;
@@ -90,10 +91,10 @@ impl Push<'_> {
         manifest: &bytes::Bytes,
         blobs: impl Iterator<Item = &Descriptor>,
     ) -> Result<(), PushError> {
-        // Collected first: a closure over references inside the stream would keep the future from being `Send`.
-        let sends: Vec<_> = blobs.map(|blob| self.send(blob)).collect();
+        // Boxed and collected first: closures over references inside a stream keep its future from being `Send`.
+        let sends: Vec<_> = blobs.map(|blob| self.send(blob).boxed()).collect();
         stream::iter(sends).buffer_unordered(self.session.client.parallel).try_collect::<()>().await?;
-        let put = async || self.session.put_manifest(name, media_type, manifest.clone()).await;
+        let put = || self.session.put_manifest(name, media_type, manifest.clone()).boxed();
         Ok(self.session.client.retry.run(name, self.progress, put).await?)
     }
 
@@ -104,9 +105,9 @@ impl Push<'_> {
         blocking(move || store.open_blob(&digest)?.finish()).await?;
         let retry = &self.session.client.retry;
         let what = blob.digest.as_str();
-        let reused = retry.run(what, self.progress, async || self.offer(blob).await).await?;
+        let reused = retry.run(what, self.progress, || self.offer(blob).boxed()).await?;
         if !reused {
-            retry.run(what, self.progress, async || self.upload(blob).await).await?;
+            retry.run(what, self.progress, || self.upload(blob).boxed()).await?;
         }
         self.progress.report(Event::Complete { blob: &blob.digest, reused });
         Ok(())

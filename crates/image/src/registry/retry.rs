@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use super::error::RegistryError;
 use crate::progress::{Event, Progress};
 
@@ -36,12 +38,13 @@ impl RetryPolicy {
         Some(doubled.max(asked).min(self.longest_wait))
     }
 
-    /// Runs `attempt` until it succeeds, or fails for good.
-    pub(super) async fn run<T>(
+    /// Runs `attempt` until it succeeds, or fails for good. Attempts are boxed: the future of an asynchronous closure
+    /// cannot be shown to be `Send`.
+    pub(super) async fn run<'a, T>(
         &self,
         what: &str,
         progress: &dyn Progress,
-        mut attempt: impl AsyncFnMut() -> Result<T, RegistryError>,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T, RegistryError>>,
     ) -> Result<T, RegistryError> {
         let mut failures = 0;
         loop {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 use k8s_openapi::api::core::v1::{Container, Pod, Service};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
-use tokio_util::sync::CancellationToken;
 use xebec_image::images::Record;
 use xebec_image::progress::Silent;
 use xebec_image::reference::Reference;
@@ -397,7 +396,7 @@ async fn image(host: &Host, pod: &Pod, container: &Container) -> Result<Record, 
     say(Kind::Normal, "Pulling", format!("Pulling image {text:?}"));
     let keyring = keyring(host, pod).await;
     let began = SystemTime::now();
-    match pull(host, reference, keyring).await {
+    match host.images.pull(&reference, &keyring, Arc::new(Silent)).await.map_err(|e| chain(&e)) {
         Ok(record) => {
             let took = began.elapsed().unwrap_or_default().as_millis();
             say(
@@ -416,23 +415,6 @@ async fn image(host: &Host, pod: &Pod, container: &Container) -> Result<Record, 
             Err(Failure::new("ErrImagePull", message))
         }
     }
-}
-
-/// Pulls on a thread of its own: the compiler cannot prove that the pull may move between threads.
-async fn pull(host: &Host, image: Reference, keyring: Keyring) -> Result<Record, String> {
-    let (images, runtime) = (host.images.clone(), tokio::runtime::Handle::current());
-    // Whoever waits no longer, as when the node stops, ends the pull with it.
-    let given_up = CancellationToken::new();
-    let _waiting = given_up.clone().drop_guard();
-    let pulled = tokio::task::spawn_blocking(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                pulled = images.pull(&image, &keyring, Arc::new(Silent)) => pulled.map_err(|e| chain(&e)),
-                () = given_up.cancelled() => Err("nobody waits for it any more".into()),
-            }
-        })
-    });
-    pulled.await.unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// Credentials of the pod's pull secrets; one that cannot be read is said and passed over, as upstream does.
