@@ -27,7 +27,7 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// How many requests of one user are under way, from their body on.
     pub max_user_requests: usize,
-    /// How many watches are open at once.
+    /// How many watches are open at once; these too are counted apart for components and members of `system:masters`.
     pub max_watches: usize,
     /// How long a watch lasts when the client does not say, at least; up to twice as long, so that not all end at once.
     pub watch_timeout: Duration,

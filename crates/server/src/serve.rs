@@ -39,8 +39,15 @@ pub struct ApiService {
 struct Inner {
     core: Arc<Core>,
     bounds: Bounds,
-    watches: Arc<Semaphore>,
+    watches: Watches,
     shutdown: CancellationToken,
+}
+
+/// How many more watches may be opened: by users, and by who must not be kept out by them.
+#[derive(Debug)]
+struct Watches {
+    common: Arc<Semaphore>,
+    trusted: Arc<Semaphore>,
 }
 
 /// One request after authentication.
@@ -62,9 +69,10 @@ impl ApiService {
     #[must_use]
     pub fn new(core: Arc<Core>, shutdown: CancellationToken) -> Self {
         let settings = &core.settings;
+        let watches = || Arc::new(Semaphore::new(settings.max_watches));
         let inner = Inner {
             bounds: Bounds::new(settings),
-            watches: Arc::new(Semaphore::new(settings.max_watches)),
+            watches: Watches { common: watches(), trusted: watches() },
             shutdown,
             core,
         };
@@ -117,6 +125,7 @@ impl ApiService {
         let asker = self.authenticate(peer, request.headers(), now)?;
         let trusted = matches!(peer, Peer::Local(_)) || asker.is_in(MASTERS);
         let caller = if trusted { Caller::Trusted } else { Caller::User(&asker.name) };
+        let watches = if trusted { &self.inner.watches.trusted } else { &self.inner.watches.common };
         // Who has not said who they are should. Who acts as the anonymous has said it.
         let known = |status| if asker.is_anonymous() { Status::unauthorized() } else { status };
         let other = auth::impersonated(&core.authorizer, &asker, request.headers()).map_err(known)?;
@@ -131,7 +140,7 @@ impl ApiService {
             context,
             accept: Accept::default(),
             shutdown: self.inner.shutdown.clone(),
-            watches: self.inner.watches.clone(),
+            watches: watches.clone(),
         };
         match route {
             Route::Path(path) if discovery::is_vital(&path) => {

@@ -85,6 +85,19 @@ async fn bodies_share_so_many_bytes() {
 }
 
 #[tokio::test]
+async fn watches_of_users_leave_room_for_those_of_others() {
+    let cluster = Cluster::start_with(Settings { max_watches: 1, ..Settings::default() }).await;
+    let admin = cluster.admin().await;
+    let jane = user(&cluster, &admin, "jane").await;
+    let path = format!("{MAPS}?watch=true");
+    let open = jane.watch(&path).await.expect("the first");
+    let text = jane.get(&path).await.refused(429, "TooManyRequests").expect("one is open");
+    assert!(text.starts_with("1 watches are open, which is the limit"), "{text}");
+    let of_admin = admin.watch(&path).await.expect("who may do everything is not kept out");
+    drop((open, of_admin));
+}
+
+#[tokio::test]
 async fn how_the_server_is_can_always_be_asked() {
     let settings =
         Settings { max_reading: 0, request_timeout: Duration::from_millis(200), ..Settings::default() };
