@@ -2,8 +2,8 @@
 //!
 //! Owns: the deletion of events that nobody has repeated for [`LIFETIME`].
 //! Guarantees: an event that is repeated while it is looked at stays: its deletion names uid and revision.
-//! Caveats: an event may live up to [`SOONEST`] longer. Upstream's server lets its store forget them, also by the time of
-//! the last write; there this finds nothing to do. A writer that takes the record of writes out of an event shortens its
+//! Caveats: an event may live up to [`SOONEST`] longer. Upstream's server lets its store forget them, also by the time
+//! of the last write; there this finds nothing to do. A writer that takes the record of writes out of an event shortens its
 //! life.
 //!
 //! Nobody watches events for this: the first look tells when the next one is due, and what comes meanwhile lives longer.

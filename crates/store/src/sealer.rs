@@ -12,7 +12,8 @@ use crate::limits::MAX_SEAL_BYTES;
 
 /// Turns values into bytes that may lie on a disk, and back.
 pub trait Sealer: Send + Sync {
-    /// Encrypts `plaintext`, bound to `key`: sealed bytes moved to another key do not open. Adds [`MAX_SEAL_BYTES`] at most.
+    /// Encrypts `plaintext`, bound to `key`: sealed bytes moved to another key do not open. Adds [`MAX_SEAL_BYTES`] at
+    /// most.
     ///
     /// # Errors
     /// [`SealError`]; the transaction is then not written.

@@ -1,7 +1,7 @@
 //! Which Services select which pods, kept up to date change by change. Pure.
 //!
-//! A Service is filed under one of the labels that it asks for, the one that the fewest others are filed under. A pod is
-//! held against the Services under its own labels only, and a Service knows its pods without looking for them.
+//! A Service is filed under one of the labels that it asks for, the one that the fewest others are filed under. A pod
+//! is held against the Services under its own labels only, and a Service knows its pods without looking for them.
 //!
 //! Bounded by the Services that there are, and the pods that they select.
 

@@ -3,8 +3,8 @@
 //! Only the last batch of a journal can be unconfirmed by the disk: the writer syncs each one before the next. So:
 //! - A broken batch with nothing whole behind it is a commit that was interrupted; it is cut off. The engine would
 //!   refuse to open a journal whose last batch has a hole, although pages reach a disk in any order.
-//! - More than one group of transactions can leave, and nothing of it whole, is no interrupted commit but damage, or another
-//!   format: an error. To cut it off would lose what was acknowledged.
+//! - More than one group of transactions can leave, and nothing of it whole, is no interrupted commit but damage, or
+//!   another format: an error. To cut it off would lose what was acknowledged.
 //! - A broken batch with whole ones behind it is damage to what was acknowledged, and an error. The engine would drop
 //!   everything behind it in silence.
 //! - A whole last batch may be in the kernel's cache only, when its sync failed and the process was restarted. It is

@@ -25,8 +25,8 @@ pub(crate) struct Stage {
     changes: Changes,
 }
 
-/// What the disk gets under every key that a group changes, the last state only; none is a deletion. The engine must get
-/// each key once: within one batch it cannot tell which of two writes is later.
+/// What the disk gets under every key that a group changes, the last state only; none is a deletion. The engine must
+/// get each key once: within one batch it cannot tell which of two writes is later.
 pub(crate) type Changes = BTreeMap<Key, Option<Bytes>>;
 
 /// Why a transaction is not part of its group.

@@ -81,13 +81,10 @@ impl Writer {
         disk: Disk,
         live: Arc<Live>,
         health: SharedHealth,
-        limits: QueueLimits,
+        mut limits: QueueLimits,
     ) -> Self {
-        let limits = QueueLimits {
-            group_txns: limits.group_txns.min(MAX_GROUP_TXNS),
-            group_bytes: limits.group_bytes.min(MAX_GROUP_BYTES),
-            ..limits
-        };
+        limits.group_txns = limits.group_txns.min(MAX_GROUP_TXNS);
+        limits.group_bytes = limits.group_bytes.min(MAX_GROUP_BYTES);
         Self { queue, disk, live, health, limits, failure: None }
     }
 

@@ -104,8 +104,8 @@ impl Hub {
         self.whole.trim(&self.limits, now, dropped);
     }
 
-    /// Takes from the largest log until all together are well within the limit: this looks at every log, and is not to be
-    /// done on each commit.
+    /// Takes from the largest log until all together are well within the limit: this looks at every log, and is not to
+    /// be done on each commit.
     fn trim_all(&self) {
         let partitions = self.read();
         let logs = || partitions.by_path.values().chain([&self.whole]);
