@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
@@ -11,23 +12,33 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::client::Body;
 use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 use xebec_controllers::Config;
+use xebec_controllers::context::Context;
+use xebec_controllers::namespace::NamespaceController;
+use xebec_controllers::pod::PodRecord;
 use xebec_controllers::runtime::clock::Clock;
 use xebec_controllers::runtime::discovery::{ApiKind, ResourceId};
 use xebec_controllers::runtime::dynamic;
+use xebec_controllers::runtime::events::Recorder;
+use xebec_controllers::runtime::informer::Informers;
 use xebec_controllers::runtime::object::ObjectKey;
+use xebec_controllers::runtime::rng::Rng;
+use xebec_controllers::runtime::runner::Controller;
 use xebec_controllers::runtime::tasks::TaskLost;
+use xebec_controllers::runtime::writer::{Requests, Writes};
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
 use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
-use xebec_server::core::SystemClock;
+use xebec_server::core::{Clock as ServerClock, SystemClock};
 use xebec_server::nodes::NoNodes;
 use xebec_server::server::Parts;
 use xebec_store::{Embedded, EmbeddedOptions};
@@ -42,6 +53,16 @@ struct Ahead(Duration);
 impl Clock for Ahead {
     fn now(&self) -> Timestamp {
         Timestamp::try_from(SystemTime::now() + self.0).unwrap()
+    }
+}
+
+/// The machine's clock and some seconds.
+#[derive(Debug, Default)]
+struct Shifted(AtomicU64);
+
+impl ServerClock for Shifted {
+    fn now(&self) -> xebec_api::time::Timestamp {
+        SystemClock.now().after(Duration::from_secs(self.0.load(Ordering::Relaxed)))
     }
 }
 
@@ -60,15 +81,15 @@ struct Running {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_at(Arc::new(SystemClock)).await
+    }
+
+    async fn start_at(clock: Arc<dyn ServerClock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let keys = ClusterKeys::open(&dir.path().join("pki"), &ring::rand::SystemRandom::new()).unwrap();
         let store = Embedded::open(&dir.path().join("store"), EmbeddedOptions::default()).unwrap();
-        let parts = Parts {
-            store: Arc::new(store),
-            nodes: Arc::new(NoNodes),
-            clock: Arc::new(SystemClock),
-            settings: Settings::default(),
-        };
+        let parts =
+            Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock, settings: Settings::default() };
         let server = ApiServer::new(parts, &keys).unwrap();
         server.start().await.unwrap();
         let client = Client::new(server.local(User::component("admin", &["system:masters"])), "default");
@@ -108,6 +129,20 @@ impl Server {
         Api::all(self.client.clone()).create(&PostParams::default(), &role).await.unwrap();
         Api::all(self.client.clone()).create(&PostParams::default(), &binding).await.unwrap();
         Client::new(self.server.local(User::component("limited", &["limited"])), "default")
+    }
+
+    /// A client, and how many requests it has sent to `path`.
+    fn counting(&self, path: &'static str) -> (Client, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let service = self.server.local(User::component("admin", &["system:masters"]));
+        let service = service.map_request(move |request: http::Request<Body>| {
+            if request.uri().path() == path {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            request
+        });
+        (Client::new(service, "default"), count)
     }
 
     async fn end(self, running: Running) {
@@ -229,6 +264,62 @@ async fn pods_that_cannot_be_deleted_keep_what_they_live_on() {
 }
 
 #[tokio::test]
+async fn a_namespace_is_looked_at_when_its_last_pod_is_gone_and_asks_once_what_there_is() {
+    let cluster = Server::start().await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces.create(&PostParams::default(), &object(json!({"metadata": {"name": "busy"}}))).await.unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), "busy");
+    accounts.create(&PostParams::default(), &object(json!({"metadata": {"name": "default"}}))).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "busy");
+    for name in ["a", "b", "c"] {
+        let pod: Pod = object(json!({
+            "metadata": {"name": name, "finalizers": ["example.com/held"]},
+            "spec": {"containers": [{"name": "c", "image": "c"}]}
+        }));
+        pods.create(&PostParams::default(), &pod).await.unwrap();
+    }
+    let (client, discoveries) = cluster.counting("/apis");
+    let (rng, clock) = (Arc::new(Rng::seeded(1)), Arc::new(Ahead(Duration::ZERO)));
+    // Nobody writes the events.
+    let requests = Requests::new(client.clone(), "events");
+    let (recorder, _events) = Recorder::new(requests, clock.clone(), "test".to_owned());
+    let informers = Informers::new(client.clone(), Arc::clone(&rng));
+    let context = Context { client: client.clone(), informers, clock, rng: Arc::clone(&rng), recorder };
+    let controller = NamespaceController::new(&context);
+    let (queue, known) = (controller.queue(), context.informers.get::<PodRecord>());
+    controller.synced().await;
+    namespaces.delete("busy", &DeleteParams::default()).await.unwrap();
+    let key = queue.next().await;
+    let writes = Writes::new(Requests::new(client, "test"));
+    let look = async || {
+        controller.reconcile(&key, &writes).await.unwrap();
+        queue.done(&key);
+    };
+    look().await;
+    let release = async |name: &str, left: usize| {
+        let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        pods.patch(name, &PatchParams::default(), &none).await.unwrap();
+        eventually("the pod is gone", async || (known.list().len() == left).then_some(())).await;
+    };
+    for (name, left) in [("a", 2), ("b", 1)] {
+        // What the look has changed of the namespace is one more reason to look.
+        while let Ok(woken) = tokio::time::timeout(Duration::from_millis(300), queue.next()).await {
+            assert_eq!(woken, key);
+            look().await;
+        }
+        release(name, left).await;
+        assert_eq!(queue.len(), 0, "{left} pods are left");
+    }
+    release("c", 0).await;
+    assert_eq!(tokio::time::timeout(PATIENCE, queue.next()).await.unwrap(), key);
+    look().await;
+    assert_eq!(namespaces.get_opt("busy").await.unwrap(), None);
+    assert_eq!(discoveries.load(Ordering::Relaxed), 2, "at first, and before it is let go");
+    context.informers.stop().await;
+    cluster.server.stop().await;
+}
+
+#[tokio::test]
 async fn whatever_an_object_is_called_it_is_the_one_that_is_asked_for() {
     let cluster = Server::start().await;
     let roles = Api::<Role>::namespaced(cluster.client.clone(), "default");
@@ -258,28 +349,25 @@ async fn whatever_an_object_is_called_it_is_the_one_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn events_are_forgotten_after_an_hour() {
-    let cluster = Server::start().await;
+async fn events_are_forgotten_an_hour_after_their_last_write() {
+    let clock = Arc::new(Shifted::default());
+    let cluster = Server::start_at(Arc::clone(&clock) as Arc<dyn ServerClock>).await;
     let events = Api::<Event>::namespaced(cluster.client.clone(), "default");
-    let at = |ahead: u64| {
-        let time = Timestamp::try_from(SystemTime::now() + Duration::from_mins(ahead)).unwrap();
-        format!("{time:.6}")
-    };
-    let event = |name: &str, series: Value| {
-        let mut event = json!({
-            "metadata": {"name": name}, "eventTime": at(0), "action": "Test", "reason": "Tested", "type": "Normal",
+    let event = |name: &str, happened: &str| {
+        object::<Event>(json!({
+            "metadata": {"name": name}, "eventTime": happened, "action": "Test", "reason": "Tested", "type": "Normal",
             "reportingController": "example.com/a", "reportingInstance": "a",
             "regarding": {"kind": "Namespace", "name": "default", "namespace": "default", "apiVersion": "v1"},
-        });
-        if !series.is_null() {
-            event["series"] = series;
-        }
-        object::<Event>(event)
+        }))
     };
-    let repeated = json!({"count": 2, "lastObservedTime": at(90)});
-    for event in [event("old", Value::Null), event("repeated", repeated)] {
+    // Their writer says that the one is old and the other has not happened yet.
+    let (past, future) = ("2000-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z");
+    for event in [event("old", future), event("repeated", past)] {
         events.create(&PostParams::default(), &event).await.unwrap();
     }
+    clock.0.store(90 * 60, Ordering::Relaxed);
+    let again = Patch::Merge(json!({"series": {"count": 2, "lastObservedTime": past}}));
+    events.patch("repeated", &PatchParams::default(), &again).await.unwrap();
     let running = cluster.controllers(Duration::from_mins(120));
     eventually("the old event is forgotten", async || {
         events.get_opt("old").await.unwrap().is_none().then_some(())

@@ -1,7 +1,8 @@
 //! The watch over all nodes: when each was last heard of, and whether pods may be driven out of them. Pure.
 //!
-//! Times are moments of a clock that nobody sets and that stands still while the machine sleeps. Whoever was away all the
-//! same, because the process was stopped, notices by being late: a node that nobody listened to gets its time again.
+//! Times are moments of a clock that nobody sets and that stands still while the machine sleeps. Whoever was away all
+//! the same, because the process was stopped, notices by being late: a node that nobody listened to gets its time
+//! again.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -45,8 +46,8 @@ impl Vigil {
         }
     }
 
-    /// Takes in a node and its lease as the caches show them; gives when it counts as lost unless it is heard of before.
-    /// A node that is new here counts as seen now.
+    /// Takes in a node and its lease as the caches show them; gives when it counts as lost unless it is heard of
+    /// before. A node that is new here counts as seen now.
     pub fn listen(
         &mut self,
         key: &ObjectKey,
@@ -64,8 +65,8 @@ impl Vigil {
         seen.at + grace
     }
 
-    /// Whether pods may be driven out of a node of `zone` that is not ready, given zone and readiness of every node, and
-    /// when to ask again. The pace is used up only by a node that would change.
+    /// Whether pods may be driven out of a node of `zone` that is not ready, given zone and readiness of every node,
+    /// and when to ask again. The pace is used up only by a node that would change.
     pub fn drive_out(
         &mut self,
         zone: &str,

@@ -7,8 +7,8 @@
 //! - a create or patch is visible once the watch has passed its revision, or once a list that began after it is in;
 //! - a delete is visible once the cache has no such incarnation, or has it as deleting, or such a list is in.
 //!
-//! The event that makes a write visible also wakes the key, because the object belongs to it. A cache that does not show a
-//! write for [`RELIST_AFTER`] is filled anew: nothing is ever done on the word of a cache that is behind.
+//! The event that makes a write visible also wakes the key, because the object belongs to it. A cache that does not show
+//! a write for [`RELIST_AFTER`] is filled anew: nothing is ever done on the word of a cache that is behind.
 
 use std::collections::HashMap;
 use std::fmt;
