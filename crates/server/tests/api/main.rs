@@ -11,6 +11,7 @@ mod special;
 mod statuses;
 mod steps;
 mod versions;
+mod warnings;
 
 /// What is wrong, for the person who reads the failure.
 type Checked<T = ()> = Result<T, String>;
