@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod escalation;
+mod evictions;
 mod faults;
 mod parity;
 mod paths;
