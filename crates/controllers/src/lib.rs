@@ -13,9 +13,11 @@
 //! Each controller's module says what it owns, what it guarantees and what its caveats are; what it may do is its
 //! `Role`, and [`ROLES`] has them all.
 
+pub mod aggregation;
 pub mod context;
 pub mod definition;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod event_expiry;
 pub mod gc;
@@ -64,6 +66,8 @@ pub const ROLES: &[Role] = &[
     node::NODE_LIFECYCLE_ROLE,
     node::TAINT_EVICTION_ROLE,
     node::POD_GC_ROLE,
+    aggregation::AGGREGATION_ROLE,
+    disruption::DISRUPTION_ROLE,
 ];
 
 /// How many keys of one controller are worked on at a time.
@@ -169,6 +173,8 @@ impl Controllers {
         self.start(node::lifecycle::NodeLifecycle::new(&context), WORKERS);
         self.start(node::eviction::TaintEviction::new(&context), WORKERS);
         self.start(node::pod_gc::PodGc::new(&context), 1);
+        self.start(aggregation::AggregationController::new(&context), WORKERS);
+        self.start(disruption::DisruptionController::new(&context), WORKERS);
         let monitors = gc::Monitors::new(context.client.clone(), Arc::clone(&context.rng));
         self.start(gc::GarbageCollector::new(&context, &monitors), GC_WORKERS);
         self.tasks.spawn("the garbage collector's graph", monitors.run(self.stop.clone()));

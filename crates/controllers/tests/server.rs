@@ -13,6 +13,13 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, DeleteParams, DynamicObject, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -374,5 +381,163 @@ async fn events_are_forgotten_an_hour_after_their_last_write() {
     })
     .await;
     events.get("repeated").await.unwrap();
+    cluster.end(running).await;
+}
+
+#[tokio::test]
+async fn roles_gather_the_rules_of_others() {
+    let cluster = Server::start().await;
+    let running = cluster.controllers(Duration::ZERO);
+    let roles = Api::<ClusterRole>::all(cluster.client.clone());
+    let rule =
+        |resource: &str| json!({"apiGroups": ["example.com"], "resources": [resource], "verbs": ["get"]});
+    let role = |name: &str, labels: Value, resource: &str| {
+        object::<ClusterRole>(
+            json!({"metadata": {"name": name, "labels": labels}, "rules": [rule(resource)]}),
+        )
+    };
+    let holds = async |name: &str, resource: &str| {
+        let role = roles.get(name).await.unwrap();
+        let mut rules = role.rules.into_iter().flatten();
+        rules.any(|rule| rule.resources.into_iter().flatten().any(|held| held == resource))
+    };
+    let view = json!({"rbac.authorization.k8s.io/aggregate-to-view": "true"});
+    let widgets = role("widgets", view, "widgets");
+    roles.create(&PostParams::default(), &widgets).await.unwrap();
+    // What may be viewed may be edited and administered too: the bootstrap roles gather each other.
+    for name in ["view", "edit", "admin"] {
+        eventually("a bootstrap role has the new rule", async || holds(name, "widgets").await.then_some(()))
+            .await;
+    }
+    assert!(holds("view", "pods").await, "what it had it keeps");
+    let mut own = role("own", json!({}), "lost");
+    let selectors = json!({"clusterRoleSelectors": [{"matchLabels": {"to": "own"}}]});
+    own.aggregation_rule = Some(object(selectors));
+    roles.create(&PostParams::default(), &own).await.unwrap();
+    eventually("nothing is gathered", async || (!holds("own", "lost").await).then_some(())).await;
+    let labels = Patch::Merge(json!({"metadata": {"labels": {"to": "own"}}}));
+    roles.patch("widgets", &PatchParams::default(), &labels).await.unwrap();
+    eventually("the label is noticed", async || holds("own", "widgets").await.then_some(())).await;
+    roles.delete("widgets", &DeleteParams::default()).await.unwrap();
+    eventually("the rule goes with its role", async || (!holds("admin", "widgets").await).then_some(()))
+        .await;
+    cluster.end(running).await;
+}
+
+/// A pod that answers, of an owner if there is one.
+async fn ready_pod(pods: &Api<Pod>, name: &str, owner: Option<Value>) {
+    let pod = json!({
+        "metadata": {"name": name, "labels": {"app": "web"}, "ownerReferences": owner.into_iter().collect::<Vec<_>>()},
+        "spec": {"containers": [{"name": "a", "image": "a"}], "nodeName": "n"},
+    });
+    pods.create(&PostParams::default(), &object(pod)).await.unwrap();
+    let status = json!({"status": {
+        "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]
+    }});
+    pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await.unwrap();
+}
+
+fn allowed(budget: &PodDisruptionBudget) -> Option<i32> {
+    budget.status.as_ref()?.disruptions_allowed
+}
+
+#[tokio::test]
+async fn a_budget_lets_go_of_what_is_not_needed() {
+    let cluster = Server::start().await;
+    let running = cluster.controllers(Duration::ZERO);
+    let client = cluster.client.clone();
+    let pods = Api::<Pod>::namespaced(client.clone(), "default");
+    let budgets = Api::<PodDisruptionBudget>::namespaced(client.clone(), "default");
+    let accounts = Api::<ServiceAccount>::namespaced(client, "default");
+    eventually("pods have an account", async || accounts.get_opt("default").await.unwrap()).await;
+    let node = Api::<Node>::all(cluster.client.clone());
+    node.create(&PostParams::default(), &object(json!({"metadata": {"name": "n"}}))).await.unwrap();
+    ready_pod(&pods, "a", None).await;
+    ready_pod(&pods, "b", None).await;
+    let budget = |name: &str, spec: Value| object(json!({"metadata": {"name": name}, "spec": spec}));
+    let web = json!({"matchLabels": {"app": "web"}});
+    let keep_one = budget("web", json!({"minAvailable": 1, "selector": web}));
+    budgets.create(&PostParams::default(), &keep_one).await.unwrap();
+    // One without a selector covers nothing, and so does not get in the way.
+    budgets.create(&PostParams::default(), &budget("nobody", json!({"minAvailable": 9}))).await.unwrap();
+
+    let first = eventually("one may go", async || {
+        let budget = budgets.get("web").await.unwrap();
+        (allowed(&budget) == Some(1)).then(|| budget.status.unwrap())
+    })
+    .await;
+    let counts = (first.expected_pods, first.desired_healthy, first.current_healthy);
+    assert_eq!(counts, (Some(2), Some(1), Some(2)));
+    let condition = &first.conditions.unwrap()[0];
+    assert_eq!(
+        (condition.type_.as_str(), condition.reason.as_str()),
+        ("DisruptionAllowed", "SufficientPods")
+    );
+    let nobody = eventually("the other is looked at too", async || {
+        budgets.get("nobody").await.unwrap().status.filter(|status| status.observed_generation.is_some())
+    })
+    .await;
+    assert_eq!((nobody.expected_pods, nobody.disruptions_allowed), (Some(0), Some(0)));
+
+    pods.evict("a", &EvictParams::default()).await.unwrap();
+    let refused = pods.evict("b", &EvictParams::default()).await.unwrap_err();
+    let kube::Error::Api(status) = &refused else { panic!("{refused}") };
+    assert_eq!(status.code, 429, "{refused}");
+    assert!(status.message.contains("violate the pod's disruption budget"), "{refused}");
+    let causes = status.details.as_ref().map(|details| details.causes.clone()).unwrap_or_default();
+    assert_eq!(causes[0].reason, "DisruptionBudget");
+    let why = "The disruption budget web needs 1 healthy pods and has ";
+    assert!(causes[0].message.starts_with(why), "{}", causes[0].message);
+    // The pod goes; when another comes in its place, one may go again.
+    let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    pods.delete("a", &now).await.unwrap();
+    ready_pod(&pods, "c", None).await;
+    eventually("one may go again", async || {
+        let status = budgets.get("web").await.unwrap().status.unwrap_or_default();
+        (status.disruptions_allowed == Some(1) && status.disrupted_pods.is_none()).then_some(())
+    })
+    .await;
+    cluster.end(running).await;
+}
+
+#[tokio::test]
+async fn a_budget_knows_what_the_owners_of_its_pods_want() {
+    let cluster = Server::start().await;
+    let running = cluster.controllers(Duration::ZERO);
+    let client = cluster.client.clone();
+    let pods = Api::<Pod>::namespaced(client.clone(), "default");
+    let budgets = Api::<PodDisruptionBudget>::namespaced(client.clone(), "default");
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "default");
+    eventually("pods have an account", async || accounts.get_opt("default").await.unwrap()).await;
+    let node = Api::<Node>::all(client.clone());
+    node.create(&PostParams::default(), &object(json!({"metadata": {"name": "n"}}))).await.unwrap();
+    // No controller of ours makes its pods, and no cache holds it: it is asked for its scale.
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
+    let set = json!({"metadata": {"name": "s"}, "spec": {
+        "replicas": 3, "serviceName": "s", "selector": {"matchLabels": {"app": "web"}}, "template": template
+    }});
+    let sets = Api::<StatefulSet>::namespaced(client, "default");
+    let set = sets.create(&PostParams::default(), &object(set)).await.unwrap();
+    let owner = |kind: &str, name: &str, uid: &str| json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true});
+    for name in ["s-0", "s-1", "s-2"] {
+        ready_pod(&pods, name, Some(owner("StatefulSet", "s", &set.uid().unwrap()))).await;
+    }
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let budget =
+        json!({"metadata": {"name": "web"}, "spec": {"maxUnavailable": "34%", "selector": selector}});
+    budgets.create(&PostParams::default(), &object(budget)).await.unwrap();
+    eventually("two of three may go", async || {
+        let status = budgets.get("web").await.unwrap().status?;
+        (status.expected_pods == Some(3) && status.disruptions_allowed == Some(2)).then_some(())
+    })
+    .await;
+    ready_pod(&pods, "odd", Some(owner("ReplicaSet", "gone", "no-such-uid"))).await;
+    let condition = eventually("nothing may go while the scale is unknown", async || {
+        let status = budgets.get("web").await.unwrap().status?;
+        let condition = status.conditions.into_iter().flatten().next()?;
+        (condition.reason == "SyncFailed" && status.disruptions_allowed == Some(0)).then_some(condition)
+    })
+    .await;
+    assert_eq!(condition.message, "found no controllers for pod \"odd\"");
     cluster.end(running).await;
 }

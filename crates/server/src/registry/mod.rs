@@ -15,6 +15,7 @@ pub mod special;
 mod status;
 pub mod strategy;
 pub mod table;
+mod unenforced;
 pub mod watch;
 pub mod write;
 

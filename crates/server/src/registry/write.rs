@@ -20,6 +20,7 @@ use super::managed;
 use super::status;
 use super::strategy::Write;
 use super::table::Served;
+use super::unenforced;
 use crate::admission::{self, Attributes, Operation};
 use crate::core::{Context, Core};
 
@@ -130,7 +131,7 @@ pub async fn create_tracked(
         let causes = validate_new(&object, served);
         refuse(causes, &object, served)?;
         admission::validate(core, &attributes, &object, None).await?;
-        warn(context, served, &object, None);
+        warn(context, target, &object, None);
         let key = served.row.key(meta::namespace(&object), meta::name(&object))?;
         let name = meta::name(&object).to_owned();
         let taken = || Status::already_exists(served.row.group(), served.row.resource(), &name);
@@ -242,7 +243,7 @@ async fn try_change(
     let causes = validate_changed(&new, &old, target);
     refuse(causes, &new, served)?;
     admission::validate(core, &attributes, &new, Some(&old)).await?;
-    warn(context, served, &new, Some(&old));
+    warn(context, target, &new, Some(&old));
     if json::to_vec(&new) == record.as_slice() {
         return Ok(Outcome::Done(Written { bytes: convert::bytes(record, served)?, created: false }));
     }
@@ -555,8 +556,12 @@ fn refuse(causes: Vec<Cause>, object: &Value, served: &Served) -> Result<(), Sta
     Err(Status::invalid(served.row.group(), served.row.kind_name(), meta::name(object), causes))
 }
 
-fn warn(context: &Context, served: &Served, new: &Value, old: Option<&Value>) {
+fn warn(context: &Context, target: Target<'_>, new: &Value, old: Option<&Value>) {
+    let served = target.served;
     (served.row.kind.warnings)(new, old).into_iter().for_each(|text| context.warn(text));
+    if target.part == Part::Main {
+        unenforced::warnings(&served.row, new).for_each(|text| context.warn(text));
+    }
     let deprecation = &served.version().deprecation;
     if !deprecation.is_empty() {
         context.warn(deprecation.as_ref());

@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod documents;
 mod escalation;
+mod evictions;
 mod faults;
 mod parity;
 mod paths;
@@ -13,6 +14,7 @@ mod special;
 mod statuses;
 mod steps;
 mod versions;
+mod warnings;
 
 /// What is wrong, for the person who reads the failure.
 type Checked<T = ()> = Result<T, String>;
