@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -12,12 +14,13 @@ use xebec_e2e::load::Target;
 use xebec_e2e::registry::Registry;
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually, is_root, succeed};
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     ("a second cluster on the same data or port is refused", taken),
     ("data of a newer version is refused", newer_data),
     ("a user without subordinate ids is told what to do", no_subordinate_ids),
     ("a corrupt archive is refused", corrupt_archive),
     ("a tampered blob is refused", tampered_blob),
+    ("a pull ends when nobody waits for it", abandoned_pull),
     ("an absent image keeps a pod waiting with a reason", absent_image),
     ("kill -9 under load loses no acknowledged write, 20 times", killed_under_load),
     ("a full disk loses nothing, and is survived", full_disk),
@@ -105,6 +108,22 @@ fn tampered_blob(cluster: &Cluster) -> Result<()> {
     let text = refused(cluster, &["image", "pull", &image])?;
     ensure!(text.contains("content mismatch") && text.contains(layer), "{text}");
     ensure!(!cluster.xebec(&["image", "ls"])?.contains("tampered"), "a tampered image is kept");
+    Ok(())
+}
+
+/// The registry never answers; it sees the connection end soon after the client has gone.
+fn abandoned_pull(cluster: &Cluster) -> Result<()> {
+    let registry = TcpListener::bind("127.0.0.1:0")?;
+    registry.set_nonblocking(true)?;
+    let mut client = UnixStream::connect(cluster.data().join("run/control.sock"))?;
+    writeln!(client, r#"{{"op":"pull_image","image":"{}/slow:1"}}"#, registry.local_addr()?)?;
+    let (mut pull, _) = eventually(PATIENCE, || Ok(registry.accept()?))?;
+    pull.set_nonblocking(false)?;
+    pull.set_read_timeout(Some(PATIENCE))?;
+    let mut request = [0; 4096];
+    ensure!(pull.read(&mut request)? > 0, "nothing is asked");
+    drop(client);
+    ensure!(pull.read(&mut request).context("the pull goes on")? == 0, "more is asked");
     Ok(())
 }
 

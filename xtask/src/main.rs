@@ -4,6 +4,7 @@ mod clients;
 mod codegen;
 mod command;
 mod demo;
+mod fuzz;
 mod image;
 mod packages;
 mod test;
@@ -19,6 +20,8 @@ tasks:
   demo [--once]      a cluster, an application, and what it answers
   test               everything: formatting, lints, tidy, unit and integration tests
   bench              measure what SPECIFICATION.md promises, on the release build
+  fuzz [--seconds N] [TARGET...]
+                     run fuzz targets, each for a while (60 seconds), all unless some are named
   tidy               the rules of the code base that no compiler knows
   codegen [--check]  make (or compare) the generated tables of crates/api";
 
@@ -39,6 +42,7 @@ fn run(args: &[&str]) -> Result<()> {
         ["demo"] => demo::run_demo(false),
         ["demo", "--once"] => demo::run_demo(true),
         ["bench"] => test::run_benches(),
+        ["fuzz", options @ ..] => fuzz::run_targets(options),
         ["tidy"] => tidy::run(),
         ["codegen", options @ ..] => codegen::run(options),
         _ => bail!(USAGE),

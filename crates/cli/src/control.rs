@@ -3,16 +3,19 @@
 //! One request per connection: a line of JSON. The answer is lines of JSON: any number of [`Reply::Progress`], then one
 //! other. The socket is readable by the cluster's user alone, which is all the authentication there is.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 /// The longest line, in bytes.
 pub(crate) const MAX_LINE: usize = 1024 * 1024;
+
+/// How long a server may take to say how it is.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -96,10 +99,23 @@ pub(crate) struct Image {
 ///
 /// # Errors
 /// No server listens; it answers with an error.
-pub(crate) fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
-    let mut stream = UnixStream::connect(socket).with_context(|| {
-        format!("no cluster runs here ({} does not answer); start one with: xebec up", socket.display())
+pub(crate) fn ask(socket: &Path, request: &Request, progress: impl FnMut(&str)) -> Result<Reply> {
+    let stream = connect(socket)?.with_context(|| {
+        format!("no cluster runs here (nobody listens on {}); start one with: xebec up", socket.display())
     })?;
+    talk(stream, request, progress)
+}
+
+/// A connection to the server; `None` when there is no server.
+fn connect(socket: &Path) -> Result<Option<UnixStream>> {
+    match UnixStream::connect(socket) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("connecting to {}", socket.display())),
+    }
+}
+
+fn talk(mut stream: UnixStream, request: &Request, mut progress: impl FnMut(&str)) -> Result<Reply> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -114,15 +130,20 @@ pub(crate) fn ask(socket: &Path, request: &Request, mut progress: impl FnMut(&st
 }
 
 /// The state of the cluster, if one runs.
-#[must_use]
-pub(crate) fn status(socket: &Path) -> Option<Status> {
-    match ask(socket, &Request::Status, |_| ()) {
-        Ok(Reply::Status(mut status)) => {
-            status.pids.server = server_of(status.pids.keeper);
-            Some(status)
-        }
-        _ => None,
-    }
+///
+/// # Errors
+/// One runs, but cannot be asked, or does not answer.
+pub(crate) fn status(socket: &Path) -> Result<Option<Status>> {
+    let Some(stream) = connect(socket)? else { return Ok(None) };
+    stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
+    let reply = talk(stream, &Request::Status, |_| ()).with_context(|| {
+        format!("the cluster's server does not answer ({}); end it with: xebec down", socket.display())
+    })?;
+    let Reply::Status(mut status) = reply else {
+        bail!("the cluster's server answers something else; is it of another version of Xebec?")
+    };
+    status.pids.server = server_of(status.pids.keeper);
+    Ok(Some(status))
 }
 
 /// The keeper's child that serves.
@@ -147,14 +168,20 @@ pub(crate) fn wait_ready(
     // The server makes the socket when it is ready to answer; nothing else announces it to a process outside.
     let mut pause = Duration::from_millis(1);
     loop {
-        if let Some(status) = status(socket).filter(|s| s.ready) {
-            return Ok(status);
+        let asked = status(socket);
+        if let Ok(Some(status)) = &asked
+            && status.ready
+        {
+            return Ok(status.clone());
         }
         if let Some(error) = gone() {
             return Err(error);
         }
         if Instant::now() >= deadline {
-            bail!("the cluster is not ready after {} seconds", limit.as_secs());
+            let late = format!("the cluster is not ready after {} seconds", limit.as_secs());
+            return Err(asked
+                .err()
+                .map_or_else(|| anyhow!(late.clone()), |error| error.context(late.clone())));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

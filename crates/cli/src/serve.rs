@@ -4,6 +4,7 @@ mod command;
 mod local_node;
 mod notes;
 mod parts;
+mod progress;
 mod roles;
 
 use std::ffi::OsString;

@@ -12,7 +12,7 @@ use crate::output;
 /// Shows how the cluster is; fails when none runs.
 pub(crate) fn run(place: &Place, options: &Options) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
-    let status = control::status(&layout.control_socket());
+    let status = control::status(&layout.control_socket())?;
     output::print(&match (options.output, &status) {
         (Output::Json, Some(status)) => serde_json::to_string_pretty(status)?,
         (Output::Json, None) => serde_json::json!({"ready": false, "data_dir": layout.root()}).to_string(),

@@ -48,7 +48,7 @@ fn explain(failure: PreflightFailure) -> anyhow::Error {
 
 /// One cluster per data directory, one program per port: said before anything is started.
 fn check_free(layout: &Layout, options: &Up) -> Result<()> {
-    if let Some(status) = control::status(&layout.control_socket()) {
+    if let Some(status) = control::status(&layout.control_socket())? {
         bail!(
             "a cluster runs in {} already, at {} (process {}); stop it with: xebec down",
             layout.root().display(),

@@ -21,6 +21,8 @@ pub struct Limits {
     pub unpacked_bytes: u64,
     /// Entries of one layer.
     pub unpacked_entries: u64,
+    /// The files of all layers of one image together: many small bombs are one large one.
+    pub unpacked_image_bytes: u64,
     /// Decompressed size of a layer divided by its compressed size, once it is larger than 64 MiB. Deflate cannot
     /// exceed 1,032.
     pub compression_ratio: u64,
@@ -48,6 +50,7 @@ impl Default for Limits {
             archive_entries: 20_000,
             unpacked_bytes: 32 << 30,
             unpacked_entries: 1_000_000,
+            unpacked_image_bytes: 64 << 30,
             compression_ratio: 1_100,
             path_bytes: 4_095,
             path_depth: 256,

@@ -414,11 +414,21 @@ impl Work<'_> {
         progress.report(Event::Unpacking { layer: &layer.digest });
         let inner = &self.snapshots.inner;
         let unpacked = layer::unpack(inner, layer, diff_id, &self.below(position))?;
+        self.check_size(layer, unpacked.report())?;
         let recipe = inner.recipe.clone();
         let meta = Meta { chain: chain.clone(), recipe, report: unpacked.report().clone() };
         self.fresh.push(unpacked.describe(name, &meta)?);
         self.metas.push(meta);
         Ok(())
+    }
+
+    /// Looked at when a layer was unpacked, which has a bound of its own.
+    fn check_size(&self, layer: &Descriptor, report: &Report) -> Result<(), SnapshotError> {
+        let below = self.metas.iter().map(|meta| meta.report.bytes);
+        let total = below.fold(report.bytes, u64::saturating_add);
+        let max = self.snapshots.inner.store.limits().unpacked_image_bytes;
+        Exceeded::check(total, "unpacked_image_bytes", max, || "what the image's layers hold".to_owned())
+            .map_err(|limit| SnapshotError::Extract { layer: layer.digest.clone(), source: limit.into() })
     }
 
     /// The files of the layers below a position, topmost first: published ones, or those just unpacked.

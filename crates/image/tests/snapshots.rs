@@ -495,6 +495,23 @@ fn bombs_stop_early() {
 
 #[test]
 #[ignore = "runs as root of a namespace"]
+fn many_small_bombs_are_a_large_one() {
+    let limits = Limits { unpacked_image_bytes: 2_500, ..Limits::default() };
+    let fixture = Fixture::with(WhiteoutStyle::Device, UnpackPolicy::default(), limits);
+    let layers = ["a", "b", "c"].map(|name| gz(layer().file(name, 0o644, &[0; 1_000])));
+    fixture.ensure(&layers[..2]).expect("within the limit");
+    let published = fixture.leftovers().len();
+    // Layers that are there already count too.
+    let error = fixture.ensure(&layers).expect_err("beyond it").to_string();
+    assert!(
+        error.contains("what the image's layers hold exceeds the limit `unpacked_image_bytes` of 2500"),
+        "{error}"
+    );
+    assert_eq!(fixture.leftovers().len(), published, "nothing of the third layer stays");
+}
+
+#[test]
+#[ignore = "runs as root of a namespace"]
 fn digests_decide() {
     let good = gz(layer().file("f", 0o644, b"good"));
     let other = gz(layer().file("f", 0o644, b"other"));

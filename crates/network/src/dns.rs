@@ -19,6 +19,7 @@ pub mod name;
 pub mod resolv;
 mod reverse;
 pub mod server;
+mod shares;
 pub mod upstream;
 mod writer;
 pub mod zone;

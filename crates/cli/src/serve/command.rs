@@ -1,23 +1,35 @@
 //! The server's side of the control socket.
 
+use std::io::ErrorKind;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use xebec_image::ImageService;
 use xebec_image::archive::Source;
 use xebec_image::images::Record;
-use xebec_image::progress::Silent;
 use xebec_image::reference::Reference;
 use xebec_image::registry::Keyring;
 
 use super::Health;
+use super::progress::PullProgress;
 use crate::control::{Image, MAX_LINE, Reply, Request};
 
 /// How many commands run at once.
 const MAX_COMMANDS: usize = 32;
+
+/// How long a client may take to ask.
+const ASKS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many lines of progress wait for a client; those beyond are lost.
+const MAX_LINES: usize = 64;
 
 /// Takes commands until `shutdown`.
 pub(crate) async fn serve(
@@ -35,7 +47,7 @@ pub(crate) async fn serve(
                 Ok((stream, _)) => {
                     let (health, images) = (health.clone(), images.clone());
                     commands.spawn(async move {
-                        if let Err(error) = answer(stream, &health, images).await {
+                        if let Err(error) = answer(stream, &health, &images).await {
                             tracing::debug!(%error, "a command went away");
                         }
                     });
@@ -46,20 +58,44 @@ pub(crate) async fn serve(
     }
 }
 
-async fn answer(stream: UnixStream, health: &Health, images: ImageService) -> std::io::Result<()> {
+async fn answer(stream: UnixStream, health: &Health, images: &ImageService) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader.take(MAX_LINE as u64));
     let mut line = String::new();
-    BufReader::new(reader.take(MAX_LINE as u64)).read_line(&mut line).await?;
-    let reply = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => run(request, health, &images).await.unwrap_or_else(Reply::Error),
-        Err(error) => Reply::Error(format!("the command cannot be read: {error}")),
+    timeout(ASKS_WITHIN, reader.read_line(&mut line)).await??;
+    let request = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let reply = Reply::Error(format!("the command cannot be read: {error}"));
+            return send(&mut writer, &reply).await;
+        }
     };
-    let mut text = serde_json::to_vec(&reply)?;
+    let (progress, mut lines) = mpsc::channel(MAX_LINES);
+    let mut work = pin!(run(request, health, images, progress));
+    // It says nothing more, so whatever comes now is its end.
+    let mut gone = pin!(reader.read_u8());
+    loop {
+        tokio::select! {
+            reply = &mut work => return send(&mut writer, &reply.unwrap_or_else(Reply::Error)).await,
+            _ = &mut gone => return Err(ErrorKind::ConnectionReset.into()),
+            Some(text) = lines.recv() => send(&mut writer, &Reply::Progress(text)).await?,
+        }
+    }
+}
+
+async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(reply)?;
     text.push(b'\n');
     writer.write_all(&text).await
 }
 
-async fn run(request: Request, health: &Health, images: &ImageService) -> Result<Reply, String> {
+/// Does what is asked. Dropped, a pull ends; an import runs to its end.
+async fn run(
+    request: Request,
+    health: &Health,
+    images: &ImageService,
+    progress: mpsc::Sender<String>,
+) -> Result<Reply, String> {
     let failed = |error: &dyn std::error::Error| error.to_string();
     match request {
         Request::Status => Ok(Reply::Status(health.status())),
@@ -71,8 +107,9 @@ async fn run(request: Request, health: &Health, images: &ImageService) -> Result
         }
         Request::PullImage { image } => {
             let reference = Reference::parse(&image).map_err(|e| failed(&e))?;
-            let record = pull(images.clone(), reference).await?;
-            Ok(Reply::Images(shown(&record)))
+            let progress = Arc::new(PullProgress::new(progress));
+            let record = images.pull(&reference, &Keyring::default(), progress).await;
+            Ok(Reply::Images(shown(&record.map_err(|e| failed(&e))?)))
         }
         Request::RemoveImage { image } => {
             images.remove(&image).await.map_err(|e| failed(&e))?;
@@ -80,17 +117,6 @@ async fn run(request: Request, health: &Health, images: &ImageService) -> Result
             Ok(Reply::Images(images.list().iter().flat_map(shown).collect()))
         }
     }
-}
-
-/// Pulls on a thread of its own: the compiler cannot prove that the pull may move between threads.
-async fn pull(images: ImageService, image: Reference) -> Result<Record, String> {
-    let runtime = tokio::runtime::Handle::current();
-    let pulled = tokio::task::spawn_blocking(move || {
-        runtime
-            .block_on(images.pull(&image, &Keyring::default(), Arc::new(Silent)))
-            .map_err(|e| e.to_string())
-    });
-    pulled.await.unwrap_or_else(|e| Err(e.to_string()))
 }
 
 /// An image under each of its names.

@@ -1,7 +1,7 @@
 //! The DNS server: queries over UDP and TCP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,15 +14,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::dns::message::{NotAQuery, Query, Question, Rcode, Response};
+use crate::dns::shares::{Share, Shares};
 use crate::dns::upstream::{self, Upstream, UpstreamError};
 use crate::dns::zone::{Answer, Zone};
 
 /// TCP connections at once.
 const MAX_CONNECTIONS: usize = 128;
+/// Those of one client: a pod that keeps some open leaves room for the others.
+const MAX_CONNECTIONS_EACH: usize = 16;
 /// How long a TCP client may be silent.
 const IDLE: Duration = Duration::from_secs(10);
 /// Queries over UDP that wait for other servers at once; those beyond fail at once.
 const MAX_WAITING: usize = 1024;
+/// Queries of one client that wait for other servers at once: a pod that asks for names which nobody answers leaves room
+/// for the others.
+const MAX_ASKED_EACH: usize = 32;
 /// The largest query that is read, in bytes.
 const MAX_QUERY: usize = 4096;
 /// How long serving rests after the kernel refused something.
@@ -74,6 +80,7 @@ struct Resolver {
     zone: RwLock<Arc<Zone>>,
     turn: AtomicUsize,
     upstream: Upstream,
+    asked: Arc<Shares>,
     counters: Counters,
 }
 
@@ -84,6 +91,7 @@ impl DnsServer {
             zone: RwLock::new(Arc::new(zone)),
             turn: AtomicUsize::new(0),
             upstream,
+            asked: Shares::new(MAX_ASKED_EACH),
             counters: Counters::default(),
         });
         let stopping = CancellationToken::new();
@@ -181,8 +189,13 @@ impl Resolver {
     }
 
     /// Asks other servers.
-    async fn ask(&self, query: &Query, so_far: Response, question: Question) -> Response {
+    async fn ask(&self, client: IpAddr, query: &Query, so_far: Response, question: Question) -> Response {
         let counters = &self.counters;
+        let Some(_share) = self.asked.take(client) else {
+            count(&counters.overloaded);
+            tracing::debug!(%client, limit = MAX_ASKED_EACH, "a client waits for too many names");
+            return Response::empty(Rcode::ServFail);
+        };
         match self.upstream.resolve(&upstream::key(question, query)).await {
             Ok(response) => {
                 count(&counters.forwarded);
@@ -249,7 +262,7 @@ async fn serve_udp(socket: UdpSocket, resolver: Arc<Resolver>, stopping: Cancell
             Step::Ask { so_far, question } => {
                 let (socket, resolver) = (socket.clone(), resolver.clone());
                 waiting.spawn(async move {
-                    let response = resolver.ask(&query, so_far, question).await;
+                    let response = resolver.ask(client.ip(), &query, so_far, question).await;
                     send(&socket, client, &query.respond(&response, query.udp_limit())).await;
                 });
             }
@@ -273,13 +286,15 @@ async fn rest_after(what: &'static str, error: &io::Error) {
 
 async fn serve_tcp(listener: TcpListener, resolver: Arc<Resolver>, stopping: CancellationToken) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let shares = Shares::new(MAX_CONNECTIONS_EACH);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = accept(&listener, &permits) => match accepted {
-                Ok((stream, client, permit)) => {
-                    connections.spawn(serve_connection(stream, client, resolver.clone(), permit));
-                }
+                // Without a share it is closed again.
+                Ok((stream, client, permit)) => if let Some(share) = shares.take(client.ip()) {
+                    connections.spawn(serve_connection(stream, client, resolver.clone(), (permit, share)));
+                },
                 Err(error) => rest_after("accepted", &error).await,
             },
             Some(_) = connections.join_next() => {}
@@ -302,7 +317,7 @@ async fn serve_connection(
     mut stream: TcpStream,
     client: SocketAddr,
     resolver: Arc<Resolver>,
-    _permit: OwnedSemaphorePermit,
+    _place: (OwnedSemaphorePermit, Share),
 ) {
     // Ends when the client does, or is silent for too long.
     while let Ok(Ok(message)) = timeout(IDLE, upstream::read_message(&mut stream)).await {
@@ -312,7 +327,9 @@ async fn serve_connection(
             Ok(query) => {
                 let response = match resolver.step(&query) {
                     Step::Done(response) => response,
-                    Step::Ask { so_far, question } => resolver.ask(&query, so_far, question).await,
+                    Step::Ask { so_far, question } => {
+                        resolver.ask(client.ip(), &query, so_far, question).await
+                    }
                 };
                 query.respond(&response, usize::from(u16::MAX))
             }
@@ -327,3 +344,6 @@ async fn serve_connection(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
