@@ -1,7 +1,7 @@
 //! The thin part of node lifecycle: heartbeats in, conditions and taints out.
 //!
-//! A heartbeat only moves a time; a node is looked at when the time that it may be silent is over, and when it
-//! changes in what matters.
+//! A heartbeat only moves a time; a node is looked at every few seconds, which asks nobody, and when it changes in what
+//! matters.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use tracing::info;
 use super::NODE_LIFECYCLE_ROLE;
 use super::health::{Renewal, last_report, unknown_conditions, zone};
 use super::taints::{DriveOut, Standing, desired, standing};
-use super::vigil::Vigil;
+use super::vigil::{LOOK_EVERY, Vigil};
 use crate::context::Context;
 use crate::kinds::NODE_LEASE_NAMESPACE;
 use crate::pod::PodRecord;
@@ -248,8 +248,8 @@ impl Controller for NodeLifecycle {
         }
         let again = self.taint(&node, key, now, writes).await?;
         self.mark_pods(&node, key, now, writes).await?;
-        let looks = [again, Some(silent_at).filter(|_| !is_silent)];
-        let next = looks.into_iter().flatten().min();
+        let listen = silent_at.min(Instant::now() + LOOK_EVERY);
+        let next = again.into_iter().chain((!is_silent).then_some(listen)).min();
         Ok(Next::after(next.map(|at| at.saturating_duration_since(Instant::now()))))
     }
 }

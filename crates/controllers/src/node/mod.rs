@@ -18,8 +18,8 @@
 //! ```
 //!
 //! Guarantees: a heartbeat counts from when it was seen here, so clocks may differ and may be set; a node is given up
-//! only after the server was asked for its lease, and only as it was looked at; a machine that slept or stood still
-//! gives everybody their time again; a whole cluster that falls silent loses no pod; evictions by zone are paced.
+//! only after the server was asked for its lease, and only as it was looked at; the time that a machine slept or stood
+//! still is held against nobody; a whole cluster that falls silent loses no pod; evictions by zone are paced.
 //! Caveats: after a restart every node has its grace again, and a taint without `timeAdded`, which is one that somebody
 //! set by hand, counts from then on for every pod.
 //!

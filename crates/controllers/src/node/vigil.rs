@@ -1,8 +1,8 @@
 //! The watch over all nodes: when each was last heard of, and whether pods may be driven out of them. Pure.
 //!
 //! Times are moments of a clock that nobody sets and that stands still while the machine sleeps. Whoever was away all
-//! the same, because the process was stopped, notices by being late: a node that nobody listened to gets its time
-//! again.
+//! the same, because the process was stopped, notices by being late for a look: the time that nobody listened is not
+//! held against a node.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,13 +15,15 @@ use super::health::{GRACE, Pace, Renewal, Seen, grace, last_report, pace};
 use super::taints::{DriveOut, Standing, standing};
 use crate::runtime::object::ObjectKey;
 
-/// How much later than it is due a look at a silent node may come and still count.
-pub const LATE: Duration = Duration::from_secs(10);
+/// How often a node is looked at.
+pub const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How late a look may be without anybody having been away.
+const LATE: Duration = Duration::from_secs(2);
 
 /// See the module's documentation. Bounded by the nodes and zones that there are.
 #[derive(Debug, Default)]
 pub struct Vigil {
-    seen: HashMap<ObjectKey, Seen>,
+    nodes: HashMap<ObjectKey, Listening>,
     /// When the next node of a zone may be given up.
     paced_until: HashMap<String, Instant>,
     /// Whether every node was lost at the last look.
@@ -30,6 +32,13 @@ pub struct Vigil {
     calm_until: Option<Instant>,
     /// Nodes whose pods have been marked as not ready.
     marked: HashSet<ObjectKey>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    seen: Seen,
+    /// When the next look is due.
+    due: Instant,
 }
 
 impl Vigil {
@@ -41,13 +50,13 @@ impl Vigil {
         reported: Option<Timestamp>,
         now: Instant,
     ) {
-        if let Some(seen) = self.seen.get_mut(key) {
+        if let Some(Listening { seen, .. }) = self.nodes.get_mut(key) {
             seen.update(renewed, reported, now);
         }
     }
 
     /// Takes in a node and its lease as the caches show them; gives when it counts as lost unless it is heard of
-    /// before. A node that is new here counts as seen now.
+    /// before. A node that is new here counts as seen now. Called at least every [`LOOK_EVERY`].
     pub fn listen(
         &mut self,
         key: &ObjectKey,
@@ -55,14 +64,20 @@ impl Vigil {
         renewed: Option<&Renewal>,
         now: Instant,
     ) -> Instant {
-        let fresh = || Seen { at: now, renewed: renewed.cloned(), reported: last_report(node) };
-        let seen = self.seen.entry(key.clone()).or_insert_with(fresh);
-        seen.update(renewed, last_report(node), now);
-        let grace = grace(node);
-        if standing(node) != Standing::Lost && now > seen.at + grace + LATE {
-            seen.at = now;
+        let seen = || Seen { at: now, renewed: renewed.cloned(), reported: last_report(node) };
+        let fresh = || Listening { seen: seen(), due: now };
+        let Listening { seen, due } = self.nodes.entry(key.clone()).or_insert_with(fresh);
+        let away = now.saturating_duration_since(*due);
+        if away > LATE && standing(node) != Standing::Lost {
+            seen.at = (seen.at + away).min(now);
         }
-        seen.at + grace
+        seen.update(renewed, last_report(node), now);
+        let silent_at = seen.at + grace(node);
+        *due = now + LOOK_EVERY;
+        if silent_at > now {
+            *due = silent_at.min(*due);
+        }
+        silent_at
     }
 
     /// Whether pods may be driven out of a node of `zone` that is not ready, given zone and readiness of every node,
@@ -80,7 +95,7 @@ impl Vigil {
         };
         if std::mem::take(&mut self.all_lost) {
             // Somebody is back: it was us, and everybody gets their time again.
-            self.seen.values_mut().for_each(|seen| seen.at = now);
+            self.nodes.values_mut().for_each(|node| node.seen.at = now);
             self.calm_until = Some(now + GRACE);
         }
         self.calm_until = self.calm_until.filter(|until| now < *until);
@@ -115,7 +130,7 @@ impl Vigil {
 
     /// Forgets a node that is gone.
     pub fn forget(&mut self, key: &ObjectKey) {
-        self.seen.remove(key);
+        self.nodes.remove(key);
         self.marked.remove(key);
     }
 }
@@ -179,21 +194,23 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_comes_late_gives_the_node_its_time_again() {
+    fn time_that_nobody_listened_is_not_held_against_a_node() {
         let start = Instant::now();
+        let at = |second| start + seconds(second);
         let (ready, lost) = (node("True"), node("Unknown"));
-        for (late_by, node, expected) in [
-            (Duration::ZERO, &ready, GRACE),
-            (LATE, &ready, GRACE),
-            (LATE + seconds(1), &ready, GRACE + LATE + seconds(1) + GRACE),
-            (seconds(30_000), &ready, GRACE + seconds(30_000) + GRACE),
-            (seconds(30_000), &lost, GRACE),
-        ] {
+        let check = |node: &Node, looks: &[u64], silent_at: u64| {
             let mut vigil = Vigil::default();
-            assert_eq!(vigil.listen(&key("n"), &ready, None, start), start + GRACE);
-            let deadline = vigil.listen(&key("n"), node, None, start + GRACE + late_by);
-            assert_eq!(deadline, start + expected, "{late_by:?} late");
-        }
+            let last = looks.iter().map(|second| vigil.listen(&key("n"), node, None, at(*second))).last();
+            assert_eq!(last, Some(at(silent_at)), "{looks:?}");
+        };
+        check(&ready, &[0], 50);
+        check(&ready, &[0, 10, 20, 30, 40, 50], 50);
+        check(&ready, &[0, 3, 12, 20, 31, 40, 52], 50);
+        check(&ready, &[0, 10, 65], 95);
+        check(&ready, &[0, 10, 20, 30, 40, 50, 55], 50);
+        check(&ready, &[0, 10, 30_000], 30_030);
+        check(&ready, &[0, 10, 110, 300], 320);
+        check(&lost, &[0, 10, 65], 50);
     }
 
     /// Nodes that live and die, a cache of their leases that lags, and a machine that stands still for a while: a node
@@ -224,7 +241,8 @@ mod tests {
             }
             let now = start + seconds(second);
             stuck = if stuck { rng.below(300) != 0 } else { rng.below(60) == 0 };
-            if second >= beat_at && second < dies_at {
+            // Its agent is not always the first to go on.
+            if second >= beat_at && second < dies_at && rng.below(3) == 0 {
                 (renewals, beat_at) = (renewals + 1, second + 10);
             }
             let lease = |number: u32| Renewal {
@@ -238,12 +256,13 @@ mod tests {
             if now < look_at {
                 continue;
             }
-            look_at = vigil.listen(&key, &ready, Some(&lease(cached)), now);
-            if look_at <= now {
+            let mut silent_at = vigil.listen(&key, &ready, Some(&lease(cached)), now);
+            if silent_at <= now {
                 vigil.hear(&key, Some(&lease(renewals)), None, now);
-                look_at = vigil.listen(&key, &ready, Some(&lease(cached)), now);
+                silent_at = vigil.listen(&key, &ready, Some(&lease(cached)), now);
             }
-            if look_at <= now {
+            look_at = silent_at.min(now + LOOK_EVERY);
+            if silent_at <= now {
                 assert!(second >= dies_at, "seed {seed}: given up at {second}, dies at {dies_at}");
                 return;
             }
