@@ -7,22 +7,31 @@
 //!
 //! A change that leaves the object as it was is not committed: the answer is the object with its old revision.
 
+mod commit;
+mod prepare;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xebec_api::structural::{self, Strictness};
-use xebec_api::{Cause, FieldPath, Status, Value, fields, json, kinds, meta, object};
-use xebec_store::{CommitError, Condition, Key, Op, Record, Revision, Snapshot, Txn};
+use xebec_api::structural::{self};
+use xebec_api::{Cause, FieldPath, Status, Value, fields, json, meta};
+use xebec_store::{CommitError, Condition, Record, Revision, Snapshot, Txn};
 
 use super::convert;
 use super::delete;
 use super::managed;
-use super::status;
 use super::strategy::Write;
 use super::table::Served;
 use super::unenforced;
 use crate::admission::{self, Attributes, Operation};
 use crate::core::{Context, Core};
+
+use self::commit::written_dry;
+pub use self::commit::{claim, release};
+pub(super) use self::commit::{commit_status, finish, stored};
+use self::prepare::{
+    identify, prepare_changed, prepare_new, settle_name, settle_namespace, validate_changed, validate_new,
+};
 
 /// How often a write is tried again when others write the same object, or take the address it wanted.
 const MAX_TRIES: usize = 8;
@@ -330,225 +339,6 @@ fn busy(served: &Served, name: &str) -> Status {
     Status::conflict(row.group(), row.resource(), name, why)
 }
 
-/// The object's namespace is the path's.
-fn settle_namespace(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
-    if !target.served.row.def.is_namespaced() {
-        return Ok(());
-    }
-    match meta::namespace(object) {
-        "" => object.set(&["metadata", "namespace"], target.namespace),
-        namespace if namespace == target.namespace => {}
-        _ => {
-            let text =
-                "the namespace of the provided object does not match the namespace sent on the request";
-            return Err(Status::bad_request(text));
-        }
-    }
-    Ok(())
-}
-
-/// The object's name is the path's.
-fn settle_name(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
-    match meta::name(object) {
-        "" => object.set(&["metadata", "name"], target.name),
-        name if name == target.name => {}
-        name => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                target.name
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Gives a new object what only the server may give.
-fn identify(core: &Core, context: &Context, object: &mut Value, target: Target<'_>) -> Result<(), Status> {
-    if !meta::resource_version(object).is_empty() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-    }
-    if meta::name(object).is_empty() {
-        let base = object.str_at(&["metadata", "generateName"]).unwrap_or_default();
-        if !base.is_empty() {
-            let name = meta::generated_name(base, core.random()?);
-            object.set(&["metadata", "name"], name);
-        }
-    }
-    let metadata = object.make(&["metadata"]).make_object();
-    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
-        metadata.remove(field);
-    }
-    metadata.insert("uid", core.new_uid()?);
-    metadata.insert("creationTimestamp", context.now.to_string());
-    if target.served.row.kind.generation {
-        metadata.insert("generation", 1);
-    }
-    Ok(())
-}
-
-fn prepare_new(write: &mut Write<'_>, object: &mut Value, served: &Served) -> Result<(), Status> {
-    meta::omit_empty(object);
-    let kind = served.row.kind;
-    if !kind.status_on_create && served.version().subresource("status").is_some() {
-        object.make_object().remove("status");
-    }
-    (kind.prepare_create)(object);
-    served.row.strategy.create(write, object)
-}
-
-fn validate_new(object: &Value, served: &Served) -> Vec<Cause> {
-    let row = &served.row;
-    let mut causes = meta::validate(object, row.def.is_namespaced(), row.kind.name);
-    causes.extend(validate_shape(object, served));
-    causes.extend((row.kind.validate)(object));
-    causes
-}
-
-/// Value constraints of a custom resource's schema; built-in kinds have rules of their own instead.
-fn validate_shape(object: &Value, served: &Served) -> Vec<Cause> {
-    if strictness(served) == Strictness::BuiltIn {
-        return Vec::new();
-    }
-    structural::validate(object, served.row.def.storage().root())
-}
-
-fn strictness(served: &Served) -> Strictness {
-    if served.row.custom { Strictness::Custom } else { Strictness::BuiltIn }
-}
-
-/// Carries over from the old object what this write may not touch.
-fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -> Result<(), Status> {
-    let served = target.served;
-    let Some(old) = write.old else { return Ok(()) };
-    keep_system_fields(new, old);
-    meta::omit_empty(new);
-    let has_status = served.version().subresource("status").is_some();
-    match target.part {
-        Part::Main if has_status => keep(new, old, "status"),
-        Part::Status => status::confine(new, old, &served.row),
-        Part::Other(name) => confine(name, new, old),
-        Part::Main | Part::Own(_) => {}
-    }
-    if served.row.kind.generation {
-        count_generation(new, old, served);
-    }
-    if target.part == Part::Main {
-        (served.row.kind.prepare_update)(new, old);
-    }
-    if target.part != Part::Status {
-        served.row.strategy.update(write, new)?;
-    }
-    Ok(())
-}
-
-/// What a write through a subresource of the object's own kind may change: one field; all else stays as it was.
-fn confine(subresource: &str, new: &mut Value, old: &Value) {
-    let field: &[&str] = match subresource {
-        "finalize" => &["spec", "finalizers"],
-        "approval" => &["status", "conditions"],
-        "ephemeralcontainers" => &["spec", "ephemeralContainers"],
-        "resize" => &["spec", "containers"],
-        _ => return,
-    };
-    let wanted = new.at(field).cloned();
-    let managed = new.at(&["metadata", "managedFields"]).cloned();
-    *new = old.clone();
-    for (path, value) in [(field, wanted), (&["metadata", "managedFields"], managed)] {
-        match value {
-            Some(value) => new.set(path, value),
-            None => {
-                new.remove_at(path);
-            }
-        }
-    }
-}
-
-/// What no client may change by an update, but may leave out.
-fn keep_system_fields(new: &mut Value, old: &Value) {
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
-    {
-        match old.at(&["metadata", field]) {
-            Some(value) => new.set(&["metadata", field], value.clone()),
-            None => {
-                new.remove_at(&["metadata", field]);
-            }
-        }
-    }
-    new.remove_at(&["metadata", "selfLink"]);
-    new.set(&["metadata", "resourceVersion"], meta::resource_version(old));
-}
-
-fn keep(new: &mut Value, old: &Value, member: &str) {
-    match old.get(member) {
-        Some(value) => new.set(&[member], value.clone()),
-        None => {
-            new.make_object().remove(member);
-        }
-    }
-}
-
-/// The generation counts changes of what is wanted: everything but metadata and, if it is a subresource, the status.
-fn count_generation(new: &mut Value, old: &Value, served: &Served) {
-    let observed = served.version().subresource("status").is_some();
-    let wanted = |object: &Value| {
-        let mut object = object.clone();
-        let map = object.make_object();
-        map.remove("metadata");
-        if observed {
-            map.remove("status");
-        }
-        object
-    };
-    // Of a custom resource nobody knows that an absent field means zero.
-    let same =
-        if served.row.custom { wanted(new) == wanted(old) } else { means_same(&wanted(new), &wanted(old)) };
-    if !same {
-        let generation = old.i64_at(&["metadata", "generation"]).unwrap_or_default() + 1;
-        new.set(&["metadata", "generation"], generation);
-    }
-}
-
-/// Whether two trees of a built-in kind mean the same: what is zero or empty may as well be absent.
-fn means_same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let known = |name: &str| b.get(name).unwrap_or(&Value::Null);
-            a.iter().all(|(name, value)| means_same(value, known(name)))
-                && b.iter().all(|(name, value)| a.contains(name) || means_nothing(value))
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| means_same(a, b))
-        }
-        _ => a == b || (means_nothing(a) && means_nothing(b)),
-    }
-}
-
-fn means_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) | Value::Int(0) => true,
-        Value::Bool(true) | Value::Int(_) => false,
-        Value::Float(number) => *number == 0.0,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.iter().all(|(_, value)| means_nothing(value)),
-    }
-}
-
-fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> Vec<Cause> {
-    let row = &target.served.row;
-    let mut causes = meta::validate_update(new, old, row.def.is_namespaced());
-    causes.extend(validate_shape(new, target.served));
-    match target.part {
-        Part::Other("finalize") => {}
-        Part::Other("approval") => causes.extend(kinds::validate_approval(new, old)),
-        Part::Other("ephemeralcontainers") => causes.extend(kinds::validate_ephemeral_containers(new, old)),
-        Part::Main | Part::Other(_) => causes.extend((row.kind.validate_update)(new, old)),
-        Part::Status => causes.extend((row.kind.validate_status)(new, old)),
-        Part::Own(_) => {}
-    }
-    causes
-}
-
 fn refuse(causes: Vec<Cause>, object: &Value, served: &Served) -> Result<(), Status> {
     if causes.is_empty() {
         return Ok(());
@@ -568,138 +358,10 @@ fn warn(context: &Context, target: Target<'_>, new: &Value, old: Option<&Value>)
     }
 }
 
-/// The object as the store keeps it: canonical, with a place for the revision.
-pub(super) fn stored(object: &mut Value) -> xebec_store::Value {
-    object.set(&["metadata", "resourceVersion"], "");
-    let mut out = Vec::with_capacity(1024);
-    let mut revision_at = 0;
-    let empty = xebec_api::Map::new();
-    write_members(object.as_object().unwrap_or(&empty), &mut out, |name, value, out| {
-        let Some(metadata) = value.as_object().filter(|_| name == "metadata") else {
-            json::write(value, out);
-            return;
-        };
-        write_members(metadata, out, |name, value, out| {
-            json::write(value, out);
-            if name == "resourceVersion" {
-                // Inside the quotes.
-                revision_at = out.len() - 1;
-            }
-        });
-    });
-    xebec_store::Value::revised(out, revision_at)
-}
-
-fn write_members(
-    map: &xebec_api::Map,
-    out: &mut Vec<u8>,
-    mut member: impl FnMut(&str, &Value, &mut Vec<u8>),
-) {
-    out.push(b'{');
-    for (i, (name, value)) in map.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        json::write_str(name, out);
-        out.push(b':');
-        member(name, value, out);
-    }
-    out.push(b'}');
-}
-
-fn written_dry(object: Value, served: &Served, created: bool) -> Result<Written, Status> {
-    let object = convert::from_storage(object, served)?;
-    Ok(Written { bytes: json::to_vec(&object).into(), created })
-}
-
-/// What the commit made of the object; its other hooks run now.
-pub(super) fn finish(
-    core: &Core,
-    served: &Served,
-    events: &[Arc<xebec_store::Event>],
-    key: &Key,
-    created: bool,
-) -> Result<Written, Status> {
-    served.row.strategy.committed(core);
-    let event = events.iter().find(|e| e.key() == key);
-    let record = event.ok_or_else(|| Status::internal("the store lost the event of a commit"))?.record();
-    Ok(Written { bytes: convert::bytes(record, served)?, created })
-}
-
-/// The answer when the store did not take a write.
-pub(super) fn commit_status(error: &CommitError) -> Status {
-    match error {
-        CommitError::Conflict(conflict) => Status::new(
-            xebec_api::Reason::Conflict,
-            format!("{} was changed by somebody else", conflict.expected.key().as_str()),
-        ),
-        CommitError::Invalid(fault) => {
-            Status::new(xebec_api::Reason::RequestEntityTooLarge, fault.to_string())
-        }
-        CommitError::Storage { .. } => {
-            tracing::error!(error = error as &dyn std::error::Error, "the store cannot write");
-            Status::new(xebec_api::Reason::ServiceUnavailable, error.to_string())
-        }
-        CommitError::Unanswered | CommitError::Closed => {
-            Status::new(xebec_api::Reason::ServiceUnavailable, error.to_string())
-        }
-    }
-}
-
-/// A key that only one object may hold, such as an address: made with the object, gone with it.
-#[must_use]
-pub fn claim(txn: Txn, key: Key, owner: &Value) -> Txn {
-    let holder = object!({"namespace": (meta::namespace(owner)), "name": (meta::name(owner)), "uid": (meta::uid(owner))});
-    txn.when(Condition::Absent(key.clone())).put(key, xebec_store::Value::opaque(json::to_vec(&holder)))
-}
-
-/// Gives a claimed key back.
-#[must_use]
-pub fn release(mut txn: Txn, key: Key) -> Txn {
-    txn.ops.push(Op::Delete(key));
-    txn
-}
-
 /// The revision of a resource version's text.
 ///
 /// # Errors
 /// 400 for what is no number.
 pub fn revision(text: &str) -> Result<Revision, Status> {
     crate::http::query::parse_version(text).map(Revision::new)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_zero_may_as_well_be_absent() {
-        let check = |a: Value, b: Value, same: bool| {
-            assert_eq!((means_same(&a, &b), means_same(&b, &a)), (same, same), "{a:?} and {b:?}");
-        };
-        check(object!({"a": 1}), object!({"a": 1, "b": 0, "c": "", "d": [], "e": {"f": false}}), true);
-        check(object!({"a": {"b": null}}), object!({}), true);
-        check(object!({"a": [{"b": 0}, 1]}), object!({"a": [{}, 1]}), true);
-        check(object!({"a": [{}]}), object!({}), false);
-        check(object!({"a": 1}), object!({"a": 2}), false);
-        check(object!({"a": true}), object!({}), false);
-        check(object!({"a": [1, 2]}), object!({"a": [1]}), false);
-        check(object!({"a": {"b": "c"}}), object!({"a": {}}), false);
-    }
-
-    #[test]
-    fn the_revision_has_its_place() {
-        let mut object = object!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "data": {"resourceVersion": ""},
-            "metadata": {"name": "a", "uid": "u"}
-        });
-        let value = stored(&mut object);
-        let at = value.revision_at.expect("a place");
-        let text = std::str::from_utf8(&value.bytes).expect("JSON is UTF-8");
-        assert_eq!(
-            format!("{}7{}", &text[..at], &text[at..]),
-            r#"{"apiVersion":"v1","data":{"resourceVersion":""},"kind":"ConfigMap","metadata":{"name":"a","resourceVersion":"7","uid":"u"}}"#
-        );
-    }
 }

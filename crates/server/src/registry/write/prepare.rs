@@ -1,0 +1,260 @@
+//! What an object becomes before it is stored: whose it is, what the server alone sets, what a write may not touch, and
+//! whether it is valid.
+
+use xebec_api::structural::{self, Strictness};
+use xebec_api::{Cause, Status, Value, kinds, meta};
+
+use super::{Part, Target};
+use crate::core::{Context, Core};
+use crate::registry::status;
+use crate::registry::strategy::Write;
+use crate::registry::table::Served;
+
+/// The object's namespace is the path's.
+pub(super) fn settle_namespace(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
+    if !target.served.row.def.is_namespaced() {
+        return Ok(());
+    }
+    match meta::namespace(object) {
+        "" => object.set(&["metadata", "namespace"], target.namespace),
+        namespace if namespace == target.namespace => {}
+        _ => {
+            let text =
+                "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(text));
+        }
+    }
+    Ok(())
+}
+
+/// The object's name is the path's.
+pub(super) fn settle_name(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
+    match meta::name(object) {
+        "" => object.set(&["metadata", "name"], target.name),
+        name if name == target.name => {}
+        name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                target.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Gives a new object what only the server may give.
+pub(super) fn identify(
+    core: &Core,
+    context: &Context,
+    object: &mut Value,
+    target: Target<'_>,
+) -> Result<(), Status> {
+    if !meta::resource_version(object).is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    if meta::name(object).is_empty() {
+        let base = object.str_at(&["metadata", "generateName"]).unwrap_or_default();
+        if !base.is_empty() {
+            let name = meta::generated_name(base, core.random()?);
+            object.set(&["metadata", "name"], name);
+        }
+    }
+    let metadata = object.make(&["metadata"]).make_object();
+    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        metadata.remove(field);
+    }
+    metadata.insert("uid", core.new_uid()?);
+    metadata.insert("creationTimestamp", context.now.to_string());
+    if target.served.row.kind.generation {
+        metadata.insert("generation", 1);
+    }
+    Ok(())
+}
+
+pub(super) fn prepare_new(write: &mut Write<'_>, object: &mut Value, served: &Served) -> Result<(), Status> {
+    meta::omit_empty(object);
+    let kind = served.row.kind;
+    if !kind.status_on_create && served.version().subresource("status").is_some() {
+        object.make_object().remove("status");
+    }
+    (kind.prepare_create)(object);
+    served.row.strategy.create(write, object)
+}
+
+pub(super) fn validate_new(object: &Value, served: &Served) -> Vec<Cause> {
+    let row = &served.row;
+    let mut causes = meta::validate(object, row.def.is_namespaced(), row.kind.name);
+    causes.extend(validate_shape(object, served));
+    causes.extend((row.kind.validate)(object));
+    causes
+}
+
+/// Value constraints of a custom resource's schema; built-in kinds have rules of their own instead.
+fn validate_shape(object: &Value, served: &Served) -> Vec<Cause> {
+    if strictness(served) == Strictness::BuiltIn {
+        return Vec::new();
+    }
+    structural::validate(object, served.row.def.storage().root())
+}
+
+fn strictness(served: &Served) -> Strictness {
+    if served.row.custom { Strictness::Custom } else { Strictness::BuiltIn }
+}
+
+/// Carries over from the old object what this write may not touch.
+pub(super) fn prepare_changed(
+    write: &mut Write<'_>,
+    new: &mut Value,
+    target: Target<'_>,
+) -> Result<(), Status> {
+    let served = target.served;
+    let Some(old) = write.old else { return Ok(()) };
+    keep_system_fields(new, old);
+    meta::omit_empty(new);
+    let has_status = served.version().subresource("status").is_some();
+    match target.part {
+        Part::Main if has_status => keep(new, old, "status"),
+        Part::Status => status::confine(new, old, &served.row),
+        Part::Other(name) => confine(name, new, old),
+        Part::Main | Part::Own(_) => {}
+    }
+    if served.row.kind.generation {
+        count_generation(new, old, served);
+    }
+    if target.part == Part::Main {
+        (served.row.kind.prepare_update)(new, old);
+    }
+    if target.part != Part::Status {
+        served.row.strategy.update(write, new)?;
+    }
+    Ok(())
+}
+
+/// What a write through a subresource of the object's own kind may change: one field; all else stays as it was.
+fn confine(subresource: &str, new: &mut Value, old: &Value) {
+    let field: &[&str] = match subresource {
+        "finalize" => &["spec", "finalizers"],
+        "approval" => &["status", "conditions"],
+        "ephemeralcontainers" => &["spec", "ephemeralContainers"],
+        "resize" => &["spec", "containers"],
+        _ => return,
+    };
+    let wanted = new.at(field).cloned();
+    let managed = new.at(&["metadata", "managedFields"]).cloned();
+    *new = old.clone();
+    for (path, value) in [(field, wanted), (&["metadata", "managedFields"], managed)] {
+        match value {
+            Some(value) => new.set(path, value),
+            None => {
+                new.remove_at(path);
+            }
+        }
+    }
+}
+
+/// What no client may change by an update, but may leave out.
+fn keep_system_fields(new: &mut Value, old: &Value) {
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
+        match old.at(&["metadata", field]) {
+            Some(value) => new.set(&["metadata", field], value.clone()),
+            None => {
+                new.remove_at(&["metadata", field]);
+            }
+        }
+    }
+    new.remove_at(&["metadata", "selfLink"]);
+    new.set(&["metadata", "resourceVersion"], meta::resource_version(old));
+}
+
+fn keep(new: &mut Value, old: &Value, member: &str) {
+    match old.get(member) {
+        Some(value) => new.set(&[member], value.clone()),
+        None => {
+            new.make_object().remove(member);
+        }
+    }
+}
+
+/// The generation counts changes of what is wanted: everything but metadata and, if it is a subresource, the status.
+fn count_generation(new: &mut Value, old: &Value, served: &Served) {
+    let observed = served.version().subresource("status").is_some();
+    let wanted = |object: &Value| {
+        let mut object = object.clone();
+        let map = object.make_object();
+        map.remove("metadata");
+        if observed {
+            map.remove("status");
+        }
+        object
+    };
+    // Of a custom resource nobody knows that an absent field means zero.
+    let same =
+        if served.row.custom { wanted(new) == wanted(old) } else { means_same(&wanted(new), &wanted(old)) };
+    if !same {
+        let generation = old.i64_at(&["metadata", "generation"]).unwrap_or_default() + 1;
+        new.set(&["metadata", "generation"], generation);
+    }
+}
+
+/// Whether two trees of a built-in kind mean the same: what is zero or empty may as well be absent.
+fn means_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let known = |name: &str| b.get(name).unwrap_or(&Value::Null);
+            a.iter().all(|(name, value)| means_same(value, known(name)))
+                && b.iter().all(|(name, value)| a.contains(name) || means_nothing(value))
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| means_same(a, b))
+        }
+        _ => a == b || (means_nothing(a) && means_nothing(b)),
+    }
+}
+
+fn means_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) | Value::Int(0) => true,
+        Value::Bool(true) | Value::Int(_) => false,
+        Value::Float(number) => *number == 0.0,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.iter().all(|(_, value)| means_nothing(value)),
+    }
+}
+
+pub(super) fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> Vec<Cause> {
+    let row = &target.served.row;
+    let mut causes = meta::validate_update(new, old, row.def.is_namespaced());
+    causes.extend(validate_shape(new, target.served));
+    match target.part {
+        Part::Other("finalize") => {}
+        Part::Other("approval") => causes.extend(kinds::validate_approval(new, old)),
+        Part::Other("ephemeralcontainers") => causes.extend(kinds::validate_ephemeral_containers(new, old)),
+        Part::Main | Part::Other(_) => causes.extend((row.kind.validate_update)(new, old)),
+        Part::Status => causes.extend((row.kind.validate_status)(new, old)),
+        Part::Own(_) => {}
+    }
+    causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xebec_api::object;
+
+    #[test]
+    fn what_is_zero_may_as_well_be_absent() {
+        let check = |a: Value, b: Value, same: bool| {
+            assert_eq!((means_same(&a, &b), means_same(&b, &a)), (same, same), "{a:?} and {b:?}");
+        };
+        check(object!({"a": 1}), object!({"a": 1, "b": 0, "c": "", "d": [], "e": {"f": false}}), true);
+        check(object!({"a": {"b": null}}), object!({}), true);
+        check(object!({"a": [{"b": 0}, 1]}), object!({"a": [{}, 1]}), true);
+        check(object!({"a": [{}]}), object!({}), false);
+        check(object!({"a": 1}), object!({"a": 2}), false);
+        check(object!({"a": true}), object!({}), false);
+        check(object!({"a": [1, 2]}), object!({"a": [1]}), false);
+        check(object!({"a": {"b": "c"}}), object!({"a": {}}), false);
+    }
+}
