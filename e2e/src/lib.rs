@@ -170,7 +170,15 @@ impl Cluster {
     /// # Errors
     /// It does not become ready.
     pub fn start(&self) -> Result<()> {
-        self.xebec(&["up", "--detach", "--bind", &self.bind]).map(drop)
+        self.start_with(&[])
+    }
+
+    /// Starts the cluster on its data, with more arguments.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_with(&self, arguments: &[&str]) -> Result<()> {
+        self.xebec(&[&["up", "--detach", "--bind", &self.bind], arguments].concat()).map(drop)
     }
 
     /// The data directory.

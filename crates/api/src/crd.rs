@@ -201,6 +201,8 @@ impl Arena {
         let items = match node.ty {
             Type::List => value.get("items").map(|items| (items, path.field("items"))),
             Type::Map => additional.map(|items| (items, path.field("additionalProperties"))),
+            Type::Any if value.get("items").is_some() => value.get("items").map(|i| (i, path.field("items"))),
+            Type::Any => additional.map(|items| (items, path.field("additionalProperties"))),
             _ => None,
         };
         if let Some((items, path)) = items {
@@ -267,6 +269,7 @@ impl Arena {
             items: (count("minItems"), count("maxItems")),
             properties: (count("minProperties"), count("maxProperties")),
             unique_items: flag("uniqueItems"),
+            required: undeclared(value),
             all_of,
             any_of,
             one_of,
@@ -279,6 +282,13 @@ impl Arena {
         self.schema.constraints.push(constraints);
         u32::try_from(self.schema.constraints.len() - 1).expect("bounded by MAX_NODES")
     }
+}
+
+/// The required fields that are no properties.
+fn undeclared(value: &Value) -> Vec<String> {
+    let declared = |name: &str| value.object_at(&["properties"]).is_some_and(|all| all.contains(name));
+    let required = value.array_at(&["required"]).iter().filter_map(Value::as_str);
+    required.filter(|name| !declared(name)).map(str::to_owned).collect()
 }
 
 fn property(name: &str, node: NodeId, required: bool, default: Option<Value>) -> Property {
@@ -396,6 +406,61 @@ mod tests {
                 }]
             }
         })
+    }
+
+    /// What is wrong with a specification under a schema for it.
+    fn faults(schema: &str, spec: &str) -> Vec<String> {
+        let mut definition = definition();
+        let tree = |text: &str| json::from_slice(text.as_bytes()).expect(text);
+        let versions = definition.make(&["spec", "versions"]).as_array_mut().expect("a list");
+        let whole = object!({"type": "object", "properties": {"spec": (tree(schema))}});
+        versions[0].set(&["schema", "openAPIV3Schema"], whole);
+        let row = resource(&definition).expect(schema);
+        let object = object!({"apiVersion": "example.com/v1", "kind": "Widget", "spec": (tree(spec))});
+        validate(&object, row.storage().root()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn alternatives_are_about_values_of_any_type() {
+        let check = |branches: &str, spec: &str, want: &[&str]| {
+            let schema = format!(
+                r#"{{"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties":
+                    {{"a": {{"type": "string"}}, "b": {{"type": "string"}}, "l": {{"type": "array", "items":
+                    {{"type": "string"}}}}}}, {branches}}}"#
+            );
+            assert_eq!(faults(&schema, spec), want, "{branches} of {spec}");
+        };
+        let one = r#""oneOf": [{"required": ["a"]}, {"required": ["b"]}]"#;
+        const NIL: &str = r#"<nil>: Invalid value: "": "spec" must"#;
+        check(one, r#"{"a": "x"}"#, &[]);
+        let found = |what: &str| format!("{NIL} validate one and only one schema (oneOf). Found {what}");
+        check(one, "{}", &[&found("none valid"), "spec.a: Required value"]);
+        check(one, r#"{"a": "x", "b": "y"}"#, &[&found("2 valid alternatives")]);
+        let any =
+            r#""anyOf": [{"required": ["a"]}, {"properties": {"b": {"enum": ["y"]}}, "required": ["b"]}]"#;
+        check(any, r#"{"b": "y"}"#, &[]);
+        let none = format!("{NIL} validate at least one schema (anyOf)");
+        let enumerated = r#"spec.b: Unsupported value: "x": supported values: "y""#;
+        check(any, r#"{"b": "x"}"#, &[&none, enumerated]);
+        let all = r#""allOf": [{"required": ["a"]}, {"properties": {"l": {"minItems": 1, "items": {"maxLength": 1}}}}]"#;
+        check(all, r#"{"a": "x", "l": ["y"]}"#, &[]);
+        let not_all = format!("{NIL} validate all the schemas (allOf)");
+        let long = r#"spec.l[0]: Invalid value: "yy": spec.l[0] in body should be at most 1 chars long"#;
+        check(all, r#"{"a": "x", "l": ["yy"]}"#, &[long, &not_all]);
+        let not = r#""not": {"required": ["a", "b"]}"#;
+        check(not, r#"{"a": "x"}"#, &[]);
+        check(not, r#"{"a": "x", "b": "y"}"#, &[&format!("{NIL} not validate the schema (not)")]);
+        // Whether a pattern matches is not known, so neither is that too much matches.
+        let pattern = r#""oneOf": [{"properties": {"a": {"pattern": "^x"}}}, {"properties": {"a": {"pattern": "^y"}}}]"#;
+        check(pattern, r#"{"a": "x"}"#, &[]);
+        check(r#""not": {"properties": {"a": {"pattern": "^y"}}}"#, r#"{"a": "x"}"#, &[]);
+    }
+
+    #[test]
+    fn required_fields_need_no_declaration() {
+        let schema = r#"{"type": "object", "x-kubernetes-preserve-unknown-fields": true, "required": ["z"]}"#;
+        assert_eq!(faults(schema, "{}"), ["spec.z: Required value"]);
+        assert_eq!(faults(schema, r#"{"z": 1}"#), [""; 0]);
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub enum CauseKind {
     Internal,
     NamespaceTerminating,
     FieldManagerConflict,
+    DisruptionBudget,
 }
 
 impl CauseKind {
@@ -93,6 +94,7 @@ impl CauseKind {
             Self::Internal => "InternalError",
             Self::NamespaceTerminating => "NamespaceTerminating",
             Self::FieldManagerConflict => "FieldManagerConflict",
+            Self::DisruptionBudget => "DisruptionBudget",
         }
     }
 
@@ -109,6 +111,7 @@ impl CauseKind {
             Self::Internal => "Internal error",
             Self::NamespaceTerminating => "Namespace terminating",
             Self::FieldManagerConflict => "Conflict",
+            Self::DisruptionBudget => "Disruption budget",
         }
     }
 }
@@ -189,6 +192,12 @@ impl Cause {
     pub fn terminating(field: FieldPath, namespace: &str) -> Self {
         let message = format!("namespace {namespace} is being terminated");
         Self { kind: CauseKind::NamespaceTerminating, field, message }
+    }
+
+    /// A pod that its disruption budget keeps for now; no field is wrong.
+    #[must_use]
+    pub fn disruption_budget(why: String) -> Self {
+        Self { kind: CauseKind::DisruptionBudget, field: FieldPath::root(), message: why }
     }
 
     /// A text longer than `max` bytes.
@@ -447,11 +456,14 @@ fn details_value(details: &Details) -> Value {
 }
 
 fn cause_value(cause: &Cause) -> Value {
-    object!({
+    let mut value = object!({
         "reason": (cause.kind.as_str()),
-        "message": (cause.message.as_str()),
-        "field": (cause.field.to_string())
-    })
+        "message": (cause.message.as_str())
+    });
+    if cause.kind != CauseKind::DisruptionBudget {
+        value.set(&["field"], cause.field.to_string());
+    }
+    value
 }
 
 /// `deployments.apps`, `pods`.

@@ -182,7 +182,9 @@ pub struct Constraints {
     pub properties: (Option<u64>, Option<u64>),
     /// `uniqueItems`.
     pub unique_items: bool,
-    /// `allOf`, `anyOf`, `oneOf`: value validations, in schemas that add no fields.
+    /// `required`: fields that the type itself does not declare.
+    pub required: Vec<String>,
+    /// `allOf`, `anyOf`, `oneOf`: value validations, in schemas that add no fields and have no type.
     pub all_of: Vec<NodeId>,
     /// See [`Constraints::all_of`].
     pub any_of: Vec<NodeId>,

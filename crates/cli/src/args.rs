@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use xebec_node::pod::policy::Dangers;
 use xebec_sandbox::bootstrap::{Identity, IdentityError};
 
 /// Kubernetes in one program, without root.
@@ -91,6 +92,20 @@ pub(crate) struct Up {
     /// Return as soon as the cluster is ready, and leave it running
     #[arg(long)]
     pub(crate) detach: bool,
+    /// Let pods do what weakens their isolation
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    pub(crate) danger_allow: Vec<Danger>,
+}
+
+/// What pods may be allowed that weakens their isolation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Danger {
+    /// Use the host's network, its loopback included (`hostNetwork`)
+    HostNetwork,
+    /// Make every system call that the kernel allows their user (`seccompProfile: Unconfined`)
+    Unconfined,
+    /// See the files of /proc that are masked (`procMount: Unmasked`)
+    Unmasked,
 }
 
 /// Options of `down`.
@@ -161,4 +176,19 @@ pub(crate) struct Serve {
     /// Where the API server listens.
     #[arg(long)]
     pub(crate) bind: SocketAddr,
+    /// What pods may do that weakens their isolation.
+    #[arg(long, value_enum)]
+    pub(crate) danger_allow: Vec<Danger>,
+}
+
+impl Serve {
+    /// What pods may do that is refused elsewhere.
+    pub(crate) fn dangers(&self) -> Dangers {
+        let allowed = |danger| self.danger_allow.contains(&danger);
+        Dangers {
+            host_network: allowed(Danger::HostNetwork),
+            unconfined: allowed(Danger::Unconfined),
+            unmasked: allowed(Danger::Unmasked),
+        }
+    }
 }

@@ -17,12 +17,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use kube::Client;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xebec_controllers::runtime::informer::Informers;
 use xebec_controllers::runtime::rng::Rng;
 use xebec_image::ImageService;
 use xebec_image::service::ServiceConfig;
-use xebec_network::egress::Egress;
+use xebec_network::egress::{Egress, HostAddresses};
 use xebec_network::netns::Netns;
 use xebec_network::node::{NodeConfig, NodeNetwork};
 use xebec_network::proxy::ports::Site;
@@ -31,6 +32,7 @@ use xebec_node::events::Recorder;
 use xebec_node::host::{Host, pod_processes};
 use xebec_node::manager::{self, Pods};
 use xebec_node::objects::Objects;
+use xebec_node::pod::policy::Dangers;
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
 use xebec_node::streams::AgentService;
@@ -121,7 +123,8 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
     let mut cluster = Cluster::default();
-    let (images, api) = cluster.start_node(&layout, &keeper, &server, &nodes).await?;
+    let (images, api) =
+        Box::pin(cluster.start_node(&layout, &keeper, &server, &nodes, options.dangers())).await?;
     cluster.start_api(&server, &keys, listener, api, options.bind.ip())?;
     cluster.start_controllers(&server, &keys);
     kubeconfig::write(&layout, &keys, &url)?;
@@ -237,9 +240,10 @@ impl Cluster {
         keeper: &KeeperInfo,
         server: &ApiServer,
         nodes: &LocalNode,
+        dangers: Dangers,
     ) -> Result<(ImageService, TcpListener)> {
         let config = NodeConfig::new(keeper.node_netns.clone());
-        let NodeNetwork { node, links, rules, ports, dns, api } =
+        let NodeNetwork { node, links, rules, host: addresses, ports, dns, api } =
             NodeNetwork::start(&config).await.context("starting the pods' network")?;
         let rules = match rules {
             Ok(rules) => Some(rules),
@@ -282,20 +286,23 @@ impl Cluster {
             events,
             objects: Objects::new(client.clone()),
             pod_processes: pod_processes(),
+            dangers,
         });
         let facts = Facts {
             name: name.clone(),
             ip: gateway.to_string(),
             pod_cidr: config.link.pod_range.to_string(),
             version: KUBERNETES_VERSION.into(),
+            disk: layout.root().to_owned(),
         };
         registration::register(&client, &facts).await.context("registering this node")?;
         let network = Network {
             rules,
+            host: self.follow_host(addresses),
             ports,
             places: vec![(Site::Host, IpAddr::V4(Ipv4Addr::LOCALHOST)), (Site::Node, gateway)],
             dns,
-            zone: config.zone(),
+            config,
             node: name,
         };
         self.parts.spawn("the writer of events", writing);
@@ -318,6 +325,17 @@ impl Cluster {
     }
 
     /// Lets pods out of the cluster where that can be had; when the way is lost, it is opened once more.
+    /// Follows the host's addresses; if they cannot be followed any more, the server starts over.
+    fn follow_host(&mut self, addresses: HostAddresses) -> watch::Receiver<Vec<IpAddr>> {
+        let (tell, told) = watch::channel(Vec::new());
+        self.parts.spawn("the follower of the host's addresses", async move {
+            if let Err(error) = addresses.follow(tell).await {
+                tracing::error!(%error, "the host's addresses, from which pods are kept away, cannot be followed");
+            }
+        });
+        told
+    }
+
     async fn open_way_out(&mut self, node: Netns) {
         let mut egress = Egress::start(&node).await;
         let (notes, shutdown) = (self.notes.clone(), self.shutdown.clone());
@@ -390,11 +408,15 @@ impl Cluster {
         scheduler.informers = Some(informers);
         let shutdown = self.shutdown.clone();
         self.parts.spawn("the controllers", async move {
-            xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await;
+            if let Err(lost) = xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await {
+                tracing::error!("{lost}");
+            }
         });
         let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
         self.parts.spawn("the scheduler", async move {
-            xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await;
+            if let Err(lost) = xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await {
+                tracing::error!("{lost}");
+            }
         });
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use clap::ValueEnum;
 use xebec_sandbox::bootstrap::{
     Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
 };
@@ -68,14 +69,18 @@ fn check_free(layout: &Layout, options: &Up) -> Result<()> {
 
 fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper> {
     let text = |t: &str| std::ffi::OsString::from(t);
+    let mut args = vec![
+        text("serve"),
+        text("--data-dir"),
+        layout.root().as_os_str().to_owned(),
+        text("--bind"),
+        text(&options.bind.to_string()),
+    ];
+    for danger in options.danger_allow.iter().filter_map(ValueEnum::to_possible_value) {
+        args.extend([text("--danger-allow"), text(danger.get_name())]);
+    }
     let server = ServerCommand {
-        args: vec![
-            text("serve"),
-            text("--data-dir"),
-            layout.root().as_os_str().to_owned(),
-            text("--bind"),
-            text(&options.bind.to_string()),
-        ],
+        args,
         env: std::env::var_os("XEBEC_LOG").map(|level| (text("XEBEC_LOG"), level)).into_iter().collect(),
     };
     let lifetime =

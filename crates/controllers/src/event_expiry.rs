@@ -1,9 +1,10 @@
-//! Events: they are forgotten an hour after they last happened.
+//! Events: they are forgotten an hour after they were last written.
 //!
 //! Owns: the deletion of events that nobody has repeated for [`LIFETIME`].
 //! Guarantees: an event that is repeated while it is looked at stays: its deletion names uid and revision.
-//! Caveats: an event may live up to [`SOONEST`] longer. Upstream's server lets its store forget them, by the time of the
-//! last write; there this finds nothing to do.
+//! Caveats: an event may live up to [`SOONEST`] longer. Upstream's server lets its store forget them, also by the time
+//! of the last write; there this finds nothing to do. A writer that takes the record of writes out of an event shortens its
+//! life.
 //!
 //! Nobody watches events for this: the first look tells when the next one is due, and what comes meanwhile lives longer.
 
@@ -29,7 +30,7 @@ use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
 use crate::runtime::writer::{Deletion, Writes, api_error, delete_params, gone_is_fine};
 
-/// How long an event is kept after it last happened.
+/// How long an event is kept after it was last written.
 pub const LIFETIME: Duration = Duration::from_hours(1);
 /// How long two looks are apart at least.
 pub const SOONEST: Duration = Duration::from_mins(1);
@@ -70,7 +71,8 @@ impl EventExpiry {
 
     /// Deletes what has expired on one page.
     async fn sweep(&self, page: &[Event], now: Timestamp, writes: &Writes) -> Result<(), ApiError> {
-        let expired = page.iter().filter(|event| expires(event) <= now).map(|event| delete(event, writes));
+        let expired =
+            page.iter().filter(|event| expires(event, now) <= now).map(|event| delete(event, writes));
         let mut deleted = futures::stream::iter(expired.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
         let mut count = 0;
         while let Some(result) = deleted.next().await {
@@ -115,17 +117,14 @@ async fn delete(event: &Event, writes: &Writes) -> Result<(), ApiError> {
     }
 }
 
-/// When an event is to be forgotten.
-pub fn expires(event: &Event) -> Timestamp {
-    let series = event.series.as_ref().map(|series| series.last_observed_time.0);
-    let times = [
-        series,
-        event.deprecated_last_timestamp.as_ref().map(|time| time.0),
-        event.event_time.as_ref().map(|time| time.0),
-        event.metadata.creation_timestamp.as_ref().map(|time| time.0),
-    ];
-    let last = times.into_iter().flatten().max().unwrap_or(Timestamp::UNIX_EPOCH);
-    after(last, LIFETIME)
+/// When an event is to be forgotten: counted from its last write, by times that the server sets. Those in the event are
+/// the writer's, who could have it kept for ever. A write in the future is none.
+pub fn expires(event: &Event, now: Timestamp) -> Timestamp {
+    let meta = &event.metadata;
+    let written = meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
+    let written = written.map(|time| time.0).filter(|time| *time <= now);
+    let created = meta.creation_timestamp.as_ref().map(|time| time.0);
+    after(written.chain(created).max().unwrap_or(Timestamp::UNIX_EPOCH), LIFETIME)
 }
 
 /// When to look again, given when the next event that stays is to be forgotten.
@@ -153,7 +152,7 @@ impl Controller for EventExpiry {
         loop {
             let page = list(&params, writes).await?;
             self.sweep(&page.items, now, writes).await?;
-            let staying = page.items.iter().map(expires).filter(|time| *time > now);
+            let staying = page.items.iter().map(|event| expires(event, now)).filter(|time| *time > now);
             next = staying.chain(next).min();
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
@@ -169,33 +168,39 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn the_last_time_counts() {
+    fn the_last_write_counts() {
+        let now: Timestamp = "2026-01-01T03:00:00Z".parse().unwrap();
         let check = |event: Value, want: &str| {
             let event: Event = serde_json::from_value(event).unwrap();
-            assert_eq!(expires(&event).to_string(), want, "{event:?}");
+            assert_eq!(expires(&event, now).to_string(), want, "{event:?}");
         };
-        let created = json!({"creationTimestamp": "2026-01-01T00:00:00Z"});
-        check(json!({"metadata": created}), "2026-01-01T01:00:00Z");
+        let meta = |writes: &[&str]| {
+            let writes: Vec<_> = writes.iter().map(|time| json!({"manager": "a", "time": time})).collect();
+            json!({"creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": writes})
+        };
+        check(json!({"metadata": meta(&[])}), "2026-01-01T01:00:00Z");
         check(
-            json!({"metadata": created, "eventTime": "2026-01-01T00:10:00.000001Z"}),
-            "2026-01-01T01:10:00.000001Z",
+            json!({"metadata": meta(&["2026-01-01T00:00:00Z", "2026-01-01T02:10:00Z"])}),
+            "2026-01-01T03:10:00Z",
         );
         check(
-            json!({"metadata": created, "deprecatedLastTimestamp": "2026-01-01T02:00:00Z"}),
-            "2026-01-01T03:00:00Z",
+            json!({"metadata": meta(&["2026-01-01T02:10:00Z", "2026-01-01T00:10:00Z"])}),
+            "2026-01-01T03:10:00Z",
         );
+        // What a client says does not count, nor does what has not been yet.
+        check(json!({"metadata": meta(&["2020-01-01T00:00:00Z"])}), "2026-01-01T01:00:00Z");
+        check(json!({"metadata": meta(&["2099-01-01T00:00:00Z"])}), "2026-01-01T01:00:00Z");
         check(
             json!({
-                "metadata": created, "eventTime": "2026-01-01T00:10:00.000000Z",
-                "series": {"count": 2, "lastObservedTime": "2026-01-01T05:00:00.000000Z"}
+                "metadata": meta(&[]), "eventTime": "2099-01-01T00:00:00.000000Z",
+                "deprecatedLastTimestamp": "2099-01-01T00:00:00Z",
+                "series": {"count": 2, "lastObservedTime": "2099-01-01T00:00:00.000000Z"}
             }),
-            "2026-01-01T06:00:00Z",
-        );
-        // A time before the event was written says nothing about how long it has been here.
-        check(
-            json!({"metadata": created, "eventTime": "2020-01-01T00:00:00.000000Z"}),
             "2026-01-01T01:00:00Z",
         );
+        // The server's clock may be ahead of ours.
+        let young = json!({"metadata": {"creationTimestamp": "2026-01-01T03:00:30Z"}});
+        check(young, "2026-01-01T04:00:30Z");
     }
 
     #[test]

@@ -13,9 +13,11 @@
 //! Each controller's module says what it owns, what it guarantees and what its caveats are; what it may do is its
 //! `Role`, and [`ROLES`] has them all.
 
+pub mod aggregation;
 pub mod context;
 pub mod definition;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod event_expiry;
 pub mod gc;
@@ -36,8 +38,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::info;
 
 use context::Context;
 use permissions::Role;
@@ -46,6 +47,7 @@ use runtime::events::Recorder;
 use runtime::informer::Informers;
 use runtime::rng::Rng;
 use runtime::runner::{Controller, Runner, Stop};
+use runtime::tasks::{TaskLost, Tasks};
 use runtime::writer::Requests;
 
 /// What every controller of this crate may do.
@@ -64,6 +66,8 @@ pub const ROLES: &[Role] = &[
     node::NODE_LIFECYCLE_ROLE,
     node::TAINT_EVICTION_ROLE,
     node::POD_GC_ROLE,
+    aggregation::AGGREGATION_ROLE,
+    disruption::DISRUPTION_ROLE,
 ];
 
 /// How many keys of one controller are worked on at a time.
@@ -102,7 +106,14 @@ impl Config {
 }
 
 /// Runs every controller until `shutdown` ends, and then until their last reconciles have.
-pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()> + Send) {
+///
+/// # Errors
+/// A task without which controllers stand still was lost; the others have been stopped then.
+pub async fn run(
+    client: Client,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), TaskLost> {
     let rng = Arc::new(Rng::seeded(config.seed));
     let shared = config.informers.is_some();
     let informers = config.informers.unwrap_or_else(|| Informers::new(client.clone(), Arc::clone(&rng)));
@@ -111,34 +122,38 @@ pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = 
     let context = Context { client, informers: informers.clone(), clock: config.clock, rng, recorder };
     let (stop, stopping) = watch::channel(false);
     let (stop_events, events_stopping) = watch::channel(false);
-    let mut writing = JoinSet::new();
-    writing.spawn(events.run(events_stopping));
-    let mut tasks = Tasks { set: JoinSet::new(), context, stop: stopping };
-    tasks.start_all(config.root_ca_pem);
+    let mut writing = Tasks::default();
+    writing.spawn("the writer of the controllers' events", events.run(events_stopping));
+    let mut controllers = Controllers { tasks: Tasks::default(), context, stop: stopping };
+    controllers.start_all(config.root_ca_pem);
+    let mut controllers = controllers.tasks;
     info!(controllers = ROLES.len(), "controllers started");
-    shutdown.await;
+    let outcome = tokio::select! {
+        biased;
+        () = shutdown => Ok(()),
+        lost = controllers.lost() => Err(lost),
+        lost = writing.lost() => Err(lost),
+        lost = informers.lost() => Err(lost),
+    };
     stop.send_replace(true);
-    tasks.ended().await;
+    let outcome = outcome.and(controllers.end().await);
     // What the last reconciles had to say is written after them.
     stop_events.send_replace(true);
-    while let Some(ended) = writing.join_next().await {
-        if let Err(error) = ended {
-            error!(%error, "the event writer has failed");
-        }
-    }
+    let outcome = outcome.and(writing.end().await);
     if !shared {
         informers.stop().await;
     }
     info!("controllers stopped");
+    outcome
 }
 
-struct Tasks {
-    set: JoinSet<()>,
+struct Controllers {
+    tasks: Tasks,
     context: Context,
     stop: Stop,
 }
 
-impl Tasks {
+impl Controllers {
     fn start_all(&mut self, root_ca_pem: String) {
         let context = self.context.clone();
         self.start(deployment::DeploymentController::new(&context), WORKERS);
@@ -158,22 +173,52 @@ impl Tasks {
         self.start(node::lifecycle::NodeLifecycle::new(&context), WORKERS);
         self.start(node::eviction::TaintEviction::new(&context), WORKERS);
         self.start(node::pod_gc::PodGc::new(&context), 1);
+        self.start(aggregation::AggregationController::new(&context), WORKERS);
+        self.start(disruption::DisruptionController::new(&context), WORKERS);
         let monitors = gc::Monitors::new(context.client.clone(), Arc::clone(&context.rng));
         self.start(gc::GarbageCollector::new(&context, &monitors), GC_WORKERS);
-        self.set.spawn(monitors.run(self.stop.clone()));
+        self.tasks.spawn("the garbage collector's graph", monitors.run(self.stop.clone()));
     }
 
     fn start<C: Controller>(&mut self, controller: Arc<C>, workers: usize) {
         let Context { client, rng, .. } = &self.context;
+        let name = format!("the queue of {}", controller.name());
         let runner = Runner::new(controller, client.clone(), Arc::clone(rng), workers);
-        self.set.spawn(runner.run(self.stop.clone()));
+        self.tasks.spawn(name, runner.run(self.stop.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use kube::client::Body;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_any_task_ends_the_run_with_its_name() {
+        // `path` is asked for first thing; the rest of the API never answers.
+        let check = async |path: &'static str, want: &str| {
+            let answer = move |request: http::Request<Body>| async move {
+                assert!(request.uri().path() != path, "no such luck");
+                std::future::pending::<Result<http::Response<Body>, std::io::Error>>().await
+            };
+            let client = Client::new(tower::service_fn(answer), "default");
+            let run = run(client, Config::new(String::new()), std::future::pending());
+            let ended = tokio::time::timeout(Duration::from_mins(1), run).await.expect("the run ends");
+            assert_eq!(ended.unwrap_err().to_string(), want);
+        };
+        check("/api/v1/pods", "the watch of pods has panicked: no such luck").await;
+        check("/api", "the garbage collector's graph has panicked: no such luck").await;
+        check("/apis/apps/v1/replicasets", "the watch of replicasets has panicked: no such luck").await;
     }
 
-    async fn ended(mut self) {
-        while let Some(ended) = self.set.join_next().await {
-            if let Err(error) = ended {
-                error!(%error, "a controller has failed");
-            }
-        }
+    #[tokio::test(start_paused = true)]
+    async fn a_run_ends_well_when_it_is_told_to() {
+        let silent =
+            |_: http::Request<Body>| std::future::pending::<Result<http::Response<Body>, std::io::Error>>();
+        let client = Client::new(tower::service_fn(silent), "default");
+        let told = tokio::time::sleep(Duration::from_mins(1));
+        assert_eq!(run(client, Config::new(String::new()), told).await, Ok(()));
     }
 }

@@ -7,7 +7,7 @@
 //! Both programs by default let the inside reach services of the host that listen on its loopback only, where
 //! whole databases rely on nobody else being there. The arguments here turn off each of those ways; see the
 //! comments beside them. Services that listen on all of the host's addresses are another matter: see
-//! [`host_addresses`].
+//! [`HostAddresses`].
 //!
 //! The program outlives the server, so that pods keep their connections while it restarts; it ends with the
 //! namespaces.
@@ -21,9 +21,10 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::netlink::{Netlink, NetlinkError};
+use crate::netlink::{NetlinkError, Watch};
 use crate::netns::{Netns, NetnsError};
 use crate::program;
 
@@ -100,17 +101,44 @@ pub enum EgressError {
     Netlink(#[from] NetlinkError),
 }
 
-/// The addresses of the calling thread's network other than loopback and link-local ones. A service that listens on all
+/// The addresses of the host other than loopback and link-local ones, as they come and go. A service that listens on all
 /// of the host's addresses is open to pods at these, past any firewall: put them into the blocked ranges of
 /// [`crate::service::ruleset::RulesetConfig`] unless pods should reach the host.
-pub async fn host_addresses() -> Result<Vec<IpAddr>, EgressError> {
-    let netlink = Netlink::open().map_err(NetlinkError::open)?;
-    let mut addresses = netlink.addresses().await?;
-    addresses.retain(|ip| match ip {
-        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local()),
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unicast_link_local()),
-    });
-    Ok(addresses)
+pub struct HostAddresses {
+    watch: Watch,
+}
+
+impl HostAddresses {
+    /// Looks at the calling thread's network.
+    pub fn open() -> Result<Self, EgressError> {
+        Ok(Self { watch: Watch::addresses().map_err(NetlinkError::open)? })
+    }
+
+    /// What they are now.
+    pub async fn now(&self) -> Result<Vec<IpAddr>, EgressError> {
+        let mut addresses = self.watch.netlink().addresses().await?;
+        addresses.retain(|ip| match ip {
+            IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local()),
+            IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unicast_link_local()),
+        });
+        Ok(addresses)
+    }
+
+    /// Tells what they are whenever they change, until nobody listens.
+    pub async fn follow(mut self, tell: watch::Sender<Vec<IpAddr>>) -> Result<(), EgressError> {
+        loop {
+            tokio::select! {
+                () = tell.closed() => return Ok(()),
+                changed = self.watch.changed() => changed?,
+            }
+            let addresses = self.now().await?;
+            tell.send_if_modified(|known| {
+                let changed = *known != addresses;
+                *known = addresses;
+                changed
+            });
+        }
+    }
 }
 
 async fn connect(node: &Netns) -> Result<WayOut, String> {

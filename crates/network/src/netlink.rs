@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use futures::FutureExt as _;
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::NetlinkMessage;
@@ -181,26 +182,48 @@ impl Netlink {
     }
 }
 
-/// A connection that hears of every change of a link.
-pub(crate) struct LinkWatch {
+/// A connection that hears of every change of a kind.
+pub(crate) struct Watch {
     netlink: Netlink,
     news: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
 }
 
-impl LinkWatch {
+impl Watch {
+    /// Hears of links that come and go. As [`Watch::open`].
+    pub(crate) fn links() -> io::Result<Self> {
+        Self::open(&[MulticastGroup::Link])
+    }
+
+    /// Hears of addresses that come and go. As [`Watch::open`].
+    pub(crate) fn addresses() -> io::Result<Self> {
+        Self::open(&[MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])
+    }
+
     /// Opens a connection in the calling thread's namespace. Needs a runtime's context.
-    pub(crate) fn open() -> io::Result<Self> {
-        let (connection, handle, news) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+    fn open(groups: &[MulticastGroup]) -> io::Result<Self> {
+        let (connection, handle, news) = rtnetlink::new_multicast_connection(groups)?;
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
         Ok(Self { netlink: Netlink { handle, _connection: connection }, news })
+    }
+
+    /// A connection to ask for what the news are about.
+    pub(crate) fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// Returns when something has changed since this was last called.
+    pub(crate) async fn changed(&mut self) -> Result<(), NetlinkError> {
+        let lost = || NetlinkError::open(io::ErrorKind::ConnectionAborted.into());
+        self.news.next().await.map(drop).ok_or_else(lost)?;
+        // One look answers all that has been heard so far.
+        while self.news.next().now_or_never().flatten().is_some() {}
+        Ok(())
     }
 
     /// Returns when there is no link called `name`.
     pub(crate) async fn removed(mut self, name: &str) -> Result<(), NetlinkError> {
         while self.netlink.link(name).await?.is_some() {
-            if self.news.next().await.is_none() {
-                return Err(NetlinkError::open(io::ErrorKind::ConnectionAborted.into()));
-            }
+            self.changed().await?;
         }
         Ok(())
     }

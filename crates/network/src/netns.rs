@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::netlink::{LinkWatch, Netlink};
+use crate::netlink::{Netlink, Watch};
 use crate::socket;
 
 /// Jobs that may wait for the thread; a caller beyond that waits for its turn.
@@ -192,11 +192,11 @@ impl Netns {
     }
 
     /// Hears of every change of the namespace's links.
-    pub(crate) async fn watch_links(&self) -> Result<LinkWatch, NetnsError> {
+    pub(crate) async fn watch_links(&self) -> Result<Watch, NetnsError> {
         let runtime = Handle::current();
         let opened = self.make(move || {
             let _context = runtime.enter();
-            LinkWatch::open()
+            Watch::links()
         });
         opened.await.map_err(|source| self.socket_error("open a netlink socket".to_owned(), source))
     }

@@ -11,7 +11,7 @@ use crate::dns::name::NameError;
 use crate::dns::server::DnsServer;
 use crate::dns::upstream::Upstream;
 use crate::dns::zone::{Zone, ZoneSpec};
-use crate::egress::{self, EgressError};
+use crate::egress::{EgressError, HostAddresses};
 use crate::link::{LinkConfig, LinkError, Links};
 use crate::netns::{Netns, NetnsError};
 use crate::proxy::ports::Ports;
@@ -127,6 +127,8 @@ pub struct NodeNetwork {
     pub links: Links,
     /// Service addresses, or why there can't be any.
     pub rules: Result<ServiceRules, NftError>,
+    /// The host's addresses, which the rules keep pods away from; when they change, the rules must.
+    pub host: HostAddresses,
     /// Ports of the host and of the node.
     pub ports: Ports,
     /// Names; nobody has one yet.
@@ -151,12 +153,13 @@ impl NodeNetwork {
         let (udp, tcp) = (node.udp_bind(dns).await?, node.tcp_listen(dns).await?);
         let dns = DnsServer::start(udp, tcp, zone, Upstream::new(&config.resolv_conf, [config.dns]));
 
+        let host = HostAddresses::open()?;
         let rules = RulesetConfig {
             service_range: config.link.service_range,
             local: config.local(),
-            blocked: config.blocked_with_host(&egress::host_addresses().await?),
+            blocked: config.blocked_with_host(&host.now().await?),
         };
         let rules = ServiceRules::new(node.clone(), rules);
-        Ok(Self { links, rules, ports: Ports::new(node.clone()), dns, api, node })
+        Ok(Self { links, rules, host, ports: Ports::new(node.clone()), dns, api, node })
     }
 }

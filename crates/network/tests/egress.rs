@@ -11,10 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use support::{Host, Lab, sh};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use xebec_network::cidr::Cidr;
-use xebec_network::egress::{Egress, Provider, WayOut, host_addresses};
+use xebec_network::egress::{Egress, HostAddresses, Provider, WayOut};
 use xebec_network::ipam::PodId;
 use xebec_network::link::{LinkConfig, Links};
 use xebec_network::netns::Netns;
@@ -124,19 +125,53 @@ async fn way_out(provider: Provider, node: &Netns, pod: &Netns) -> Result<()> {
         ensure!(answer.is_err(), "{suspect} leads to the host's loopback: {answer:?}");
     }
 
-    let blocked = NodeConfig::new(node.path().to_owned()).blocked_with_host(&host_addresses().await?);
-    ensure!(blocked.len() == 2, "{blocked:?}");
-    self::rules(node, blocked)?.apply(&[]).await?;
-    ensure!(greeting(pod, WORLD, 80).await? == format!("world sees {HOST}"));
-    for (address, port) in [(HOST, OPEN), ([169, 254, 169, 254].into(), 80)] {
-        let error = greeting(pod, address, port).await.err().context("it is blocked")?;
-        ensure!(format!("{error:#}").contains("refused"), "{error:#}");
-    }
+    host_is_blocked(node, pod).await?;
 
     let lost = tokio::spawn(async move { way.lost().await });
     sh(&format!("nsenter --net={} ip link del xout0", node.path().display()))?;
     timeout(PATIENCE, lost).await???;
     ensure!(greeting(pod, WORLD, 80).await.is_err());
+    Ok(())
+}
+
+/// Pods reach none of the host's addresses, whenever it gets them.
+async fn host_is_blocked(node: &Netns, pod: &Netns) -> Result<()> {
+    const LATER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+    let config = NodeConfig::new(node.path().to_owned());
+    let host = HostAddresses::open()?;
+    let blocked = config.blocked_with_host(&host.now().await?);
+    ensure!(blocked.len() == 2, "{blocked:?}");
+    let (tell, mut told) = watch::channel(Vec::new());
+    let following = tokio::spawn(host.follow(tell));
+    let mut rules = rules(node, blocked.clone())?;
+    rules.apply(&[]).await?;
+    ensure!(greeting(pod, WORLD, 80).await? == format!("world sees {HOST}"));
+    let refused = async |address: Ipv4Addr, port: u16| {
+        let error = greeting(pod, address, port).await.err().context("it is blocked")?;
+        ensure!(format!("{error:#}").contains("refused"), "{error:#}");
+        Ok(())
+    };
+    refused(HOST, OPEN).await?;
+    refused([169, 254, 169, 254].into(), 80).await?;
+    ensure!(!rules.block(blocked), "nothing has changed");
+
+    for (verb, count) in [("add", 3), ("del", 2)] {
+        sh(&format!("ip addr {verb} {LATER}/32 dev wan0"))?;
+        timeout(PATIENCE, told.changed()).await??;
+        let blocked = config.blocked_with_host(&told.borrow_and_update());
+        ensure!(blocked.len() == count, "{blocked:?}");
+        if verb == "add" {
+            ensure!(greeting(pod, LATER, OPEN).await?.starts_with("host"), "it is not known yet");
+        }
+        ensure!(rules.block(blocked));
+        ensure!(rules.apply(&[]).await?.changed);
+        refused(HOST, OPEN).await?;
+        if verb == "add" {
+            refused(LATER, OPEN).await?;
+        }
+    }
+    drop(told);
+    timeout(PATIENCE, following).await???;
     Ok(())
 }
 

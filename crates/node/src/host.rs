@@ -11,6 +11,7 @@ use xebec_sandbox::sandbox::{Engine, EngineKind};
 
 use crate::events::Recorder;
 use crate::objects::Objects;
+use crate::pod::policy::Dangers;
 
 /// Most processes and threads of a pod, on a machine that has room for many pods.
 const POD_PROCESSES: u64 = 4096;
@@ -54,6 +55,8 @@ pub struct Host {
     pub objects: Objects,
     /// How many processes a pod may have.
     pub pod_processes: u64,
+    /// What pods may do that is refused elsewhere.
+    pub dangers: Dangers,
 }
 
 impl Host {

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!  registration   the Node object and its lease
+//!  pressure       whether the machine runs out of something
 //!  manager        watches the node's pods, one worker each
 //!  objects        ConfigMaps and Secrets that pods have in their volumes
 //!  access         what the API server asks of the node: logs, exec, attach, port-forward
@@ -18,6 +19,7 @@ pub mod logs;
 pub mod manager;
 pub mod objects;
 pub mod pod;
+mod pressure;
 mod quantity;
 pub mod registration;
 pub mod services;

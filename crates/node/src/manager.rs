@@ -1,12 +1,17 @@
 //! The node's pods: one worker each, fed by a watch on the pods that are bound here.
 
 use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,7 +23,7 @@ use xebec_sandbox::sandbox::{ContainerInfo, ContainerState, Recovered};
 use crate::host::Host;
 use crate::pod::run::uid;
 use crate::pod::spec::CHAIN;
-use crate::pod::worker::{Found, View, Wanted, Worker};
+use crate::pod::worker::{Found, Images, View, Wanted, Worker};
 
 /// A pod's worker, seen from outside.
 struct Handle {
@@ -53,7 +58,7 @@ pub async fn run(host: Arc<Host>, pods: Arc<Pods>, shutdown: CancellationToken) 
     let mut found = recover(&host).await;
     let api: Api<Pod> = Api::all(host.client.clone());
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", host.name));
-    let mut events = pin!(watcher::watcher(api, config));
+    let mut events = pin!(watcher::watcher(api, config).default_backoff());
     let mut workers: JoinSet<String> = JoinSet::new();
     let mut listed: Vec<String> = Vec::new();
     loop {
@@ -71,7 +76,7 @@ pub async fn run(host: Arc<Host>, pods: Arc<Pods>, shutdown: CancellationToken) 
                 }
                 Ok(Event::InitDone) => {
                     forget_all_but(&pods, &listed);
-                    remove_unknown(std::mem::take(&mut found)).await;
+                    remove_unknown(&host, &pods, std::mem::take(&mut found), &listed).await;
                 }
                 Ok(Event::Apply(pod)) => apply(&host, &pods, &mut workers, Arc::new(pod), &mut found),
                 Ok(Event::Delete(pod)) => gone(&pods, Arc::new(pod)),
@@ -84,7 +89,10 @@ pub async fn run(host: Arc<Host>, pods: Arc<Pods>, shutdown: CancellationToken) 
     while workers.join_next().await.is_some() {}
 }
 
-/// Sandboxes that outlived an earlier server, by the UID of their pod.
+/// How long a sandbox that is found again has to say what runs in it.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What an earlier server left of pods, by the UID of each.
 async fn recover(host: &Host) -> HashMap<String, Found> {
     let mut found = HashMap::new();
     for engine in &host.engines {
@@ -95,21 +103,35 @@ async fn recover(host: &Host) -> HashMap<String, Found> {
                 continue;
             }
         };
-        for sandbox in recovered {
-            match sandbox {
-                Recovered::Alive(sandbox) => match sandbox.list().await {
-                    Ok(containers) => {
-                        let images = containers.iter().filter_map(|info| hold(host, info)).collect();
-                        let id = sandbox.id().as_str().to_owned();
-                        found.insert(id, Found { sandbox, containers, images });
-                    }
-                    Err(error) => tracing::warn!(id = %sandbox.id(), %error, "a sandbox does not answer"),
-                },
-                Recovered::Dead { id, .. } => tracing::info!(%id, "a sandbox ended with its processes"),
-            }
-        }
+        let all = recovered.into_iter().map(|recovered| look_into(host, recovered));
+        found.extend(futures::future::join_all(all).await);
     }
     found
+}
+
+/// What is in a sandbox that was found again. One that does not say is of no use: its pod gets another.
+async fn look_into(host: &Host, recovered: Recovered) -> (String, Found) {
+    let sandbox = match recovered {
+        Recovered::Alive(sandbox) => sandbox,
+        Recovered::Dead { id, containers, .. } => {
+            tracing::info!(%id, "a sandbox ended with its processes");
+            return (id.as_str().to_owned(), Found { sandbox: None, containers, images: Images::new() });
+        }
+    };
+    let id = sandbox.id().as_str().to_owned();
+    let why = match tokio::time::timeout(ANSWER, sandbox.list()).await {
+        Ok(Ok(containers)) => {
+            let images = containers.iter().filter_map(|info| hold(host, info)).collect();
+            return (id, Found { sandbox: Some(sandbox), containers, images });
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+    };
+    tracing::warn!(id, why, "a sandbox does not say what runs in it and is removed");
+    if let Err(error) = sandbox.remove().await {
+        tracing::warn!(id, %error, "a sandbox that does not answer could not be removed");
+    }
+    (id, Found { sandbox: None, containers: Vec::new(), images: Images::new() })
 }
 
 /// Keeps the image layers of a container that runs.
@@ -179,12 +201,45 @@ fn forget_all_but(pods: &Pods, listed: &[String]) {
     }
 }
 
-/// Sandboxes of pods that the API does not know are taken down.
-async fn remove_unknown(found: HashMap<String, Found>) {
+/// What is left of pods that the API does not know is taken down: sandboxes, links, files.
+async fn remove_unknown(host: &Host, pods: &Pods, found: HashMap<String, Found>, listed: &[String]) {
     for (id, found) in found {
         tracing::info!(uid = id, "a sandbox without a pod is removed");
-        if let Err(error) = found.sandbox.remove().await {
+        let Some(sandbox) = found.sandbox else { continue };
+        if let Err(error) = sandbox.remove().await {
             tracing::warn!(uid = id, %error, "a sandbox without a pod could not be removed");
         }
     }
+    let known = |id: &str| {
+        let workers = pods.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.contains_key(id) || listed.iter().any(|listed| listed == id)
+    };
+    for (id, _) in host.links.pods() {
+        if !known(id.as_str())
+            && let Err(error) = host.links.detach(&id).await
+        {
+            tracing::warn!(uid = id.as_str(), %error, "the link of a pod that is gone could not be removed");
+        }
+    }
+    let left: Vec<PathBuf> = match directories(&host.pods) {
+        Ok(all) => all.into_iter().filter(|(id, _)| !known(id)).map(|(_, path)| path).collect(),
+        // There has not been a pod yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => return tracing::warn!(%error, "the directories of pods cannot be listed"),
+    };
+    for path in left {
+        tracing::info!(path = %path.display(), "what is left of a pod is removed");
+        let target = path.clone();
+        let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(target));
+        if let Err(error) = removed.await.unwrap_or_else(|e| Err(io::Error::other(e))) {
+            tracing::warn!(path = %path.display(), %error, "what is left of a pod could not be removed");
+        }
+    }
+}
+
+/// The directories of pods by the UIDs of those.
+fn directories(pods: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    fs::read_dir(pods)?
+        .map(|entry| entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())))
+        .collect()
 }

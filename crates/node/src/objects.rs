@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
@@ -165,7 +166,7 @@ where
     K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={}", key.name));
-    let mut events = pin!(watcher::watcher(api, config));
+    let mut events = pin!(watcher::watcher(api, config).default_backoff());
     let mut listed = false;
     let say = |new: Seen| {
         tell.send_if_modified(|old| {

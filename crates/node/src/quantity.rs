@@ -19,12 +19,17 @@ pub(crate) fn millis(text: &str) -> Option<i128> {
         "G" => 1_000_000_000_000,
         "T" => 1_000_000_000_000_000,
         "P" => 1_000_000_000_000_000_000,
+        "E" => 1_000_000_000_000_000_000_000,
         "Ki" => 1000 << 10,
         "Mi" => 1000 << 20,
         "Gi" => 1000 << 30,
         "Ti" => 1000 << 40,
         "Pi" => 1000 << 50,
-        other => 1000 * 10_i128.checked_pow(other.strip_prefix(['e', 'E'])?.parse().ok()?)?,
+        "Ei" => 1000 << 60,
+        other => {
+            let exponent = other.strip_prefix(['e', 'E'])?.parse().ok()?;
+            10_i128.checked_pow(exponent)?.checked_mul(1000)?
+        }
     };
     let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     Some(value.checked_mul(scale)?.div_euclid(divisor))
@@ -47,11 +52,14 @@ mod tests {
             ("1Ki", 1_024_000),
             ("2G", 2_000_000_000_000),
             ("1e3", 1_000_000),
+            ("1E", 1_000_000_000_000_000_000_000),
+            ("1Ei", 1_152_921_504_606_846_976_000),
             ("-1", -1000),
         ] {
             assert_eq!(super::millis(text), Some(want), "{text}");
         }
         assert_eq!(super::millis("x"), None);
+        assert_eq!(super::millis("1e38"), None);
         assert_eq!(super::units("1500m"), Some(2));
     }
 }

@@ -1,6 +1,7 @@
 //! The node's own objects: its `Node`, and the lease by which the cluster knows that it lives.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -15,6 +16,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio_util::sync::CancellationToken;
 
 use crate::pod::status::time;
+use crate::pressure::Resource;
 
 /// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(10);
@@ -35,6 +37,8 @@ pub struct Facts {
     pub pod_cidr: String,
     /// Version of Kubernetes that the agent speaks.
     pub version: String,
+    /// The directory on whose disk pods and images are.
+    pub disk: PathBuf,
 }
 
 /// Makes the `Node` known, and its first lease.
@@ -65,20 +69,40 @@ pub async fn register(client: &Client, facts: &Facts) -> Result<(), kube::Error>
         spec.pod_cidrs = Some(vec![facts.pod_cidr.clone()]);
         nodes.create(&PostParams::default(), &node).await?;
     } else {
-        tell(client, facts).await?;
+        tell(client, facts, Tell::Always).await?;
     }
     renew(client, facts).await
 }
 
+/// When to write the node's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tell {
+    Always,
+    /// When a condition is not as the cluster has it: the machine runs out of something, or somebody took the node for
+    /// lost, and this is it speaking.
+    IfChanged,
+}
+
 /// Writes the node's status.
-async fn tell(client: &Client, facts: &Facts) -> Result<(), kube::Error> {
+async fn tell(client: &Client, facts: &Facts, when: Tell) -> Result<(), kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let known = nodes.get(&facts.name).await?;
-    let patch = serde_json::json!({"status": status(facts, known.status.as_ref())});
+    let new = status(facts, known.status.as_ref());
+    if when == Tell::IfChanged && !differs(&new, known.status.as_ref()) {
+        return Ok(());
+    }
+    let patch = serde_json::json!({ "status": new });
     nodes.patch_status(&facts.name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(|_| ())
 }
 
-/// Renews the lease, and the status every five minutes, until `shutdown`.
+/// Whether a condition of a status is not as it was told.
+fn differs(new: &NodeStatus, told: Option<&NodeStatus>) -> bool {
+    let told = told.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let same = |a: &NodeCondition, b: &NodeCondition| a.type_ == b.type_ && a.status == b.status;
+    new.conditions.iter().flatten().any(|condition| !told.iter().any(|known| same(known, condition)))
+}
+
+/// Renews the lease, and the status every five minutes or when it is not what it should be, until `shutdown`.
 pub async fn keep_alive(client: Client, facts: Facts, shutdown: CancellationToken) {
     let mut beats: u32 = 0;
     loop {
@@ -90,9 +114,8 @@ pub async fn keep_alive(client: Client, facts: Facts, shutdown: CancellationToke
         if let Err(error) = renew(&client, &facts).await {
             tracing::warn!(%error, "the node's lease could not be renewed");
         }
-        if beats.is_multiple_of(30)
-            && let Err(error) = tell(&client, &facts).await
-        {
+        let when = if beats.is_multiple_of(30) { Tell::Always } else { Tell::IfChanged };
+        if let Err(error) = tell(&client, &facts, when).await {
             tracing::warn!(%error, "the node's status could not be told");
         }
     }
@@ -117,19 +140,21 @@ async fn renew(client: &Client, facts: &Facts) -> Result<(), kube::Error> {
     }
 }
 
-fn status(facts: &Facts, old: Option<&NodeStatus>) -> NodeStatus {
-    let amount = |text: String| Quantity(text);
+/// How much of everything the node has for its pods.
+pub(crate) fn allocatable() -> BTreeMap<String, Quantity> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let capacity = BTreeMap::from([
-        ("cpu".to_owned(), amount(cpus.to_string())),
-        ("memory".to_owned(), amount(format!("{}Ki", memory_kib()))),
-        ("pods".to_owned(), amount(MAX_PODS.to_string())),
-    ]);
+    [("cpu", cpus.to_string()), ("memory", format!("{}Ki", memory_kib())), ("pods", MAX_PODS.to_string())]
+        .map(|(name, amount)| (name.to_owned(), Quantity(amount)))
+        .into()
+}
+
+fn status(facts: &Facts, old: Option<&NodeStatus>) -> NodeStatus {
+    let capacity = allocatable();
     NodeStatus {
         addresses: Some(vec![address("InternalIP", &facts.ip), address("Hostname", &facts.name)]),
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
-        conditions: Some(conditions(old)),
+        conditions: Some(conditions(facts, old)),
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
         node_info: Some(NodeSystemInfo {
             architecture: architecture().into(),
@@ -151,29 +176,34 @@ fn address(kind: &str, address: &str) -> NodeAddress {
     NodeAddress { type_: kind.into(), address: address.into() }
 }
 
-fn conditions(old: Option<&NodeStatus>) -> Vec<NodeCondition> {
+fn conditions(facts: &Facts, old: Option<&NodeStatus>) -> Vec<NodeCondition> {
     let now = SystemTime::now();
     let known = old.and_then(|o| o.conditions.as_deref()).unwrap_or_default();
-    [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "the node agent is ready"),
-    ]
-    .map(|(kind, status, reason, message)| {
+    let condition = |kind: &str, holds: bool, reason: &str, message: String| {
+        let status = if holds { "True" } else { "False" };
         let before = known.iter().find(|c| c.type_ == kind && c.status == status);
         NodeCondition {
             type_: kind.into(),
             status: status.into(),
             reason: Some(reason.into()),
-            message: Some(message.into()),
+            message: Some(message),
             last_heartbeat_time: Some(time(now)),
             last_transition_time: before
                 .and_then(|c| c.last_transition_time.clone())
                 .or_else(|| Some(time(now))),
         }
-    })
-    .into()
+    };
+    let pressures = Resource::ALL.map(|resource| {
+        let kind = resource.condition();
+        let already = known.iter().any(|c| c.type_ == kind && c.status == "True");
+        let (enough, little) = resource.reasons();
+        match resource.shortage(&facts.disk, already) {
+            Some(shortage) => condition(kind, true, little, shortage),
+            None => condition(kind, false, enough, "there is enough".into()),
+        }
+    });
+    let ready = condition("Ready", true, "KubeletReady", "the node agent is ready".into());
+    pressures.into_iter().chain([ready]).collect()
 }
 
 /// The machine's architecture, as Go names it.
@@ -188,7 +218,7 @@ const fn architecture() -> &'static str {
 }
 
 /// A fact of the kernel's; empty if it does not tell.
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default()
 }
 
@@ -202,4 +232,32 @@ fn os_image() -> String {
     let text = read("/etc/os-release");
     let name = text.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
     name.unwrap_or("Linux").trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_sees_what_the_cluster_takes_it_for() {
+        let status = |conditions: &[(&str, &str)]| {
+            let condition = |(kind, status): &(&str, &str)| NodeCondition {
+                type_: (*kind).to_owned(),
+                status: (*status).to_owned(),
+                ..NodeCondition::default()
+            };
+            let conditions = Some(conditions.iter().map(condition).collect());
+            NodeStatus { conditions, ..NodeStatus::default() }
+        };
+        let own = status(&[("MemoryPressure", "False"), ("Ready", "True")]);
+        let check = |told: &[(&str, &str)], want: bool| {
+            assert_eq!(differs(&own, Some(&status(told))), want, "{told:?}");
+        };
+        check(&[("MemoryPressure", "False"), ("Ready", "True"), ("Own", "True")], false);
+        check(&[("MemoryPressure", "False"), ("Ready", "Unknown")], true);
+        check(&[("MemoryPressure", "True"), ("Ready", "True")], true);
+        check(&[("Ready", "True")], true);
+        assert!(differs(&own, None));
+        assert!(!differs(&own, Some(&own)));
+    }
 }

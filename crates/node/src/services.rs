@@ -12,11 +12,13 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointSlice};
 use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
 use tokio_util::sync::CancellationToken;
 use xebec_network::dns::server::DnsServer;
 use xebec_network::dns::zone::{EndpointNames, PortName, ServiceNames, ServiceNamesKind, Zone, ZoneSpec};
+use xebec_network::node::NodeConfig;
 use xebec_network::proxy::ports::{Ports, Site, node_ports};
 use xebec_network::service::rules::ServiceRules;
 use xebec_network::service::{Backend, Protocol, ServiceName, ServicePort, ServiceSpec, TrafficPolicy};
@@ -28,14 +30,16 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub struct Network {
     /// Addresses; none if the kernel's rules cannot be had.
     pub rules: Option<ServiceRules>,
+    /// The host's addresses, which pods do not reach.
+    pub host: tokio::sync::watch::Receiver<Vec<IpAddr>>,
+    /// How the node's network is laid out.
+    pub config: NodeConfig,
     /// Ports of the host and the node.
     pub ports: Ports,
     /// Where node ports are opened.
     pub places: Vec<(Site, IpAddr)>,
     /// Names.
     pub dns: DnsServer,
-    /// The zone with nothing in it.
-    pub zone: ZoneSpec,
     /// This node's name.
     pub node: String,
 }
@@ -53,8 +57,9 @@ struct Picture {
 pub async fn run(client: Client, mut network: Network, shutdown: CancellationToken) {
     let mut picture = Picture::default();
     let config = watcher::Config::default;
-    let mut services = pin!(watcher::watcher(Api::<Service>::all(client.clone()), config()));
-    let mut slices = pin!(watcher::watcher(Api::<EndpointSlice>::all(client), config()));
+    let mut services =
+        pin!(watcher::watcher(Api::<Service>::all(client.clone()), config()).default_backoff());
+    let mut slices = pin!(watcher::watcher(Api::<EndpointSlice>::all(client), config()).default_backoff());
     let (mut fresh_services, mut fresh_slices) = (BTreeMap::new(), BTreeMap::new());
     let mut complete = (false, false);
     let mut changed = false;
@@ -65,6 +70,10 @@ pub async fn run(client: Client, mut network: Network, shutdown: CancellationTok
             () = shutdown.cancelled() => break,
             Some(event) = services.next() => changed |= take(event, &mut picture.services, &mut fresh_services, &mut complete.0),
             Some(event) = slices.next() => changed |= take(event, &mut picture.slices, &mut fresh_slices, &mut complete.1),
+            Ok(()) = network.host.changed() => {
+                let blocked = network.config.blocked_with_host(&network.host.borrow_and_update());
+                changed |= network.rules.as_mut().is_some_and(|rules| rules.block(blocked));
+            }
             // Only when neither watch has anything more to say at the moment.
             () = std::future::ready(()), if due => {
                 changed = false;
@@ -124,7 +133,7 @@ async fn apply(picture: &Picture, network: &mut Network) {
         }
     }
     let services = picture.services.values().filter_map(|service| names(service, picture)).collect();
-    match Zone::build(&ZoneSpec { services, ..network.zone.clone() }) {
+    match Zone::build(&ZoneSpec { services, ..network.config.zone() }) {
         Ok(zone) => network.dns.publish(zone),
         Err(error) => tracing::error!(%error, "names could not be brought up to date"),
     }

@@ -6,8 +6,10 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal};
 
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -74,7 +76,23 @@ impl ShimClient {
         SandboxError::Protocol { id: self.id.clone(), what: format!("{response:?} to another question") }
     }
 
-    async fn open(&self, request: &Request) -> Result<(Response, FrameReader<UnixStream>), SandboxError> {
+    /// Kills a shim that answers nothing any more; returns when it is gone, or after `patience`.
+    pub(crate) async fn kill(&self, patience: Duration) -> Result<(), SandboxError> {
+        let stream = self.connect().await?;
+        // Who listens: that name stays theirs for as long as the socket takes connections.
+        let peer = stream.peer_cred().map_err(|source| self.connection(source))?;
+        let pid = peer.pid().and_then(Pid::from_raw).ok_or_else(|| self.gone())?;
+        rustix::process::kill_process(pid, Signal::KILL).map_err(|error| self.connection(error.into()))?;
+        let ended = async {
+            while self.connect().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let late = |_| self.connection(io::Error::new(io::ErrorKind::TimedOut, "it does not die"));
+        tokio::time::timeout(patience, ended).await.map_err(late)
+    }
+
+    async fn connect(&self) -> Result<UnixStream, SandboxError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => self.gone(),
             _ => self.connection(source),
@@ -84,8 +102,11 @@ impl ShimClient {
         let directory =
             rustix::fs::open(&self.directory, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         let socket = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
-        let mut stream = UnixStream::connect(socket).await.map_err(failed)?;
-        drop(directory);
+        UnixStream::connect(socket).await.map_err(failed)
+    }
+
+    async fn open(&self, request: &Request) -> Result<(Response, FrameReader<UnixStream>), SandboxError> {
+        let mut stream = self.connect().await?;
         let mut bytes = Vec::new();
         wire::encode(Tag::Request, request, &mut bytes).map_err(|error| SandboxError::Refused {
             kind: ErrorKind::InvalidConfig,

@@ -4,23 +4,26 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use kube::Client;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 use xebec_controllers::permissions::{EVENTS, READ, Role, allow};
 use xebec_controllers::runtime::clock::{SharedClock, SystemClock, api_time};
-use xebec_controllers::runtime::error::ApiError;
+use xebec_controllers::runtime::error::ReconcileError;
 use xebec_controllers::runtime::events::{Note, Recorder, Severity};
 use xebec_controllers::runtime::informer::{Informer, Informers};
 use xebec_controllers::runtime::object::{ObjectKey, Uid};
 use xebec_controllers::runtime::rng::Rng;
 use xebec_controllers::runtime::runner::DRAIN_DEADLINE;
+use xebec_controllers::runtime::tasks::{TaskLost, Tasks, guard, panic_text};
 use xebec_controllers::runtime::writer::{Part, Requests, to_value};
 
 use crate::framework::{ClusterEvent, Profile, Rejection};
@@ -75,38 +78,41 @@ impl Default for Config {
 }
 
 /// Schedules until `shutdown` ends, and then until the bindings under way have.
-pub async fn run(client: Client, config: Config, shutdown: impl Future<Output = ()> + Send) {
+///
+/// # Errors
+/// A task without which nothing is scheduled was lost; the others have been stopped then.
+pub async fn run(
+    client: Client,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), TaskLost> {
     let shared = config.informers.is_some();
     let rng = Arc::new(Rng::seeded(config.seed));
     let informers = config.informers.unwrap_or_else(|| Informers::new(client.clone(), rng));
     let requests = Requests::new(client.clone(), "xebec-events");
     let (recorder, events) = Recorder::new(requests, Arc::clone(&config.clock), config.instance);
     let (stop_events, events_stopping) = watch::channel(false);
-    let mut writing = JoinSet::new();
-    writing.spawn(events.run(events_stopping));
+    let mut writing = Tasks::default();
+    writing.spawn("the writer of the scheduler's events", events.run(events_stopping));
 
     let requests = Requests::new(client, SCHEDULER_ROLE.controller);
     let recorder = recorder.of(SCHEDULER_ROLE.controller);
     let mut scheduler = Scheduler::new(&informers, config.profiles, requests, recorder, config.clock);
-    {
-        let mut shutdown = std::pin::pin!(shutdown);
-        tokio::select! {
-            biased;
-            () = &mut shutdown => {}
-            () = scheduler.work() => {}
-        }
-    }
+    let outcome = tokio::select! {
+        biased;
+        () = shutdown => Ok(()),
+        lost = writing.lost() => Err(lost),
+        lost = informers.lost() => Err(lost),
+        lost = guard("the scheduling of pods", scheduler.work()) => Err(lost),
+    };
     scheduler.drain().await;
     stop_events.send_replace(true);
-    while let Some(ended) = writing.join_next().await {
-        if let Err(error) = ended {
-            error!(%error, "the event writer has failed");
-        }
-    }
+    let outcome = outcome.and(writing.end().await);
     if !shared {
         informers.stop().await;
     }
     info!("scheduler stopped");
+    outcome
 }
 
 /// Keys that have changed since they were last looked at.
@@ -153,7 +159,7 @@ struct Scheduler {
 /// A binding that did not succeed.
 struct Failed {
     pod: Arc<PodInfo>,
-    error: ApiError,
+    error: ReconcileError,
 }
 
 impl Scheduler {
@@ -360,7 +366,7 @@ impl Scheduler {
             (Arc::clone(profiles), self.requests.clone(), self.recorder.clone());
         self.in_flight.spawn(async move {
             let profile = &profiles[at];
-            match profile.bind.bind(&requests, &pod, &decision.node).await {
+            match bind(profile, &requests, &pod, &decision.node).await {
                 Ok(()) => {
                     let text = format!("Successfully assigned {} to {}", pod.key, decision.node);
                     note(&recorder, &pod, Severity::Normal, "Scheduled", text);
@@ -375,26 +381,26 @@ impl Scheduler {
     }
 
     /// A binding has ended: a failed one is taken back.
-    fn bound(&mut self, ended: Result<Option<Failed>, tokio::task::JoinError>) {
-        let failed = match ended {
-            Ok(failed) => failed,
-            Err(error) => {
-                error!(%error, "a binding or report has failed");
-                return;
-            }
-        };
+    fn bound(&mut self, ended: Result<Option<Failed>, JoinError>) {
+        // Of a binding whose task was lost nobody knows how far it came: the panic goes on here.
+        let failed = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         let Some(Failed { pod, error }) = failed else { return };
         // The watch may have shown meanwhile that it is bound after all, or gone.
         if self.assumed.remove(&pod.uid).is_none() {
             return;
         }
         self.free(&pod.uid);
-        if error.is_not_found() {
+        if matches!(&error, ReconcileError::Api(error) if error.is_not_found()) {
             self.queue.remove(&pod.key);
             return;
         }
         warn!(pod = %pod.key, %error, "binding failed, trying again");
-        let text = format!("binding rejected: {}", error.message());
+        let text = match &error {
+            ReconcileError::Api(error) => format!("binding rejected: {}", error.message()),
+            ReconcileError::Unusable { .. } | ReconcileError::Panicked(_) => {
+                format!("binding failed: {error}")
+            }
+        };
         note(&self.recorder, &pod, Severity::Warning, "FailedScheduling", text);
         self.queue.retry(&pod.key, Instant::now());
     }
@@ -424,6 +430,19 @@ impl Scheduler {
     }
 }
 
+/// Binds a pod; a panic of the plugin fails this binding and no other.
+async fn bind(
+    profile: &Profile,
+    requests: &Requests,
+    pod: &PodInfo,
+    node: &str,
+) -> Result<(), ReconcileError> {
+    match AssertUnwindSafe(profile.bind.bind(requests, pod, node)).catch_unwind().await {
+        Ok(bound) => bound.map_err(ReconcileError::Api),
+        Err(panic) => Err(ReconcileError::Panicked(panic_text(&*panic))),
+    }
+}
+
 fn reserve(profile: &Profile, pod: &PodInfo, node: &str) -> Result<(), Rejection> {
     for (booked, plugin) in profile.reserve.iter().enumerate() {
         if let Err(rejection) = plugin.reserve(pod, node) {
@@ -448,4 +467,54 @@ fn note(recorder: &Recorder, pod: &PodInfo, severity: Severity, reason: &'static
         ..ObjectReference::default()
     };
     recorder.publish(Note { regarding, severity, reason, action: "Binding", text });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use futures::future::BoxFuture;
+    use kube::client::Body;
+    use xebec_controllers::runtime::error::ApiError;
+
+    use crate::framework::Bind;
+    use crate::tests::pod_info;
+
+    /// A client whose every request panics.
+    fn clumsy() -> Client {
+        async fn answer(_: http::Request<Body>) -> std::io::Result<http::Response<Body>> {
+            panic!("no such luck")
+        }
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_a_watch_ends_the_run_with_its_name() {
+        let run = run(clumsy(), Config::default(), std::future::pending());
+        let ended = tokio::time::timeout(Duration::from_mins(1), run).await.expect("the run ends");
+        assert_eq!(ended.unwrap_err().to_string(), "the watch of nodes has panicked: no such luck");
+    }
+
+    struct Fumble;
+
+    impl Bind for Fumble {
+        fn bind<'a>(
+            &'a self,
+            _: &'a Requests,
+            pod: &'a PodInfo,
+            node: &'a str,
+        ) -> BoxFuture<'a, Result<(), ApiError>> {
+            async move { panic!("{} slipped off {node}", pod.key) }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_binding_fails_the_binding() {
+        let profile = Profile { bind: Box::new(Fumble), ..default_profile() };
+        let pod = pod_info("web", json!({}), json!({}));
+        let requests = Requests::new(clumsy(), "test");
+        let bound = bind(&profile, &requests, &pod, "n1").await;
+        assert_eq!(bound.unwrap_err().to_string(), "panicked: ns/web slipped off n1");
+    }
 }

@@ -18,11 +18,16 @@ pub struct Settings {
     pub node_ports: std::ops::RangeInclusive<u16>,
     /// Roles of Xebec's own components.
     pub component_roles: Vec<Role>,
-    /// How many requests that change data run at once.
+    /// How many requests that change data run at once. This and the next two hold once for components in this process and
+    /// members of `system:masters`, and once for everybody else.
     pub max_mutating: usize,
     /// How many requests that read data run at once; watches do not count.
     pub max_reading: usize,
-    /// How many watches are open at once.
+    /// How many bytes the bodies of requests under way hold; those of one user at most a quarter of it.
+    pub max_body_bytes: usize,
+    /// How many requests of one user are under way, from their body on.
+    pub max_user_requests: usize,
+    /// How many watches are open at once; these too are counted apart for components and members of `system:masters`.
     pub max_watches: usize,
     /// How long a watch lasts when the client does not say, at least; up to twice as long, so that not all end at once.
     pub watch_timeout: Duration,
@@ -32,6 +37,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long a token of a service account lasts when the client does not say.
     pub token_lifetime: Duration,
+    /// How long it lasts at most; a client that asks for more gets this, and a warning.
+    pub max_token_lifetime: Duration,
 }
 
 /// The IPv4 network of service addresses.
@@ -78,11 +85,14 @@ impl Default for Settings {
             component_roles: Vec::new(),
             max_mutating: 200,
             max_reading: 400,
+            max_body_bytes: 256 * 1024 * 1024,
+            max_user_requests: 100,
             max_watches: 20_000,
             watch_timeout: Duration::from_mins(30),
             bookmark_interval: Duration::from_mins(1),
             request_timeout: Duration::from_mins(1),
             token_lifetime: Duration::from_hours(1),
+            max_token_lifetime: Duration::from_hours(24),
         }
     }
 }

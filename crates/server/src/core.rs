@@ -52,8 +52,8 @@ pub struct Core {
     pub random: Arc<dyn SecureRandom + Send + Sync>,
     /// What the operator chose.
     pub settings: Settings,
-    /// What the OpenAPI documents hash to.
-    pub openapi: crate::openapi::Hashes,
+    /// The OpenAPI documents.
+    pub openapi: crate::openapi::Published,
     /// Connections and streams that outlive their request.
     pub tasks: tokio_util::task::TaskTracker,
 }

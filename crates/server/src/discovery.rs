@@ -2,22 +2,30 @@
 
 mod groups;
 
-use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
-use http::{Method, Response, StatusCode};
+use http::{Method, StatusCode};
 use xebec_api::{Status, Value, object};
+use xebec_store::Health;
 
 use crate::core::Core;
-use crate::http::reply::{self, Reply};
+use crate::http::document::Document;
+use crate::http::reply::Reply;
 use crate::serve::Incoming;
 
 /// The Kubernetes version whose API this is.
 pub const KUBERNETES_VERSION: &str = "v1.36.0";
 
+/// Whether a path tells how the server is: it is answered however much is under way.
+#[must_use]
+pub fn is_vital(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next();
+    matches!(first, Some("healthz" | "livez" | "readyz" | "version"))
+}
+
 /// Answers a request on a path that is no resource.
 ///
 /// # Errors
 /// 404 and 405.
-pub fn handle(core: &Core, path: &str, incoming: &Incoming) -> Result<Reply, Status> {
+pub async fn handle(core: &Core, path: &str, incoming: &mut Incoming) -> Result<Reply, Status> {
     if !matches!(*incoming.request.method(), Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed("", path, incoming.request.method().as_str()));
     }
@@ -27,7 +35,7 @@ pub fn handle(core: &Core, path: &str, incoming: &Incoming) -> Result<Reply, Sta
         [] => Ok(Reply::ok(paths(&table))),
         ["api" | "apis"] if groups::wants_aggregated(incoming.request.headers()) => {
             let document = groups::aggregated(&table, segments[0] == "api");
-            tagged(incoming, document, groups::AGGREGATED_TYPE)
+            Document::new(document, groups::AGGREGATED_TYPE).answer(incoming.request.headers())
         }
         ["api"] => Ok(Reply::ok(object!({
             "kind": "APIVersions", "versions": ["v1"],
@@ -37,9 +45,12 @@ pub fn handle(core: &Core, path: &str, incoming: &Incoming) -> Result<Reply, Sta
         ["api", version] => groups::resources(&table, "", version).map(Reply::ok),
         ["apis", group] => groups::group(&table, group).map(Reply::ok),
         ["apis", group, version] => groups::resources(&table, group, version).map(Reply::ok),
-        ["openapi", rest @ ..] => crate::openapi::handle(&core.openapi, &table, rest, incoming),
+        ["openapi", rest @ ..] => {
+            let (headers, query) = (incoming.request.headers(), &incoming.context.query);
+            crate::openapi::handle(&core.openapi, &table, rest, headers, query).await
+        }
         ["version"] => Ok(Reply::ok(version())),
-        ["healthz" | "livez" | "readyz", check @ ..] => health(core, check, incoming),
+        [question @ ("healthz" | "livez" | "readyz"), check @ ..] => health(core, question, check, incoming),
         [".well-known", "openid-configuration"] => Ok(Reply::ok(issuer(core))),
         ["openid", "v1", "jwks"] => Ok(Reply::ok(core.tokens.key_set())),
         _ => Err(Status::no_such_path()),
@@ -49,42 +60,6 @@ pub fn handle(core: &Core, path: &str, incoming: &Incoming) -> Result<Reply, Sta
 /// The server's address without the scheme.
 fn address(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
-}
-
-/// A document with an `ETag`; 304 if the client has it.
-///
-/// # Errors
-/// 500: the tag is no header value.
-pub(crate) fn tagged(incoming: &Incoming, document: Vec<u8>, content_type: &str) -> Result<Reply, Status> {
-    let tag = document_hash(&document);
-    let quoted = format!("\"{tag}\"");
-    let known = incoming.request.headers().get(IF_NONE_MATCH).and_then(|v| v.to_str().ok());
-    let etag = HeaderValue::from_str(&quoted).map_err(Status::internal)?;
-    if known == Some(quoted.as_str()) {
-        let mut response = Response::new(reply::full(Vec::new()));
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().insert(ETAG, etag);
-        return Ok(Reply::Response(response));
-    }
-    let content_type = HeaderValue::from_str(content_type).map_err(Status::internal)?;
-    let headers = vec![
-        (ETAG, etag),
-        (http::header::CONTENT_TYPE, content_type),
-        (http::header::VARY, HeaderValue::from_static("Accept")),
-    ];
-    Ok(Reply::Prepared(document.into(), headers))
-}
-
-/// SHA-512 in upper-case hexadecimal digits.
-#[must_use]
-pub fn document_hash(document: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA512, document);
-    digest.as_ref().iter().fold(String::with_capacity(128), |mut text, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
-        }
-        text
-    })
 }
 
 fn paths(table: &crate::registry::Table) -> Value {
@@ -141,37 +116,51 @@ fn issuer(core: &Core) -> Value {
     })
 }
 
-/// Whether the server is healthy: it is alive while it answers, ready while it is not going and can write.
-fn health(core: &Core, check: &[&str], incoming: &Incoming) -> Result<Reply, Status> {
-    let store = match core.store.health() {
-        xebec_store::Health::Writable => Ok(()),
-        xebec_store::Health::ReadOnly { reason, .. } => Err(reason),
-        xebec_store::Health::Closed => Err("the store is shut down".to_owned()),
+/// How the server is. It is alive while it answers, healthy while it can write, and ready while it is not going besides.
+/// Why it is not is for the log: whoever asks need not say who they are.
+fn health(core: &Core, question: &str, check: &[&str], incoming: &Incoming) -> Result<Reply, Status> {
+    let store = || match core.store.health() {
+        Health::Writable => Ok(()),
+        Health::ReadOnly { reason, .. } => Err(reason),
+        Health::Closed => Err("the store is shut down".to_owned()),
     };
-    let going =
-        if incoming.shutdown.is_cancelled() { Err("the server is shutting down".to_owned()) } else { Ok(()) };
-    let checks = [("ping", Ok(())), ("store", store), ("shutdown", going)];
-    let wanted: Vec<_> = match check {
-        [] => checks.iter().collect(),
-        [name] => checks.iter().filter(|(n, _)| n == name).collect(),
-        _ => Vec::new(),
+    let shutdown = || match incoming.shutdown.is_cancelled() {
+        true => Err("the server is shutting down".to_owned()),
+        false => Ok(()),
     };
-    if wanted.is_empty() {
+    let mut checks = vec![("ping", Ok(()))];
+    if question != "livez" {
+        checks.push(("store", store()));
+    }
+    if question == "readyz" {
+        checks.push(("shutdown", shutdown()));
+    }
+    match check {
+        [] => {}
+        [name] => checks.retain(|(n, _)| n == name),
+        _ => checks.clear(),
+    }
+    if checks.is_empty() {
         return Err(Status::no_such_path());
     }
-    let failed = wanted.iter().any(|(_, result)| result.is_err());
+    for (name, result) in &checks {
+        if let Err(reason) = result {
+            tracing::warn!(question, check = name, reason, "the server is not well");
+        }
+    }
+    let failed = checks.iter().any(|(_, result)| result.is_err());
     let verbose = incoming.context.query.all("verbose").next().is_some();
-    let path = incoming.request.uri().path().trim_matches('/');
     if !failed && !verbose {
         return Ok(Reply::Text(StatusCode::OK, "ok".into()));
     }
     let mut text = String::new();
-    for (name, result) in wanted {
+    for (name, result) in checks {
         text.push_str(&match result {
             Ok(()) => format!("[+]{name} ok\n"),
-            Err(reason) => format!("[-]{name} failed: {reason}\n"),
+            Err(_) => format!("[-]{name} failed: reason withheld\n"),
         });
     }
+    let path = incoming.request.uri().path().trim_matches('/');
     let verdict = if failed { "failed" } else { "passed" };
     text.push_str(&format!("{path} check {verdict}\n"));
     let code = if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };

@@ -14,6 +14,7 @@ pub mod admission;
 pub mod auth;
 pub mod authz;
 mod bootstrap;
+mod bounds;
 pub mod config;
 pub mod core;
 pub mod discovery;

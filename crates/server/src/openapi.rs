@@ -1,50 +1,141 @@
 //! Serves the OpenAPI documents of what the table holds.
 //!
-//! Documents are large and seldom asked for: they are made when they are, and only their hashes are kept, for as long as
-//! the table is the same.
+//! Documents are large, take long to make, and are seldom asked for: each is made when it first is, by a thread that no other
+//! request waits for, one at a time, and kept for as long as the table is the same.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use http::HeaderMap;
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue};
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderValue};
+use tokio::sync::{OnceCell, Semaphore};
 use xebec_api::Status;
 use xebec_api::builtin::Docs;
 use xebec_api::openapi::{self, Documents, Resource};
 
-use crate::discovery::{KUBERNETES_VERSION, document_hash, tagged};
+use crate::discovery::KUBERNETES_VERSION;
+use crate::http::document::{self, Document};
+use crate::http::query::Query;
 use crate::http::reply::Reply;
 use crate::registry::Table;
-use crate::serve::Incoming;
 
 const JSON: &str = "application/json";
 /// What version 2 as protobuf is called in answers, and its older name, which client-go asks for.
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// How many bytes of documents are kept; what exceeds them is made each time.
+const MAX_KEPT: usize = 32 * 1024 * 1024;
 
-/// Hashes by key.
+/// Hashes of version 3 documents by key.
 type ByKey = BTreeMap<String, String>;
 
-/// The hashes of the documents of one table.
-#[derive(Debug, Default)]
-pub struct Hashes {
-    known: Mutex<Option<(Arc<Table>, Arc<ByKey>)>>,
+/// The documents of the table in force.
+#[derive(Debug)]
+pub struct Published {
+    newest: Mutex<Arc<Edition>>,
+    /// Held by the document that is made.
+    press: Arc<Semaphore>,
+    limit: usize,
 }
 
-impl Hashes {
-    fn of(&self, table: &Arc<Table>, documents: &Documents<'_>) -> Arc<ByKey> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, hashes)) = known.as_ref().filter(|(of, _)| Arc::ptr_eq(of, table)) {
-            return hashes.clone();
+/// The documents of one table.
+#[derive(Debug, Default)]
+struct Edition {
+    /// The table, which is not kept for the documents' sake.
+    of: Weak<Table>,
+    documents: Mutex<HashMap<Which, Arc<OnceCell<Document>>>>,
+    hashes: OnceCell<ByKey>,
+    kept: AtomicUsize,
+}
+
+/// One of the documents.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Which {
+    V2,
+    V2Protobuf,
+    /// The list of version 3 documents, with their hashes.
+    Index,
+    /// The version 3 document with this key.
+    V3(String),
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self { newest: Mutex::default(), press: Arc::new(Semaphore::new(1)), limit: MAX_KEPT }
+    }
+}
+
+impl Published {
+    fn edition(&self, table: &Arc<Table>) -> Arc<Edition> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = Arc::downgrade(table);
+        if !Weak::ptr_eq(&newest.of, &of) {
+            *newest = Arc::new(Edition { of, ..Edition::default() });
         }
-        let docs = Docs::unpack();
-        let hash = |key: String| {
-            let document = documents.v3(&key, &docs)?;
-            Some((key, document_hash(&document)))
+        newest.clone()
+    }
+
+    async fn document(
+        &self,
+        edition: &Edition,
+        table: &Arc<Table>,
+        which: Which,
+    ) -> Result<Document, Status> {
+        let cell = edition.documents().entry(which.clone()).or_default().clone();
+        let make = || async {
+            let document = match &which {
+                Which::Index => {
+                    let hashes = edition.hashes.get_or_try_init(|| self.make(table, hashes)).await?;
+                    let index =
+                        openapi::index(hashes.iter().map(|(key, hash)| (key.as_str(), hash.as_str())));
+                    Document::new(index, JSON)
+                }
+                which => {
+                    let which = which.clone();
+                    self.make(table, move |table| made(table, &which)).await?
+                }
+            };
+            edition.kept.fetch_add(document.bytes().len(), Ordering::Relaxed);
+            Ok::<_, Status>(document)
         };
-        let hashes: Arc<ByKey> = Arc::new(documents.keys().into_iter().filter_map(hash).collect());
-        *known = Some((table.clone(), hashes.clone()));
-        hashes
+        let document = cell.get_or_try_init(make).await?.clone();
+        if edition.kept.load(Ordering::Relaxed) > self.limit && edition.documents().remove(&which).is_some() {
+            edition.kept.fetch_sub(document.bytes().len(), Ordering::Relaxed);
+        }
+        Ok(document)
+    }
+
+    /// Makes something of the table's documents on a thread that may take its time.
+    async fn make<T: Send + 'static>(
+        &self,
+        table: &Arc<Table>,
+        work: impl FnOnce(&Table) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let turn = self.press.clone().acquire_owned().await.map_err(Status::internal)?;
+        let table = table.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            // The turn ends with the work, which goes on when nobody waits for it any more.
+            let _turn = turn;
+            work(&table)
+        });
+        made.await.map_err(Status::internal)
+    }
+}
+
+impl Edition {
+    fn documents(&self) -> MutexGuard<'_, HashMap<Which, Arc<OnceCell<Document>>>> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a document hashes to, if that is known without making it.
+    fn hash(&self, which: &Which) -> Option<String> {
+        if let Which::V3(key) = which
+            && let Some(hash) = self.hashes.get().and_then(|hashes| hashes.get(key))
+        {
+            return Some(hash.clone());
+        }
+        self.documents().get(which)?.get().map(|document| document.hash().to_owned())
     }
 }
 
@@ -53,62 +144,76 @@ fn documents(table: &Table) -> Documents<'_> {
     Documents::new(resources.collect(), KUBERNETES_VERSION)
 }
 
+fn hashes(table: &Table) -> ByKey {
+    let (documents, docs) = (documents(table), Docs::unpack());
+    let hash = |key: String| {
+        let bytes = documents.v3(&key, &docs)?;
+        Some((key, document::hash(&bytes)))
+    };
+    documents.keys().into_iter().filter_map(hash).collect()
+}
+
+fn made(table: &Table, which: &Which) -> Document {
+    let (documents, docs) = (documents(table), Docs::unpack());
+    match which {
+        Which::V2 => Document::new(documents.v2(&docs), JSON),
+        Which::V2Protobuf => Document::new(documents.v2_protobuf(&docs), V2_PROTOBUF),
+        Which::V3(key) => Document::new(documents.v3(key, &docs).unwrap_or_default(), JSON),
+        Which::Index => Document::new(Vec::new(), JSON),
+    }
+}
+
 /// Answers `/openapi/…`.
 ///
 /// # Errors
 /// 404 for documents that there are not.
-pub(crate) fn handle(
-    hashes: &Hashes,
+pub(crate) async fn handle(
+    published: &Published,
     table: &Arc<Table>,
     path: &[&str],
-    incoming: &Incoming,
+    headers: &HeaderMap,
+    query: &Query,
 ) -> Result<Reply, Status> {
-    let documents = documents(table);
-    match path {
-        ["v2"] => match v2_type(incoming.request.headers()) {
-            V2Type::Json => tagged(incoming, documents.v2(&Docs::unpack()), JSON),
-            V2Type::Protobuf => tagged(incoming, documents.v2_protobuf(&Docs::unpack()), V2_PROTOBUF),
-        },
-        ["v3"] => {
-            let hashes = hashes.of(table, &documents);
-            let index = openapi::index(hashes.iter().map(|(key, hash)| (key.as_str(), hash.as_str())));
-            tagged(incoming, index, JSON)
-        }
+    let which = match path {
+        ["v2"] if wants_protobuf(headers) => Which::V2Protobuf,
+        ["v2"] => Which::V2,
+        ["v3"] => Which::Index,
         ["v3", key @ ..] => {
-            let document = documents.v3(&key.join("/"), &Docs::unpack()).ok_or_else(Status::no_such_path)?;
-            let reply = tagged(incoming, document, JSON)?;
-            Ok(immutable(reply, incoming))
+            let key = key.join("/");
+            if !documents(table).keys().contains(&key) {
+                return Err(Status::no_such_path());
+            }
+            Which::V3(key)
         }
-        _ => Err(Status::no_such_path()),
+        _ => return Err(Status::no_such_path()),
+    };
+    let edition = published.edition(table);
+    if let Some(hash) = edition.hash(&which)
+        && let Some(unchanged) = document::unchanged(headers, &hash)?
+    {
+        return Ok(unchanged);
     }
+    let by_hash = matches!(which, Which::V3(_)).then(|| query.get("hash")).flatten();
+    let document = published.document(&edition, table, which).await?;
+    let reply = document.answer(headers)?;
+    Ok(if by_hash == Some(document.hash()) { immutable(reply) } else { reply })
 }
 
-/// The forms of the version 2 document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum V2Type {
-    Json,
-    Protobuf,
-}
-
-/// The first of the wanted types that there is, as for objects; JSON if there is none of them.
-fn v2_type(headers: &HeaderMap) -> V2Type {
+/// Whether the first of the wanted types that there is of version 2 is protobuf; it is JSON if there is none of them.
+fn wants_protobuf(headers: &HeaderMap) -> bool {
     let wanted = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     let known = |range: &str| match range.split(';').next().unwrap_or_default().trim() {
-        V2_PROTOBUF | V2_PROTOBUF_ASKED => Some(V2Type::Protobuf),
-        JSON | "application/*" | "*/*" => Some(V2Type::Json),
+        V2_PROTOBUF | V2_PROTOBUF_ASKED => Some(true),
+        JSON | "application/*" | "*/*" => Some(false),
         _ => None,
     };
-    wanted.filter_map(known).next().unwrap_or(V2Type::Json)
+    wanted.filter_map(known).next().unwrap_or(false)
 }
 
 /// A document that was asked for by its hash never changes.
-fn immutable(reply: Reply, incoming: &Incoming) -> Reply {
+fn immutable(reply: Reply) -> Reply {
     let Reply::Prepared(bytes, mut headers) = reply else { return reply };
-    let tag =
-        headers.iter().find(|(name, _)| name == ETAG).and_then(|(_, v)| v.to_str().ok()).unwrap_or_default();
-    if incoming.context.query.get("hash").is_some_and(|hash| tag.trim_matches('"') == hash) {
-        headers.push((CACHE_CONTROL, HeaderValue::from_static("public, immutable, max-age=31536000")));
-    }
+    headers.push((CACHE_CONTROL, HeaderValue::from_static("public, immutable, max-age=31536000")));
     Reply::Prepared(bytes, headers)
 }
 
@@ -118,22 +223,55 @@ mod tests {
 
     #[test]
     fn the_form_of_version_2() {
-        let check = |accept: &[&str], want: V2Type| {
+        let check = |accept: &[&str], want: bool| {
             let header = |v: &&str| (ACCEPT, v.parse().expect("a header"));
-            assert_eq!(v2_type(&accept.iter().map(header).collect()), want, "{accept:?}");
+            assert_eq!(wants_protobuf(&accept.iter().map(header).collect()), want, "{accept:?}");
         };
-        check(&[], V2Type::Json);
-        check(&["*/*"], V2Type::Json);
-        check(&["application/json"], V2Type::Json);
-        check(&["text/html"], V2Type::Json);
-        check(&["application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], V2Type::Protobuf);
-        check(&["application/com.github.proto-openapi.spec.v2.v1.0+protobuf; q=0.9"], V2Type::Protobuf);
-        check(
-            &["text/html, application/com.github.proto-openapi.spec.v2@v1.0+protobuf,*/*"],
-            V2Type::Protobuf,
-        );
-        check(&["application/json,application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], V2Type::Json);
-        check(&["text/html", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], V2Type::Protobuf);
-        check(&["application/vnd.kubernetes.protobuf"], V2Type::Json);
+        check(&[], false);
+        check(&["*/*"], false);
+        check(&["application/json"], false);
+        check(&["text/html"], false);
+        check(&["application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], true);
+        check(&["application/com.github.proto-openapi.spec.v2.v1.0+protobuf; q=0.9"], true);
+        check(&["text/html, application/com.github.proto-openapi.spec.v2@v1.0+protobuf,*/*"], true);
+        check(&["application/json,application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], false);
+        check(&["text/html", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"], true);
+        check(&["application/vnd.kubernetes.protobuf"], false);
+    }
+
+    #[tokio::test]
+    async fn documents_are_made_once() {
+        let published = Published::default();
+        let table = Arc::new(Table::built_in());
+        let v3 = |key: &str| Which::V3(key.to_owned());
+        let edition = published.edition(&table);
+        let (apps, batch) = (v3("apis/apps/v1"), v3("apis/batch/v1"));
+        assert_eq!(edition.hash(&apps), None);
+        let ask = || published.document(&edition, &table, apps.clone());
+        let (first, second) = tokio::join!(ask(), ask());
+        let (first, second) = (first.expect("made"), second.expect("kept"));
+        assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
+        assert_eq!(edition.hash(&apps).as_deref(), Some(first.hash()));
+        assert_eq!(edition.hash(&batch), None);
+        published.document(&edition, &table, Which::Index).await.expect("made");
+        let hash = edition.hash(&batch).expect("the index has all hashes");
+        assert_eq!(hash, published.document(&edition, &table, batch).await.expect("made").hash());
+        assert_eq!(hashes(&table)["apis/apps/v1"], first.hash());
+
+        assert!(Arc::ptr_eq(&edition, &published.edition(&table)));
+        let other = Arc::new(table.with_custom([]));
+        assert_eq!(published.edition(&other).hash(&apps), None, "another table has other documents");
+    }
+
+    #[tokio::test]
+    async fn documents_that_are_too_large_are_not_kept() {
+        let published = Published { limit: 10_000, ..Published::default() };
+        let table = Arc::new(Table::built_in());
+        let edition = published.edition(&table);
+        let version = published.document(&edition, &table, Which::V3("version".into())).await.expect("made");
+        let v2 = published.document(&edition, &table, Which::V2).await.expect("made");
+        assert!(version.bytes().len() < 10_000 && v2.bytes().len() > 10_000);
+        assert_eq!(edition.documents().keys().collect::<Vec<_>>(), [&Which::V3("version".into())]);
+        assert_eq!(edition.kept.load(Ordering::Relaxed), version.bytes().len());
     }
 }

@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 use xebec_api::resource::Verbs;
-use xebec_api::{Reason, Status, Value};
+use xebec_api::structural::{self, Decoded, Strictness};
+use xebec_api::{Reason, Status, Value, builtin};
 
 use crate::authz::Question;
 use crate::core::{Context, Core};
@@ -18,6 +19,8 @@ use crate::registry::write::{self, Part, Replace, Tracking};
 use crate::registry::{read, special, watch};
 use crate::serve::{Incoming, content_type};
 use crate::{streams, subresources};
+
+const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 /// Whether a request is a stream to a node or a service, which bounds for requests do not hold for.
 #[must_use]
@@ -215,9 +218,43 @@ pub(crate) async fn read_options(incoming: &mut Incoming) -> Result<delete::Opti
         None
     } else {
         let format = Format::from_content_type(content_type(incoming.request.headers()))?;
-        Some(format.parse(&bytes)?.value)
+        delete_options(format.parse(&bytes)?.value)?
     };
     delete::Options::read(body.as_ref(), &incoming.context)
+}
+
+/// Makes `DeleteOptions` out of a tree. Every group and version has this kind, and all mean the same; fields that it does
+/// not have are dropped without a word, whatever `fieldValidation` says, as upstream does.
+fn delete_options(mut body: Value) -> Result<Option<Value>, Status> {
+    if body.is_null() {
+        return Ok(None);
+    }
+    let unrecognized =
+        |why: &str| Err(Status::bad_request(format!("the DeleteOptions are unrecognized: {why}")));
+    let Some(options) = body.as_object() else {
+        return unrecognized(&format!("expected an object, got {}", body.type_name()));
+    };
+    let is_text = |value: &&Value| value.is_null() || value.as_str().is_some();
+    let mut identity = ["apiVersion", "kind"].iter().filter_map(|key| options.get(key));
+    if let Some(other) = identity.find(|value| !is_text(value)) {
+        return unrecognized(&format!("apiVersion and kind are strings, got {}", other.type_name()));
+    }
+    let text = |key: &str| body.str_at(&[key]).unwrap_or_default();
+    if !matches!(text("kind"), "" | "DeleteOptions") || text("apiVersion").matches('/').count() > 1 {
+        return unrecognized(&format!(
+            "no kind {:?} is expected in version {:?}",
+            text("kind"),
+            text("apiVersion")
+        ));
+    }
+    let ty = builtin::definition(DELETE_OPTIONS).ok_or_else(|| Status::internal("no type DeleteOptions"))?;
+    let schema = builtin::schema();
+    let Decoded { mistyped, .. } = structural::decode(&mut body, schema.at(ty), Strictness::BuiltIn);
+    if !mistyped.is_empty() {
+        let causes: Vec<String> = mistyped.iter().map(ToString::to_string).collect();
+        return unrecognized(&causes.join(", "));
+    }
+    Ok(Some(body))
 }
 
 async fn delete_one(

@@ -10,15 +10,19 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use xebec_api::selector::FieldSelector;
+use xebec_api::time::Timestamp;
 use xebec_api::{Reason, Status};
 
+use crate::auth::user::MASTERS;
 use crate::auth::{self, Peer, User, token};
 use crate::authz::Question;
+use crate::bounds::{Bounds, Caller, Turn};
 use crate::core::{Context, Core};
 use crate::http::accept::{Accept, Rows};
-use crate::http::body::RequestBody;
+use crate::http::body::{self, RequestBody};
 use crate::http::query::Query;
-use crate::http::reply::{self, Reply, ReplyBody};
+use crate::http::reply::{self, ReplyBody};
 use crate::http::route::{Route, Target, Verb};
 use crate::{discovery, resources};
 
@@ -34,10 +38,16 @@ pub struct ApiService {
 #[derive(Debug)]
 struct Inner {
     core: Arc<Core>,
-    mutating: Semaphore,
-    reading: Semaphore,
-    watches: Arc<Semaphore>,
+    bounds: Bounds,
+    watches: Watches,
     shutdown: CancellationToken,
+}
+
+/// How many more watches may be opened: by users, and by who must not be kept out by them.
+#[derive(Debug)]
+struct Watches {
+    common: Arc<Semaphore>,
+    trusted: Arc<Semaphore>,
 }
 
 /// One request after authentication.
@@ -59,10 +69,10 @@ impl ApiService {
     #[must_use]
     pub fn new(core: Arc<Core>, shutdown: CancellationToken) -> Self {
         let settings = &core.settings;
+        let watches = || Arc::new(Semaphore::new(settings.max_watches));
         let inner = Inner {
-            mutating: Semaphore::new(settings.max_mutating),
-            reading: Semaphore::new(settings.max_reading),
-            watches: Arc::new(Semaphore::new(settings.max_watches)),
+            bounds: Bounds::new(settings),
+            watches: Watches { common: watches(), trusted: watches() },
             shutdown,
             core,
         };
@@ -112,53 +122,73 @@ impl ApiService {
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
-        let mut user = self.authenticate(peer, request.headers())?;
-        if let Some(other) = auth::impersonated(&core.authorizer, &user, request.headers())? {
-            user = Arc::new(other);
-        }
-        // Who has not said who they are should.
-        let route =
-            route.map_err(|status| if user.is_anonymous() { Status::unauthorized() } else { status })?;
-        authorize(core, &user, &request, &route)?;
+        let asker = self.authenticate(peer, request.headers(), now)?;
+        let trusted = matches!(peer, Peer::Local(_)) || asker.is_in(MASTERS);
+        let caller = if trusted { Caller::Trusted } else { Caller::User(&asker.name) };
+        let watches = if trusted { &self.inner.watches.trusted } else { &self.inner.watches.common };
+        // Who has not said who they are should. Who acts as the anonymous has said it.
+        let known = |status| if asker.is_anonymous() { Status::unauthorized() } else { status };
+        let other = auth::impersonated(&core.authorizer, &asker, request.headers()).map_err(known)?;
+        let user = other.map_or_else(|| asker.clone(), Arc::new);
+        let route = route.map_err(known)?;
+        authorize(core, &user, &request, &query, &route).map_err(known)?;
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let context = Context::new(user, now, query, agent);
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             request,
             context,
             accept: Accept::default(),
             shutdown: self.inner.shutdown.clone(),
-            watches: self.inner.watches.clone(),
+            watches: watches.clone(),
         };
         match route {
+            Route::Path(path) if discovery::is_vital(&path) => {
+                let reply = discovery::handle(core, &path, &mut incoming).await?;
+                reply::respond(reply, accept.unwrap_or_default()).await
+            }
             Route::Path(path) => {
-                let reply = discovery::handle(core, &path, &incoming)?;
-                reply::respond(reply, accept.unwrap_or_default())
+                self.within_deadline(async {
+                    let _turn = self.admit(caller, false, &mut incoming.request).await?;
+                    let reply = discovery::handle(core, &path, &mut incoming).await?;
+                    reply::respond(reply, accept.unwrap_or_default()).await
+                })
+                .await
+            }
+            Route::Resource(verb, target) if resources::is_stream(&target) => {
+                incoming.accept = accept.unwrap_or_default();
+                self.work(incoming, verb, &target).await
             }
             Route::Resource(verb, target) => {
-                let _permit = self.admit(verb, &target).await?;
-                let accept = if resources::is_stream(&target) { accept.unwrap_or_default() } else { accept? };
-                let mut incoming = Incoming { accept, ..incoming };
-                let work = resources::handle(core, &mut incoming, verb, &target);
-                let reply = if resources::is_stream(&target) || verb == Verb::Watch {
-                    work.await?
-                } else {
-                    self.within_deadline(work).await?
-                };
-                let warnings = incoming.context.take_warnings();
-                let mut response = reply::respond(reply, incoming.accept)?;
-                for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
-                    response.headers_mut().append(WARNING, warning);
+                incoming.accept = accept?;
+                if verb == Verb::Watch {
+                    return self.work(incoming, verb, &target).await;
                 }
-                Ok(response)
+                self.within_deadline(async {
+                    let _turn = self.admit(caller, verb.is_write(), &mut incoming.request).await?;
+                    self.work(incoming, verb, &target).await
+                })
+                .await
             }
         }
     }
 
-    async fn within_deadline(
+    async fn work(
         &self,
-        work: impl Future<Output = Result<Reply, Status>>,
-    ) -> Result<Reply, Status> {
+        mut incoming: Incoming,
+        verb: Verb,
+        target: &Target,
+    ) -> Result<Response<ReplyBody>, Status> {
+        let reply = resources::handle(&self.inner.core, &mut incoming, verb, target).await?;
+        let warnings = incoming.context.take_warnings();
+        let mut response = reply::respond(reply, incoming.accept).await?;
+        for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
+            response.headers_mut().append(WARNING, warning);
+        }
+        Ok(response)
+    }
+
+    async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let limit = self.inner.core.settings.request_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let text = format!("request did not complete within {} seconds", limit.as_secs());
@@ -166,36 +196,39 @@ impl ApiService {
         })
     }
 
-    /// Bounds the requests under way; watches and streams have bounds of their own.
+    /// Lets a request in when its body is there, and there is room for its work.
     async fn admit(
         &self,
-        verb: Verb,
-        target: &Target,
-    ) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, Status> {
-        if verb == Verb::Watch || resources::is_stream(target) {
-            return Ok(None);
+        caller: Caller<'_>,
+        write: bool,
+        request: &mut Request<RequestBody>,
+    ) -> Result<Turn<'_>, Status> {
+        let mut turn = self.inner.bounds.turn(caller).await?;
+        if write {
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = body::whole(body::read_counted(body, |n| turn.hold(n)).await?);
         }
-        let bound = if verb.is_write() { &self.inner.mutating } else { &self.inner.reading };
-        // A short wait smooths bursts; a queue that does not move within it is full.
-        let wait = self.inner.core.settings.request_timeout / 4;
-        match tokio::time::timeout(wait, bound.acquire()).await {
-            Ok(Ok(permit)) => Ok(Some(permit)),
-            _ => {
-                Err(Status::new(Reason::TooManyRequests, "too many requests are under way, try again later"))
-            }
-        }
+        turn.permit(write).await?;
+        Ok(turn)
     }
 
-    fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<User>, Status> {
-        match peer {
-            Peer::Local(user) | Peer::Certificate(user) => return Ok(user.clone()),
-            Peer::Rejected(why) => {
-                tracing::debug!(%why, "client certificate rejected");
-                return Err(Status::unauthorized());
-            }
-            Peer::Plain => {}
+    /// Who is at the other end: a certificate decides, and where it is not good a token may.
+    fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Arc<User>, Status> {
+        let fault = match peer {
+            Peer::Local(user) => return Ok(user.clone()),
+            Peer::Certificate { user, until } if now <= *until => return Ok(user.clone()),
+            Peer::Certificate { .. } => Some("it has expired since the connection was made"),
+            Peer::Rejected(why) => Some(&**why),
+            Peer::Plain => None,
+        };
+        if let Some(why) = fault {
+            tracing::debug!(%why, "client certificate rejected");
         }
-        let Some(header) = headers.get(AUTHORIZATION) else { return Ok(Arc::new(User::anonymous())) };
+        let header = match (headers.get(AUTHORIZATION), fault) {
+            (Some(header), _) => header,
+            (None, Some(_)) => return Err(Status::unauthorized()),
+            (None, None) => return Ok(Arc::new(User::anonymous())),
+        };
         let token = header
             .to_str()
             .ok()
@@ -221,21 +254,39 @@ fn panicked(panic: &(dyn Any + Send)) -> Status {
     Status::internal("the server met a fault of its own, which its log tells of")
 }
 
-fn authorize(core: &Core, user: &User, request: &Request<RequestBody>, route: &Route) -> Result<(), Status> {
+fn authorize(
+    core: &Core,
+    user: &User,
+    request: &Request<RequestBody>,
+    query: &Query,
+    route: &Route,
+) -> Result<(), Status> {
     let method = request.method().as_str().to_ascii_lowercase();
+    let selected;
     let question = match route {
         Route::Path(path) => {
             let verb = if method == "head" { "get" } else { &method };
             Question { verb, path, ..Question::default() }
         }
-        Route::Resource(verb, target) => Question::about(verb.as_str(), target),
+        Route::Resource(verb, target) => {
+            let mut question = Question::about(verb.as_str(), target);
+            if target.name.is_empty() && matches!(verb, Verb::List | Verb::Watch) {
+                selected = selected_name(query);
+                question.name = &selected;
+            }
+            question
+        }
     };
-    core.authorizer.check(user, &question).map_err(|why| match route {
-        // Who has not said who they are should.
-        _ if user.is_anonymous() => Status::unauthorized(),
-        Route::Resource(_, t) => Status::forbidden(&t.group, &t.resource, &t.name, why),
-        Route::Path(_) => Status::forbidden("", "", "", why),
-    })
+    let refusal = |why| Status::forbidden(question.group, question.resource, question.name, why);
+    core.authorizer.check(user, &question).map_err(refusal)
+}
+
+/// The name that a list or watch is confined to: a role that names the object allows it.
+fn selected_name(query: &Query) -> String {
+    let selector = query.get("fieldSelector").and_then(|text| FieldSelector::parse(text).ok());
+    let name = selector.as_ref().and_then(|selector| selector.exact("metadata.name")).unwrap_or_default();
+    let is_segment = !matches!(name, "." | "..") && !name.contains(['/', '%']);
+    if is_segment { name.to_owned() } else { String::new() }
 }
 
 /// The content type of a request.

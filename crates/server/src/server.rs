@@ -14,12 +14,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xebec_api::Status;
-use xebec_store::{Prefix, Revision, Scope, Store, WatchError};
+use xebec_store::{Revision, Scope, Store, WatchError};
 
 use crate::auth::keys::{ClusterKeys, Credential};
 use crate::auth::token::TokenSigner;
 use crate::auth::{CertificateVerifier, Peer, User};
-use crate::authz::Authorizer;
+use crate::authz::{self, Authorizer};
 use crate::bootstrap;
 use crate::config::Settings;
 use crate::core::{Clock, Core};
@@ -87,7 +87,7 @@ impl ApiServer {
             clock,
             random: Arc::new(random),
             settings,
-            openapi: crate::openapi::Hashes::default(),
+            openapi: crate::openapi::Published::default(),
             tasks: TaskTracker::new(),
         };
         let shutdown = CancellationToken::new();
@@ -157,29 +157,43 @@ async fn compact(core: Arc<Core>, shutdown: CancellationToken) {
     }
 }
 
-/// Takes changes of roles and bindings as they come.
+/// How long it takes at first, and at most, until a watch that failed begins anew.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Takes changes of roles and bindings as they come. When some are lost, all are read anew.
 async fn follow_roles(core: Arc<Core>, mut since: Revision, shutdown: CancellationToken) {
-    let prefix = Prefix::new("/registry/rbac.authorization.k8s.io/").expect("a short path is a prefix");
+    let (first, longest) = PAUSES;
+    let mut pause = first;
     loop {
-        let mut watch = match core.store.watch(Scope::Prefix(prefix.clone()), since) {
-            Ok(watch) => watch,
-            Err(error) => {
-                tracing::debug!(%error, "the watch on roles begins anew");
-                let snapshot = core.store.snapshot();
-                core.authorizer.refresh(&snapshot);
-                since = snapshot.revision();
-                continue;
-            }
+        let before = since;
+        let lost = tokio::select! {
+            () = shutdown.cancelled() => return,
+            lost = follow(&core, &mut since) => lost,
         };
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                batch = watch.next() => match batch {
-                    Ok(_) => core.authorizer.refresh(&core.store.snapshot()),
-                    Err(WatchError::Closed) => return,
-                    Err(_) => break,
-                }
+        let Err(error) = lost else { return };
+        pause = if since > before { first } else { (pause * 2).min(longest) };
+        tracing::warn!(%error, ?pause, "changes of roles are lost: all are read anew");
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let snapshot = core.store.snapshot();
+        core.authorizer.refresh(&snapshot);
+        since = snapshot.revision();
+    }
+}
+
+/// Follows roles and bindings until the store is shut down, or tells why no further.
+async fn follow(core: &Core, since: &mut Revision) -> Result<(), BoxError> {
+    let mut watch = core.store.watch(Scope::Prefix(authz::prefix()), *since)?;
+    loop {
+        match watch.next().await {
+            Ok(batch) => {
+                core.authorizer.follow(&batch.events);
+                *since = batch.revision;
             }
+            Err(WatchError::Closed) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
     }
 }

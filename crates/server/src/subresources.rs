@@ -172,6 +172,12 @@ async fn token(
         let cause = Cause::invalid(path, seconds, detail);
         return Err(Status::invalid(&target.group, "TokenRequest", "", vec![cause]));
     }
+    let longest = i64::try_from(core.settings.max_token_lifetime.as_secs()).unwrap_or(i64::MAX);
+    if seconds > longest {
+        let text = format!("requested expiration of {seconds} seconds shortened to {longest} seconds");
+        incoming.context.warn(text);
+    }
+    let seconds = seconds.min(longest);
     let mut audiences: Vec<String> = request
         .array_at(&["spec", "audiences"])
         .iter()

@@ -80,9 +80,9 @@ mod store;
 mod txn;
 mod watch;
 
-pub use embedded::{DirectoryError, Embedded, EmbeddedOptions, JournalError, LoadError, OpenError};
 #[cfg(fuzzing)]
 pub use embedded::fuzzing;
+pub use embedded::{DirectoryError, Embedded, EmbeddedOptions, JournalError, LoadError, OpenError};
 pub use event::{Event, EventKind};
 pub use frame::FrameError;
 pub use key::{Key, KeyError, Prefix};

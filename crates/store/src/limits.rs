@@ -10,6 +10,12 @@ pub const MAX_VALUE_BYTES: usize = 4 * MIB;
 pub const MAX_TXN_OPS: usize = 128;
 /// The most bytes of keys and values in one transaction.
 pub const MAX_TXN_BYTES: usize = 8 * MIB;
+/// The most transactions that share one disk write.
+pub const MAX_GROUP_TXNS: usize = 256;
+/// From how many bytes on no further transaction shares a disk write.
+pub const MAX_GROUP_BYTES: usize = 8 * MIB;
+/// The most bytes that sealing may add to a value.
+pub const MAX_SEAL_BYTES: usize = 64;
 
 const MIB: usize = 1024 * 1024;
 
@@ -33,15 +39,15 @@ pub struct QueueLimits {
     pub txns: usize,
     /// Their bytes; at least [`MAX_TXN_BYTES`].
     pub bytes: usize,
-    /// Transactions that share one disk write.
+    /// Transactions that share one disk write, at most [`MAX_GROUP_TXNS`].
     pub group_txns: usize,
-    /// Bytes that share one disk write; the transaction that passes it is still taken.
+    /// Bytes that share one disk write, at most [`MAX_GROUP_BYTES`]; the transaction that passes it is still taken.
     pub group_bytes: usize,
 }
 
 impl Default for QueueLimits {
     fn default() -> Self {
-        Self { txns: 1_024, bytes: 64 * MIB, group_txns: 256, group_bytes: 8 * MIB }
+        Self { txns: 1_024, bytes: 64 * MIB, group_txns: MAX_GROUP_TXNS, group_bytes: MAX_GROUP_BYTES }
     }
 }
 

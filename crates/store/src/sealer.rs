@@ -8,10 +8,12 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::Key;
+use crate::limits::MAX_SEAL_BYTES;
 
 /// Turns values into bytes that may lie on a disk, and back.
 pub trait Sealer: Send + Sync {
-    /// Encrypts `plaintext`, bound to `key`: sealed bytes moved to another key do not open.
+    /// Encrypts `plaintext`, bound to `key`: sealed bytes moved to another key do not open. Adds [`MAX_SEAL_BYTES`] at
+    /// most.
     ///
     /// # Errors
     /// [`SealError`]; the transaction is then not written.
@@ -58,6 +60,14 @@ pub enum SealError {
     Seal {
         /// The record.
         key: Key,
+    },
+    /// The sealer added more than [`MAX_SEAL_BYTES`].
+    #[error("sealing {key} added {added} bytes, more than the limit of {limit}", limit = MAX_SEAL_BYTES)]
+    Long {
+        /// The record.
+        key: Key,
+        /// How many it added.
+        added: usize,
     },
     /// Fewer bytes than a nonce.
     #[error("the sealed value of {key} is cut short")]

@@ -5,23 +5,40 @@ use std::ops::Range;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-use crate::{create, events, images, ready, shell, status};
+use crate::{create, events, images, phase, ready, shell, status};
 
-pub(crate) const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 5] = [
     ("pods run on while the server is killed and comes back", killed_server),
     ("a pod whose holder is killed gets another", killed_shim),
     ("the layers of running containers stay", images::held_layers),
     ("nothing is left of a cluster that is down", nothing_left),
+    ("what weakens isolation waits until it is allowed", dangers),
 ];
 
 fn killed_server(cluster: &Cluster) -> Result<()> {
-    let script = "i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.2; done";
-    create(cluster, "ticks", json!({"restartPolicy": "Always", "containers": [shell(script, json!({}))]}))?;
+    let script = "[ -f /v/ran ] || { touch /v/ran; exit 3; }; \
+                  i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.2; done";
+    let probe = json!({"exec": {"command": ["test", "-f", "/v/ran"]}});
+    let more = json!({"readinessProbe": probe, "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+    let volume = json!({"name": "v", "emptyDir": {}});
+    create(
+        cluster,
+        "ticks",
+        json!({"restartPolicy": "Always", "containers": [shell(script, more)], "volumes": [volume]}),
+    )?;
     ready(cluster, "ticks")?;
     let before = status(cluster, "ticks", "main")?;
+    ensure!(before["lastState"]["terminated"]["exitCode"] == 3 && before["restartCount"] == 1, "{before}");
+    let since = |cluster: &Cluster| -> Result<Value> {
+        let pod = cluster.get(&["pod", "ticks"])?;
+        let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready");
+        Ok(ready.context("no condition Ready")?["lastTransitionTime"].clone())
+    };
+    let ready_since = since(cluster)?;
     kill_server(cluster)?;
     let last = |text: String| text.lines().last().map(str::to_owned).unwrap_or_default();
     let first = eventually(PATIENCE, || cluster.kubectl(&["logs", "ticks", "--tail=1"]).map(last))?;
@@ -34,7 +51,8 @@ fn killed_server(cluster: &Cluster) -> Result<()> {
     let complete = all.lines().enumerate().all(|(i, line)| line == format!("tick {i}"));
     ensure!(complete, "the log has a gap: {all}");
     let after = status(cluster, "ticks", "main")?;
-    ensure!(before["containerID"] == after["containerID"] && after["restartCount"] == 0, "{before} {after}");
+    ensure!(before == after, "{before} {after}");
+    ensure!(since(cluster)? == ready_since, "it was not ready for a while");
     let server = cluster.status()?["pids"]["server"].as_u64().context("no server")?;
     let limits = std::fs::read_to_string(format!("/proc/{server}/limits"))?;
     let files: Vec<&str> = limits
@@ -45,6 +63,32 @@ fn killed_server(cluster: &Cluster) -> Result<()> {
     ensure!(files[0] == files[1], "the server may open fewer files than it could: {files:?}");
     let said = cluster.kubectl(&["exec", "ticks", "--", "echo", "hello"])?;
     ensure!(said == "hello\n", "{said}");
+    Ok(())
+}
+
+fn dangers(cluster: &Cluster) -> Result<()> {
+    let unconfined = json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}});
+    let script = "grep ^Seccomp: /proc/self/status; ls /sys/class/net";
+    create(cluster, "daring", json!({"hostNetwork": true, "containers": [shell(script, unconfined)]}))?;
+    let refused = |part: &str| {
+        eventually(PATIENCE, || {
+            let status = status(cluster, "daring", "main")?;
+            let message = status["state"]["waiting"]["message"].as_str().unwrap_or_default().to_owned();
+            ensure!(message.contains(part), "{status}");
+            Ok(())
+        })
+    };
+    refused(
+        "hostNetwork is not allowed on this node; start it with --danger-allow host-network to allow it",
+    )?;
+    cluster.xebec(&["down"])?;
+    cluster.start_with(&["--danger-allow", "host-network"])?;
+    refused("container main: seccompProfile Unconfined is not allowed")?;
+    cluster.xebec(&["down"])?;
+    cluster.start_with(&["--danger-allow", "host-network,unconfined"])?;
+    phase(cluster, "daring", "Succeeded")?;
+    let said = cluster.kubectl(&["logs", "daring"])?;
+    ensure!(said.starts_with("Seccomp:\t0\n"), "{said}");
     Ok(())
 }
 

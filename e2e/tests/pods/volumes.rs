@@ -1,15 +1,16 @@
 //! Volumes: what is in them, how it is owned, and how it follows what it was made from.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-use crate::{container, create, field, object, output_of, ready, run, shell};
+use crate::{container, create, events, field, object, output_of, ready, run, shell};
 
-pub(crate) const CASES: [Case; 6] = [
+pub(crate) const CASES: [Case; 7] = [
     ("files of config maps and secrets", files),
     ("files follow their objects", files_follow),
     ("an empty directory is shared, one in memory is bounded", empty_directories),
+    ("files belong to the group that the pod names", group),
     ("a token in a volume is accepted", token),
     ("files of the pod's own fields", downward),
     ("a volume that cannot be filled says why", missing),
@@ -123,6 +124,36 @@ fn empty_directories(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+fn group(cluster: &Cluster) -> Result<()> {
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-group"}, "data": {"a": "text"},
+    });
+    object(cluster, &map)?;
+    let mounts =
+        json!({"volumeMounts": [{"name": "own", "mountPath": "/own"}, {"name": "map", "mountPath": "/map"}]});
+    let script = "touch /own/new; cat /map/a; echo; cd /var/run/secrets/kubernetes.io/serviceaccount; \
+                  stat -L -c '%u %g %a' /own /own/new /map /map/a token; test -r token && echo readable";
+    let volumes = json!([
+        {"name": "own", "emptyDir": {}}, {"name": "map", "configMap": {"name": "of-group", "defaultMode": 0o400}},
+    ]);
+    let pod = |security: Value| json!({"securityContext": security, "containers": [shell(script, mounts.clone())], "volumes": volumes});
+    let text = output_of(cluster, "group", pod(json!({"runAsUser": 1000, "fsGroup": 3000})))?;
+    let want = "text\n0 3000 2777\n1000 3000 644\n0 3000 2755\n0 3000 440\n1000 3000 640\nreadable\n";
+    ensure!(text == want, "{text:?} is not {want:?}");
+    let text = output_of(cluster, "user", pod(json!({"runAsUser": 0})))?;
+    let want = "text\n0 0 777\n0 0 644\n0 0 755\n0 0 400\n0 0 600\nreadable\n";
+    ensure!(text == want, "{text:?} is not {want:?}");
+    create(cluster, "no-group", pod(json!({"fsGroup": 100_000})))?;
+    eventually(PATIENCE, || {
+        let why = events(cluster, "no-group", "FailedMount")?;
+        ensure!(
+            why.iter().any(|e| e.to_string().contains("fsGroup 100000 is not one of the ids")),
+            "{why:?}"
+        );
+        Ok(())
+    })
+}
+
 fn token(cluster: &Cluster) -> Result<()> {
     let mounts = json!({"volumeMounts": [{"name": "t", "mountPath": "/t"}]});
     let script = "cat /t/token; echo; cd /var/run/secrets/kubernetes.io/serviceaccount; cat namespace; echo; \
@@ -142,7 +173,7 @@ fn token(cluster: &Cluster) -> Result<()> {
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
     });
     let answer = cluster.kubectl_with(&["create", "-o", "json", "-f", "-"], &review.to_string())?;
-    let answer: serde_json::Value = serde_json::from_str(&answer)?;
+    let answer: Value = serde_json::from_str(&answer)?;
     let user = &answer["status"]["user"];
     ensure!(answer["status"]["authenticated"] == true, "{answer}");
     ensure!(user["username"] == "system:serviceaccount:default:default", "{answer}");

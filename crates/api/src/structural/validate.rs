@@ -1,6 +1,7 @@
 //! Value validation: required fields, and what [`crate::schema::Constraints`] declare.
 //!
-//! `pattern`, `format` and CEL rules need engines and are not checked here.
+//! `pattern`, `format` and CEL rules need engines and are not checked here. Where one of them stands in an alternative
+//! (`anyOf`, `oneOf`, `not`), nobody knows whether the value satisfies it: then nothing is refused for satisfying too much.
 
 use std::collections::HashSet;
 
@@ -15,14 +16,19 @@ const MAX_CAUSES: usize = 64;
 /// Checks required fields, set and key uniqueness of lists, and declared value constraints.
 #[must_use]
 pub fn validate(value: &Value, schema: SchemaRef<'_>) -> Vec<Cause> {
-    let mut walk = Walk { path: PathStack::default(), causes: Vec::new() };
+    let mut walk = Walk::default();
     walk.value(value, schema);
     walk.causes
 }
 
+#[derive(Default)]
 struct Walk {
     path: PathStack,
     causes: Vec<Cause>,
+    /// How many values have been looked at: which alternative came closest.
+    looked: usize,
+    /// Something was not checked that is declared.
+    unsure: bool,
 }
 
 impl Walk {
@@ -30,15 +36,17 @@ impl Walk {
         if self.causes.len() >= MAX_CAUSES || (value.is_null() && schema.node.nullable) {
             return;
         }
+        self.looked += 1;
         if let Some(constraints) = schema.constraints() {
             self.constraints(value, schema, constraints);
         }
         match (value, schema.ty()) {
-            (Value::Object(map), Type::Object) => self.object(map, schema),
+            // What only restricts values has no type, and is about values of any.
+            (Value::Object(map), Type::Object | Type::Any) => self.object(map, schema),
             (Value::Object(map), Type::Map) => {
                 map.iter().for_each(|(key, member)| self.member(key, member, schema.items()));
             }
-            (Value::Array(items), Type::List) => self.list(items, schema),
+            (Value::Array(items), Type::List | Type::Any) => self.list(items, schema),
             _ => {}
         }
     }
@@ -50,12 +58,15 @@ impl Walk {
     }
 
     fn object(&mut self, map: &Map, schema: SchemaRef<'_>) {
-        for property in schema.properties() {
-            if property.required && !map.contains(&property.name) {
-                let step = self.path.field(&property.name);
-                self.causes.push(Cause::required(self.path.current(), ""));
-                self.path.back(step);
-            }
+        let declared = schema.properties().filter(|property| property.required).map(|p| p.name.as_ref());
+        let others = schema.constraints().into_iter().flat_map(|c| c.required.iter().map(String::as_str));
+        for name in declared.chain(others).filter(|name| !map.contains(name)) {
+            let step = self.path.field(name);
+            self.causes.push(Cause::required(self.path.current(), ""));
+            self.path.back(step);
+        }
+        if schema.node.props_len == 0 && schema.node.items == NodeId::ANY {
+            return;
         }
         for (name, member) in map.iter() {
             if let Some(field) = schema.field(name) {
@@ -66,6 +77,9 @@ impl Walk {
 
     fn list(&mut self, items: &[Value], schema: SchemaRef<'_>) {
         self.unique(items, schema);
+        if schema.node.items == NodeId::ANY {
+            return;
+        }
         let element = schema.items();
         for (i, item) in items.iter().enumerate() {
             let step = self.path.index(i);
@@ -89,10 +103,15 @@ impl Walk {
 
     fn constraints(&mut self, value: &Value, schema: SchemaRef<'_>, c: &Constraints) {
         let path = self.path.current();
+        self.unsure |= !c.rules.is_empty();
+        if !value.is_null() {
+            self.combinations(value, schema, c, &path);
+        }
         let mut say = |detail: String| self.causes.push(Cause::invalid(path.clone(), value.clone(), &detail));
         match value {
             Value::Int(_) | Value::Float(_) => numeric(value, c).into_iter().for_each(&mut say),
             Value::String(s) => {
+                self.unsure |= c.pattern.is_some() || c.format.is_some();
                 let count = s.chars().count() as u64;
                 between(count, c.length, "chars")
                     .into_iter()
@@ -112,29 +131,79 @@ impl Walk {
         }
         if !c.allowed.is_empty() && !c.allowed.contains(value) {
             let texts: Vec<&str> = c.allowed.iter().filter_map(Value::as_str).collect();
-            self.causes.push(Cause::not_supported(path.clone(), value.clone(), &texts));
+            self.causes.push(Cause::not_supported(path, value.clone(), &texts));
         }
-        self.combinations(value, schema, c, &path);
     }
 
     fn combinations(&mut self, value: &Value, schema: SchemaRef<'_>, c: &Constraints, path: &FieldPath) {
-        let holds = |id: &NodeId| validate(value, schema.go(*id)).is_empty();
-        for id in &c.all_of {
-            self.causes.extend(validate(value, schema.go(*id)));
+        let mut try_all = |ids: &[NodeId]| -> Vec<Alternative> {
+            ids.iter().map(|id| self.alternative(value, schema.go(*id))).collect()
+        };
+        let (any_of, one_of, all_of) = (try_all(&c.any_of), try_all(&c.one_of), try_all(&c.all_of));
+        let not = try_all(c.not.as_slice());
+        if !any_of.is_empty() && !any_of.iter().any(Alternative::may_hold) {
+            self.compose(path, "must validate at least one schema (anyOf)");
+            self.causes.extend(closest(any_of));
         }
-        if !c.any_of.is_empty() && !c.any_of.iter().any(holds) {
-            let detail = format!("{path} in body must validate at least one schema (anyOf)");
-            self.causes.push(Cause::invalid(path.clone(), "", &detail));
+        let certain = one_of.iter().filter(|alternative| alternative.holds()).count();
+        if certain > 1 {
+            let detail = format!("Found {certain} valid alternatives");
+            self.compose(path, &format!("must validate one and only one schema (oneOf). {detail}"));
+        } else if !one_of.is_empty() && !one_of.iter().any(Alternative::may_hold) {
+            self.compose(path, "must validate one and only one schema (oneOf). Found none valid");
+            self.causes.extend(closest(one_of));
         }
-        if !c.one_of.is_empty() && c.one_of.iter().filter(|id| holds(id)).count() != 1 {
-            let detail = format!("{path} in body must validate one and only one schema (oneOf)");
-            self.causes.push(Cause::invalid(path.clone(), "", &detail));
+        let failed = all_of.iter().filter(|alternative| !alternative.may_hold()).count();
+        let none = if failed == all_of.len() { ". None validated" } else { "" };
+        self.causes.extend(all_of.into_iter().flat_map(|alternative| alternative.causes));
+        if failed > 0 {
+            self.compose(path, &format!("must validate all the schemas (allOf){none}"));
         }
-        if c.not.as_ref().is_some_and(holds) {
-            let detail = format!("{path} in body must not validate the schema (not)");
-            self.causes.push(Cause::invalid(path.clone(), "", &detail));
+        if not.iter().any(Alternative::holds) {
+            self.compose(path, "must not validate the schema (not)");
         }
     }
+
+    /// What is wrong with how schemas are put together is no field's fault.
+    fn compose(&mut self, path: &FieldPath, fault: &str) {
+        let detail = format!("{:?} {fault}", path.as_str());
+        self.causes.push(Cause::invalid(FieldPath::new("<nil>"), "", &detail));
+    }
+
+    /// Tries a schema on the value that the walk stands at.
+    fn alternative(&mut self, value: &Value, schema: SchemaRef<'_>) -> Alternative {
+        let mut walk = Self { path: std::mem::take(&mut self.path), ..Self::default() };
+        walk.value(value, schema);
+        let Self { path, causes, looked, unsure } = walk;
+        self.path = path;
+        self.looked += looked;
+        self.unsure |= unsure;
+        Alternative { causes, looked, unsure }
+    }
+}
+
+/// What came of trying a schema.
+struct Alternative {
+    causes: Vec<Cause>,
+    looked: usize,
+    unsure: bool,
+}
+
+impl Alternative {
+    fn may_hold(&self) -> bool {
+        self.causes.is_empty()
+    }
+
+    fn holds(&self) -> bool {
+        self.may_hold() && !self.unsure
+    }
+}
+
+/// The faults of the first alternative of those that looked at most: the one that was meant.
+fn closest(alternatives: Vec<Alternative>) -> Vec<Cause> {
+    let most = alternatives.iter().map(|alternative| alternative.looked).max();
+    let meant = alternatives.into_iter().find(|alternative| Some(alternative.looked) == most);
+    meant.map(|alternative| alternative.causes).unwrap_or_default()
 }
 
 /// What tells an element of a set or keyed list apart; `None` for other lists.

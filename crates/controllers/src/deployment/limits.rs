@@ -63,13 +63,17 @@ fn fence_posts(strategy: Option<&DeploymentStrategy>, replicas: i32) -> (i32, i3
     }
 }
 
+/// Which way a percentage of pods is rounded.
 #[derive(Clone, Copy)]
-enum Round {
+pub(crate) enum Round {
+    /// More pods.
     Up,
+    /// Fewer pods.
     Down,
 }
 
-fn scaled(value: Option<&IntOrString>, total: i32, round: Round) -> i32 {
+/// A number of pods, or a percentage of `total`.
+pub(crate) fn scaled(value: Option<&IntOrString>, total: i32, round: Round) -> i32 {
     let percent = match value {
         Some(IntOrString::Int(number)) => return (*number).max(0),
         // The API's default; validation lets nothing unreadable through.

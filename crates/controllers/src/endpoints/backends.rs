@@ -1,12 +1,12 @@
 //! Which pods stand behind a Service, on which ports. Pure; EndpointSlices and Endpoints are made from this.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::pod::{NamedPort, PodRecord};
-use crate::runtime::selector::Selector;
 
 /// A port of a Service as one pod serves it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,14 +38,14 @@ pub struct Backend {
     pub hostname: Option<String>,
 }
 
-/// How a Service finds its backends; `None` when its endpoints are somebody else's business: it has no selector, or
-/// it is only a name for another host.
-pub fn selector(service: &Service) -> Option<Selector> {
+/// The labels by which a Service finds its backends; `None` when its endpoints are somebody else's business: it has no
+/// selector, or it is only a name for another host.
+pub fn wanted(service: &Service) -> Option<&BTreeMap<String, String>> {
     let spec = service.spec.as_ref()?;
     if spec.type_.as_deref() == Some("ExternalName") {
         return None;
     }
-    spec.selector.as_ref().map(Selector::from_map).filter(|selector| !selector.is_empty())
+    spec.selector.as_ref().filter(|labels| !labels.is_empty())
 }
 
 /// Whether the Service has no address of its own.

@@ -1,13 +1,13 @@
 //! The thin parts: what wakes the two controllers, and their writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Endpoints, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 
-use super::backends::{Backend, backends, matters, selector};
+use super::backends::{Backend, backends, matters, wanted};
+use super::directory::Directory;
 use super::{ENDPOINT_SLICE_ROLE, ENDPOINTS_ROLE, legacy, slices};
 use crate::context::Context;
 use crate::kinds::SERVICE_NAME_LABEL;
@@ -18,8 +18,9 @@ use crate::runtime::kind::Index;
 use crate::runtime::object::{ObjectKey, Uid, is_deleting};
 use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
+use crate::runtime::selector::Selector;
 use crate::runtime::store::Change;
-use crate::runtime::writer::{Deletion, Part, Writes, gone_is_fine, to_value};
+use crate::runtime::writer::{Deletion, Part, Writes, all_of, gone_is_fine, to_value};
 
 /// The label of nodes that says where they stand.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
@@ -44,43 +45,60 @@ pub struct EndpointsController {
 struct Sources {
     services: Informer<Service>,
     pods: Informer<PodRecord>,
+    /// Follows the two caches. Who holds it may read them, not the other way round.
+    directory: Arc<Mutex<Directory>>,
 }
 
 impl Sources {
     /// Wakes the Services that a change of a Service or a pod concerns.
     fn watch(context: &Context, queue: &Arc<WorkQueue<ObjectKey>>) -> Self {
-        let sources = Self { services: context.informers.get(), pods: context.informers.get() };
-        let to = Arc::clone(queue);
-        sources.services.on_change(move |change| to.add(change.key.clone()));
-        let (to, services) = (Arc::clone(queue), sources.services.clone());
-        sources.pods.on_change(move |change| wake_by_pod(change, &services, &to));
+        let sources = Self {
+            services: context.informers.get(),
+            pods: context.informers.get(),
+            directory: Arc::default(),
+        };
+        // Pods first: a Service that is filed later finds them in the cache, and no change is missed between.
+        let (to, directory) = (Arc::clone(queue), Arc::clone(&sources.directory));
+        sources.pods.on_change(move |change| {
+            if let (Some(old), Some(new)) = (&change.old, &change.new)
+                && !matters(old, new)
+            {
+                return;
+            }
+            let [old, new] = [&change.old, &change.new].map(|pod| pod.as_ref().map(|pod| &pod.labels));
+            to.extend(lock(&directory).change_pod(&change.key, old, new));
+        });
+        let (to, on) = (Arc::clone(queue), sources.clone());
+        sources.services.on_change(move |change| {
+            let mut directory = lock(&on.directory);
+            let pods = on.pods.read();
+            let near = pods.in_namespace(change.key.namespace()).map(|pod| (&pod.key, &pod.labels));
+            directory.set_service(&change.key, change.new.as_deref().and_then(wanted), near);
+            drop((pods, directory));
+            to.add(change.key.clone());
+        });
         sources
     }
 
     fn backends(&self, service: &Service) -> Option<Vec<Backend>> {
-        let selector = selector(service)?;
-        let namespace = service.metadata.namespace.as_deref().unwrap_or("");
+        let selector = Selector::from_map(wanted(service)?);
+        let key = ObjectKey::of(&service.metadata);
+        let filed = lock(&self.directory).pods(&key, &selector).cloned();
         let pods = self.pods.read();
-        let selected = pods.in_namespace(namespace).filter(|pod| selector.matches(&pod.labels));
-        let selected: Vec<_> = selected.cloned().collect();
+        let selected: Vec<_> = match &filed {
+            Some(filed) => filed.iter().filter_map(|key| pods.get(key)).cloned().collect(),
+            // The Service has just changed. The change is on its way to the directory, and wakes the Service.
+            None => pods.in_namespace(key.namespace()).cloned().collect(),
+        };
         drop(pods);
+        let selected: Vec<_> = selected.into_iter().filter(|pod| selector.matches(&pod.labels)).collect();
         Some(backends(service, &selected))
     }
 }
 
-fn wake_by_pod(change: &Change<PodRecord>, services: &Informer<Service>, queue: &WorkQueue<ObjectKey>) {
-    if let (Some(old), Some(new)) = (&change.old, &change.new)
-        && !matters(old, new)
-    {
-        return;
-    }
-    for service in services.read().in_namespace(change.key.namespace()) {
-        if let Some(selector) = selector(service)
-            && change.both().any(|pod| selector.matches(&pod.labels))
-        {
-            queue.add(ObjectKey::of(&service.metadata));
-        }
-    }
+fn lock(directory: &Mutex<Directory>) -> MutexGuard<'_, Directory> {
+    // It is only changed under this lock, and a panic there ends the process.
+    directory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EndpointSliceController {
@@ -119,11 +137,7 @@ fn wake_by_node(change: &Change<Node>, sources: &Sources, queue: &WorkQueue<Obje
     }
     let pods: Vec<_> = sources.pods.indexed(Index::Node, change.key.name());
     for pod in pods {
-        let services = sources.services.read();
-        let concerned = services.in_namespace(pod.key.namespace());
-        let concerned = concerned
-            .filter(|service| selector(service).is_some_and(|selector| selector.matches(&pod.labels)));
-        queue.extend(concerned.map(|service| ObjectKey::of(&service.metadata)));
+        queue.extend(lock(&sources.directory).selecting(pod.key.namespace(), &pod.labels));
     }
 }
 
@@ -175,7 +189,7 @@ impl Controller for EndpointSliceController {
                 Ok(_) | Err(_) => Ok(()),
             }
         };
-        try_join_all(plan.create.into_iter().map(create)).await?;
+        all_of(plan.create.into_iter().map(create)).await?;
         for (key, patch) in &plan.patch {
             gone_is_fine(writes.merge(&self.slices, key, Part::Main, patch).await)?;
         }

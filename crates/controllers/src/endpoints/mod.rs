@@ -10,6 +10,7 @@
 
 pub mod backends;
 mod controller;
+mod directory;
 pub mod legacy;
 pub mod slices;
 #[cfg(test)]

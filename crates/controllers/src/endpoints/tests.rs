@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
-use super::backends::{backends, selector};
+use super::backends::{backends, wanted};
 use super::legacy;
 use super::slices::{CAPACITY, Plan, plan};
 use crate::pod::PodRecord;
@@ -188,7 +188,7 @@ fn changes_are_few_and_lead_to_rest() {
 #[test]
 fn some_services_are_left_alone() {
     let check = |spec: Value, kept: bool| {
-        assert_eq!(selector(&service(spec.clone())).is_some(), kept, "{spec}");
+        assert_eq!(wanted(&service(spec.clone())).is_some(), kept, "{spec}");
     };
     check(json!({}), true);
     check(json!({"selector": null}), false);

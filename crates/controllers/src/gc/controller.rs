@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Preconditions;
@@ -22,7 +21,7 @@ use crate::runtime::events::{Note, Recorder, Severity};
 use crate::runtime::object::{ObjectKey, Uid, is_deleting};
 use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
-use crate::runtime::writer::{Deletion, Propagation, Writes, delete_params, gone_is_fine};
+use crate::runtime::writer::{Deletion, Propagation, Writes, all_of, delete_params, gone_is_fine};
 
 /// How soon to look again at an owner that the server has and no watch has shown yet.
 const UNSEEN_RECHECK: Duration = Duration::from_secs(30);
@@ -40,11 +39,17 @@ impl GarbageCollector {
     }
 
     async fn look_at(&self, uid: &Uid, writes: &Writes) -> Result<Next, ReconcileError> {
-        let Some(node) = self.shared.graph().get(uid).cloned() else { return Ok(Next::Wake) };
-        match &node.place {
-            Place::Virtual(link, namespace) => Ok(self.look_up(link, namespace, writes).await?),
-            Place::Observed(..) if node.deleting && !node.foreground => Ok(Next::Wake),
-            Place::Observed(kind, key) => self.look_at_observed(uid, &node, kind, key, writes).await,
+        let known =
+            self.shared.graph().get(uid).map(|node| (node.place.clone(), node.deleting, node.foreground));
+        match known {
+            None => Ok(Next::Wake),
+            Some((Place::Virtual(link, namespace), ..)) => {
+                Ok(self.look_up(&link, &namespace, writes).await?)
+            }
+            Some((Place::Observed(..), true, false)) => Ok(Next::Wake),
+            Some((Place::Observed(kind, key), _, foreground)) => {
+                self.look_at_observed(uid, foreground, &kind, &key, writes).await
+            }
         }
     }
 
@@ -73,7 +78,7 @@ impl GarbageCollector {
     async fn look_at_observed(
         &self,
         uid: &Uid,
-        node: &Node,
+        foreground: bool,
         kind: &ApiKind,
         key: &ObjectKey,
         writes: &Writes,
@@ -84,7 +89,7 @@ impl GarbageCollector {
             self.update(|graph, work| graph.forget(uid, work));
             return Ok(Next::Wake);
         };
-        if node.foreground {
+        if foreground {
             return self.wait_for_dependents(uid, kind, key, &live, writes).await;
         }
         if is_deleting(&live) {
@@ -98,7 +103,7 @@ impl GarbageCollector {
                 None => return Ok(self.park(uid.clone(), &link)),
             }
         }
-        let verdict = decide(&live, &owners, self.dependents_of(uid));
+        let verdict = decide(&live, &owners, || self.dependents_of(uid));
         self.carry_out(verdict, kind, key, &live, writes).await?;
         Ok(Next::Wake)
     }
@@ -137,25 +142,20 @@ impl GarbageCollector {
         live: &ObjectMeta,
         writes: &Writes,
     ) -> Result<Next, ReconcileError> {
-        let blocking: Vec<_> = {
-            let graph = self.shared.graph();
-            let blocks = |node: &Node| node.owners.iter().any(|link| link.uid == *uid && link.blocks);
-            let dependents = graph.dependents(uid).filter(|(_, node)| blocks(node));
-            dependents.map(|(uid, node)| (uid.clone(), node.foreground)).collect()
-        };
-        if blocking.is_empty() {
-            if let Some(patch) = without_finalizer(live, FOREGROUND) {
+        // All were filed when the deletion began, and each files this object when it is gone.
+        let blocker = self.shared.graph().blocker(uid).map(|(uid, node)| (uid.clone(), node.foreground));
+        match (blocker, without_finalizer(live, FOREGROUND)) {
+            (Some((blocker, false)), _) => self.shared.queue.add(Work::Item(blocker)),
+            (None, Some(patch)) => {
                 gone_is_fine(dynamic::merge(writes.untracked().client(), kind, key, &patch).await)?;
             }
-            return Ok(Next::Wake);
+            (Some((_, true)), _) | (None, None) => {}
         }
-        let idle = blocking.into_iter().filter(|(_, foreground)| !foreground);
-        self.shared.queue.extend(idle.map(|(uid, _)| Work::Item(uid)));
         Ok(Next::Wake)
     }
 
     /// How the owner that `link` means stands; `None` when its kind is not served. What a watch shows is believed when
-    /// it speaks for keeping; that an owner is gone is asked of the server.
+    /// it speaks for keeping; that an owner is gone, or waits for its dependents to go, is asked of the server.
     async fn owner_state(
         &self,
         kind: &ApiKind,
@@ -163,8 +163,8 @@ impl GarbageCollector {
         link: &Link,
         writes: &Writes,
     ) -> Result<Option<OwnerState>, ApiError> {
-        if let Some(owner) = self.shared.graph().shows(link, key.namespace()) {
-            return Ok(Some(if owner.foreground { OwnerState::Waiting } else { OwnerState::Solid }));
+        if self.shared.graph().shows_solid(link, key.namespace()) {
+            return Ok(Some(OwnerState::Solid));
         }
         match self.ask(link, key.namespace(), writes).await? {
             Answer::UnknownKind => Ok(None),
@@ -222,7 +222,7 @@ impl GarbageCollector {
             (kind, key, places.collect::<Vec<_>>())
         };
         let client = writes.untracked().client();
-        try_join_all(dependents.iter().map(|(dependent, place)| async move {
+        all_of(dependents.iter().map(|(dependent, place)| async move {
             let Place::Observed(kind, key) = place else { return Ok(()) };
             let live = dynamic::get(client, kind, key).await?.filter(|live| Uid::of(live) == *dependent);
             match live

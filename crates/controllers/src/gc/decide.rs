@@ -43,8 +43,12 @@ pub enum Dependents {
     Waiting,
 }
 
-/// Decides about an object that is `live` on the server.
-pub fn decide(live: &ObjectMeta, owners: &[(Uid, OwnerState)], dependents: Dependents) -> Verdict {
+/// Decides about an object that is `live` on the server. `dependents` are only counted when they matter.
+pub fn decide(
+    live: &ObjectMeta,
+    owners: &[(Uid, OwnerState)],
+    dependents: impl FnOnce() -> Dependents,
+) -> Verdict {
     let of = |wanted: OwnerState| owners.iter().any(|(_, state)| *state == wanted);
     if owners.is_empty() {
         return Verdict::Keep;
@@ -54,11 +58,12 @@ pub fn decide(live: &ObjectMeta, owners: &[(Uid, OwnerState)], dependents: Depen
         let gone: Vec<_> = gone.map(|(uid, _)| uid.clone()).collect();
         return if gone.is_empty() { Verdict::Keep } else { Verdict::DropOwners(gone) };
     }
-    if of(OwnerState::Waiting) && dependents != Dependents::None {
-        return match dependents {
-            Dependents::Waiting => Verdict::UnblockAndDelete,
-            Dependents::None | Dependents::Some => Verdict::Delete(Propagation::Foreground),
-        };
+    if of(OwnerState::Waiting) {
+        match dependents() {
+            Dependents::Waiting => return Verdict::UnblockAndDelete,
+            Dependents::Some => return Verdict::Delete(Propagation::Foreground),
+            Dependents::None => {}
+        }
     }
     let has = |name: &str| live.finalizers.iter().flatten().any(|finalizer| finalizer == name);
     Verdict::Delete(if has(ORPHAN) {
@@ -119,7 +124,7 @@ mod tests {
             let owners: Vec<_> =
                 owners.iter().enumerate().map(|(n, state)| (Uid::new(&n.to_string()), *state)).collect();
             assert_eq!(
-                decide(&live, &owners, dependents),
+                decide(&live, &owners, || dependents),
                 expected,
                 "{owners:?} {dependents:?} {finalizers:?}"
             );

@@ -128,20 +128,25 @@ impl Graph {
         self.nodes.is_empty()
     }
 
-    /// Whether a watch shows the owner that `link` means, as seen from `namespace`, and whether it waits for its
-    /// dependents.
-    pub fn shows(&self, link: &Link, namespace: &str) -> Option<&Node> {
-        let node = self.nodes.get(&link.uid)?;
-        match &node.place {
-            Place::Observed(kind, key) if link.means(kind, key, namespace) => Some(node),
-            Place::Observed(..) | Place::Virtual(..) => None,
-        }
+    /// Whether a watch shows the owner that `link` means, as seen from `namespace`, and that it does not wait for its
+    /// dependents to go.
+    pub fn shows_solid(&self, link: &Link, namespace: &str) -> bool {
+        self.nodes.get(&link.uid).is_some_and(|node| match &node.place {
+            Place::Observed(kind, key) => link.means(kind, key, namespace) && !node.foreground,
+            Place::Virtual(..) => false,
+        })
     }
 
     /// The observed dependents of `uid`, with their nodes.
     pub fn dependents(&self, uid: &Uid) -> impl Iterator<Item = (&Uid, &Node)> {
         let uids = self.nodes.get(uid).into_iter().flat_map(|node| &node.dependents);
         uids.filter_map(|uid| Some((uid, self.nodes.get(uid)?))).filter(|(_, node)| node.is_observed())
+    }
+
+    /// The first of the dependents of `uid` that its foreground deletion waits for.
+    pub fn blocker(&self, uid: &Uid) -> Option<(&Uid, &Node)> {
+        let blocks = |node: &Node| node.owners.iter().any(|link| link.uid == *uid && link.blocks);
+        self.dependents(uid).find(|(_, node)| blocks(node))
     }
 
     /// Takes in an object as a watch shows it; adds what has to be looked at because of it.
@@ -151,16 +156,19 @@ impl Graph {
         let has = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
         let deleting = is_deleting(meta);
         let (foreground, orphan) = (deleting && has(FOREGROUND), deleting && has(ORPHAN));
-        let before = self.nodes.remove(&uid);
-        let was =
-            before.as_ref().map_or((false, Box::default()), |node| (node.foreground, node.owners.clone()));
-        let (was_foreground, old_owners) = was;
-        let dependents = before.map(|node| node.dependents).unwrap_or_default();
         let place = Place::Observed(Arc::clone(kind), key.clone());
-        let node = Node { place, owners: owners.clone(), dependents, deleting, foreground };
+        let mut node =
+            Node { place, owners: owners.clone(), dependents: BTreeSet::new(), deleting, foreground };
+        let (mut was_foreground, mut was_observed, mut old_owners) = (false, false, Box::default());
+        if let Some(before) = self.nodes.remove(&uid) {
+            (was_foreground, was_observed) = (before.foreground, before.is_observed());
+            (node.dependents, old_owners) = (before.dependents, before.owners);
+        }
         self.nodes.insert(uid.clone(), node);
         self.relink(&uid, key.namespace(), &old_owners, &owners, work);
-        self.check_expectations(&uid, work);
+        if !was_observed {
+            self.check_expectations(&uid, work);
+        }
         if orphan {
             work.insert(Work::Orphan(uid.clone()));
         }
@@ -241,7 +249,8 @@ impl Graph {
         }
     }
 
-    /// Dependents that were seen before their owner may have meant something else by its uid.
+    /// Dependents that were seen before their owner may have meant something else by its uid. Those that come later are
+    /// checked by themselves, and what an owner is never changes.
     fn check_expectations(&self, uid: &Uid, work: &mut BTreeSet<Work>) {
         let Some(node) = self.nodes.get(uid) else { return };
         let Place::Observed(kind, key) = &node.place else { return };
@@ -351,6 +360,46 @@ mod tests {
         let mut script = Script::default();
         script.see("a", &["owner"], json!({}));
         assert_eq!(script.see("owner", &[], elsewhere), ["a"]);
+    }
+
+    #[test]
+    fn only_what_speaks_for_keeping_is_believed() {
+        let mut script = Script::default();
+        script.see("a", &["owner", "absent"], json!({}));
+        let link = |script: &Script, at: usize| script.0.get(&Uid::new("a")).unwrap().owners[at].clone();
+        let check = |script: &Script, at: usize, namespace: &str, believed: bool| {
+            assert_eq!(script.0.shows_solid(&link(script, at), namespace), believed);
+        };
+        check(&script, 0, "ns", false);
+        script.see("owner", &[], json!({}));
+        check(&script, 0, "ns", true);
+        check(&script, 0, "other", false);
+        check(&script, 1, "ns", false);
+        script.see("owner", &[], json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}));
+        check(&script, 0, "ns", true);
+        script.see("owner", &[], going(FOREGROUND));
+        check(&script, 0, "ns", false);
+    }
+
+    #[test]
+    fn a_change_of_an_owner_asks_nothing_of_its_dependents() {
+        let elsewhere = json!({"namespace": "other"});
+        let mut script = Script::default();
+        script.see("a", &["owner"], json!({}));
+        assert_eq!(script.see("owner", &[], elsewhere.clone()), ["a"]);
+        assert_eq!(script.see("owner", &[], elsewhere), NONE, "it was asked when its owner turned up");
+        script.see("b", &["owner"], json!({}));
+        assert_eq!(
+            script.0.blocker(&Uid::new("owner")).map(|(uid, _)| uid.to_string()),
+            Some("a".to_owned())
+        );
+        script.lose("a");
+        assert_eq!(
+            script.0.blocker(&Uid::new("owner")).map(|(uid, _)| uid.to_string()),
+            Some("b".to_owned())
+        );
+        script.lose("b");
+        assert!(script.0.blocker(&Uid::new("owner")).is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{debug, warn};
 
 use super::graph::{Graph, Work};
@@ -122,7 +122,10 @@ impl Monitors {
         loop {
             let discovered = self.discover().await;
             self.adjust(&mut watches, discovered);
-            self.shared.rediscover.notified().await;
+            tokio::select! {
+                () = self.shared.rediscover.notified() => {}
+                () = watches.panicked() => {}
+            }
             tokio::time::sleep(SETTLE).await;
         }
     }
@@ -209,6 +212,20 @@ fn is_event(id: &ResourceId) -> bool {
 struct Watches {
     running: HashMap<ResourceId, (Arc<ApiKind>, AbortHandle)>,
     tasks: JoinSet<()>,
+}
+
+impl Watches {
+    /// Waits for a watch to panic, and panics with it: the graph stands still where it stood.
+    async fn panicked(&mut self) {
+        loop {
+            match self.tasks.join_next().await.map(|ended| ended.map_err(JoinError::try_into_panic)) {
+                Some(Err(Ok(panic))) => std::panic::resume_unwind(panic),
+                // Aborted, because its resource is no longer served.
+                Some(Err(Err(_)) | Ok(())) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
 }
 
 /// Follows one resource until it is aborted.

@@ -1,6 +1,7 @@
 //! The thin part: discovers, deletes, counts, reports.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
@@ -12,11 +13,11 @@ use super::plan::{Remains, conditions, is_waiting, let_go, look_again_after};
 use crate::context::Context;
 use crate::pod::PodRecord;
 use crate::runtime::clock::SharedClock;
-use crate::runtime::discovery::{ApiKind, discover};
+use crate::runtime::discovery::{ApiKind, Discovered, discover};
 use crate::runtime::dynamic;
 use crate::runtime::error::{ApiError, ReconcileError};
 use crate::runtime::informer::Informer;
-use crate::runtime::object::ObjectKey;
+use crate::runtime::object::{ObjectKey, Uid};
 use crate::runtime::queue::WorkQueue;
 use crate::runtime::runner::{Controller, Next};
 use crate::runtime::writer::{Part, Writes, gone_is_fine, merge_diff, to_value};
@@ -30,7 +31,12 @@ pub struct NamespaceController {
     pods: Informer<PodRecord>,
     queue: Arc<WorkQueue<ObjectKey>>,
     clock: SharedClock,
+    memory: Arc<Mutex<Memory>>,
 }
+
+/// What the server has, as it was told when a namespace began to be emptied. Bounded by the namespaces that are being
+/// emptied.
+type Memory = HashMap<ObjectKey, (Uid, Arc<Discovered>)>;
 
 impl NamespaceController {
     /// Wires the watches to the queue.
@@ -40,30 +46,59 @@ impl NamespaceController {
             pods: context.informers.get(),
             queue: Arc::default(),
             clock: Arc::clone(&context.clock),
+            memory: Arc::default(),
         });
-        let queue = Arc::clone(&controller.queue);
+        let (queue, memory) = (Arc::clone(&controller.queue), Arc::clone(&controller.memory));
         controller.namespaces.on_change(move |change| {
             if change.new.as_ref().is_some_and(|namespace| is_waiting(namespace)) {
                 queue.add(change.key.clone());
+            } else {
+                lock(&memory).remove(&change.key);
             }
         });
-        // The last pod makes way for everything else.
-        let (queue, namespaces) = (Arc::clone(&controller.queue), controller.namespaces.clone());
+        // The last pod makes way for everything else; those before it are looked at when it is time to look again.
+        let queue = Arc::clone(&controller.queue);
+        let (namespaces, pods) = (controller.namespaces.clone(), controller.pods.clone());
         controller.pods.on_change(move |change| {
             let key = ObjectKey::new("", change.key.namespace());
-            if change.new.is_none() && namespaces.get(&key).is_some_and(|namespace| is_waiting(&namespace)) {
+            if change.new.is_none()
+                && namespaces.get(&key).is_some_and(|namespace| is_waiting(&namespace))
+                && pods.read().in_namespace(change.key.namespace()).next().is_none()
+            {
                 queue.add(key);
             }
         });
         controller
     }
 
+    /// Deletes what there is; gives what is left. That nothing is left is said only when the server was just asked what
+    /// there can be.
+    async fn round(&self, key: &ObjectKey, uid: &Uid, writes: &Writes) -> Result<Remains, ApiError> {
+        let known =
+            lock(&self.memory).get(key).filter(|(of, _)| of == uid).map(|(_, known)| Arc::clone(known));
+        if let Some(known) = known {
+            let remains = self.empty(&known, key.name(), writes).await?;
+            if !remains.is_nothing() {
+                return Ok(remains);
+            }
+        }
+        let discovered = Arc::new(discover(writes.untracked().client()).await?);
+        if discovered.failed.is_empty() {
+            lock(&self.memory).insert(key.clone(), (uid.clone(), Arc::clone(&discovered)));
+        }
+        self.empty(&discovered, key.name(), writes).await
+    }
+
     /// Deletes what there is of everything; pods alone as long as there are any.
-    async fn empty(&self, namespace: &str, writes: &Writes) -> Result<Remains, ApiError> {
-        let discovered = discover(writes.untracked().client()).await?;
-        let mut remains = Remains { undiscovered: discovered.failed, ..Remains::default() };
+    async fn empty(
+        &self,
+        discovered: &Discovered,
+        namespace: &str,
+        writes: &Writes,
+    ) -> Result<Remains, ApiError> {
+        let mut remains = Remains { undiscovered: discovered.failed.clone(), ..Remains::default() };
         let kinds =
-            discovered.kinds.into_iter().filter(|kind| kind.namespaced && kind.can(&["list", "delete"]));
+            discovered.kinds.iter().filter(|kind| kind.namespaced && kind.can(&["list", "delete"])).cloned();
         let (pods, others): (Vec<_>, Vec<_>) =
             kinds.partition(|kind| kind.id.group.is_empty() && kind.id.plural == "pods");
         for kinds in [pods, others] {
@@ -78,7 +113,7 @@ impl NamespaceController {
                     Err(error) => remains.failures.push(error.to_string()),
                 }
             }
-            if !remains.objects.is_empty() {
+            if !remains.lets_others_go() {
                 break;
             }
         }
@@ -102,6 +137,11 @@ impl NamespaceController {
         let key = ObjectKey::of(&namespace.metadata);
         gone_is_fine(writes.merge(&self.namespaces, &key, Part::Status, &patch).await)
     }
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    // Every change of it is a single step.
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Deletes every object of one resource; gives what is still there afterwards.
@@ -145,7 +185,7 @@ impl Controller for NamespaceController {
         let Some(namespace) = self.namespaces.get(key).filter(|namespace| is_waiting(namespace)) else {
             return Ok(Next::Wake);
         };
-        let remains = self.empty(key.name(), writes).await?;
+        let remains = self.round(key, &Uid::of(&namespace.metadata), writes).await?;
         if !remains.is_nothing() {
             self.report(&namespace, &remains, writes).await?;
             return Ok(Next::After(look_again_after(&namespace, self.clock.now())));

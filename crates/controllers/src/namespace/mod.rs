@@ -1,8 +1,8 @@
 //! Namespace: removes everything in a namespace that is being deleted, and then lets go of it.
 //!
 //! Owns: the finalizer `kubernetes` in `spec.finalizers`, and the deletion conditions of the status.
-//! Guarantees: pods go first and nothing else is touched while one is left; the namespace is let go only when no
-//! namespaced resource that the server has holds an object in it.
+//! Guarantees: pods go first and nothing else is touched while one is left, or might be; the namespace is let go
+//! only when no namespaced resource that the server has then holds an object in it.
 //! Caveats: an API group that cannot be discovered holds a namespace back, because nobody knows what it keeps there;
 //! objects made after the last look, which only the server could refuse, are not seen.
 //!

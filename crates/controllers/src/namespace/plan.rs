@@ -40,6 +40,12 @@ impl Remains {
         }
     }
 
+    /// Whether, with what goes first looked at, the rest may follow: nothing of it is left, and none of it is beyond
+    /// knowing.
+    pub fn lets_others_go(&self) -> bool {
+        self.failures.is_empty() && self.objects.is_empty()
+    }
+
     /// Whether nothing is left, for certain.
     pub fn is_nothing(&self) -> bool {
         self.undiscovered.is_empty() && self.failures.is_empty() && self.objects.is_empty()
@@ -190,6 +196,26 @@ mod tests {
                 "SomeFinalizersRemain: Some content in the namespace has finalizers remaining: \
                  b in 1 resource instances, example.com/a in 2 resource instances",
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_beyond_knowing_holds_a_namespace_back() {
+        let check = |remains: Remains, lets_others_go, is_nothing| {
+            assert_eq!(
+                (remains.lets_others_go(), remains.is_nothing()),
+                (lets_others_go, is_nothing),
+                "{remains:?}"
+            );
+        };
+        check(Remains::default(), true, true);
+        let text = || vec!["something".to_owned()];
+        check(Remains { failures: text(), ..Remains::default() }, false, false);
+        check(Remains { undiscovered: text(), ..Remains::default() }, true, false);
+        check(
+            Remains { objects: BTreeMap::from([("pods.".to_owned(), 1)]), ..Remains::default() },
+            false,
+            false,
         );
     }
 

@@ -1,12 +1,13 @@
 //! Taint eviction: pods leave nodes whose `NoExecute` taints they do not tolerate, or no longer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::TAINT_EVICTION_ROLE;
-use super::taints::{NO_EXECUTE, leave_at};
+use super::taints::{Driving, Sightings, driving, leave_at};
 use crate::context::Context;
 use crate::pod::PodRecord;
 use crate::runtime::clock::{SharedClock, api_time, until};
@@ -26,6 +27,7 @@ pub struct TaintEviction {
     queue: Arc<WorkQueue<ObjectKey>>,
     recorder: Recorder,
     clock: SharedClock,
+    sightings: Arc<Mutex<Sightings>>,
 }
 
 impl TaintEviction {
@@ -37,10 +39,15 @@ impl TaintEviction {
             queue: Arc::default(),
             recorder: context.recorder.of(TAINT_EVICTION_ROLE.controller),
             clock: Arc::clone(&context.clock),
+            sightings: Arc::default(),
         });
         let (queue, nodes) = (Arc::clone(&controller.queue), controller.nodes.clone());
+        let sightings = Arc::clone(&controller.sightings);
         controller.pods.on_change(move |change| {
-            let Some(new) = &change.new else { return };
+            let Some(new) = &change.new else {
+                lock(&sightings).keep_only(&change.key, &[]);
+                return;
+            };
             let moved = change
                 .old
                 .as_ref()
@@ -51,23 +58,38 @@ impl TaintEviction {
             }
         });
         let (queue, pods) = (Arc::clone(&controller.queue), controller.pods.clone());
+        let sightings = Arc::clone(&controller.sightings);
         controller.nodes.on_change(move |change| {
-            let Some(new) = &change.new else { return };
             let before = change.old.as_ref().map(|old| driving(old)).unwrap_or_default();
-            let after = driving(new);
-            if before != after && !after.is_empty() {
-                let concerned = pods.indexed(Index::Node, change.key.name());
-                queue.extend(concerned.iter().map(|pod| pod.key.clone()));
+            let after = change.new.as_ref().map(|new| driving(new)).unwrap_or_default();
+            if before == after {
+                return;
+            }
+            for pod in pods.indexed(Index::Node, change.key.name()) {
+                lock(&sightings).keep_only(&pod.key, &after);
+                if !after.is_empty() {
+                    queue.add(pod.key.clone());
+                }
             }
         });
         controller
     }
+
+    /// A pod, and since when each taint of its node drives it out.
+    fn look(&self, key: &ObjectKey, now: Timestamp) -> Option<(Arc<PodRecord>, Driving)> {
+        // Held from before the caches are read, so that nothing is noted of a pod after it was forgotten.
+        let mut sightings = lock(&self.sightings);
+        let pod = self.pods.get(key).filter(|pod| pod.is_active())?;
+        let node = self.nodes.get(&ObjectKey::new("", pod.node.as_deref()?))?;
+        let driving = sightings.since(&pod, driving(&node), now);
+        drop(sightings);
+        Some((pod, driving))
+    }
 }
 
-/// The taints of a node that drive pods out.
-fn driving(node: &Node) -> Vec<Taint> {
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    taints.filter(|taint| taint.effect == NO_EXECUTE).cloned().collect()
+fn lock(sightings: &Mutex<Sightings>) -> MutexGuard<'_, Sightings> {
+    // Every change of them is a single step.
+    sightings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Controller for TaintEviction {
@@ -87,11 +109,9 @@ impl Controller for TaintEviction {
     }
 
     async fn reconcile(&self, key: &ObjectKey, writes: &Writes) -> Result<Next, ReconcileError> {
-        let Some(pod) = self.pods.get(key).filter(|pod| pod.is_active()) else { return Ok(Next::Wake) };
-        let node = pod.node.as_deref().and_then(|node| self.nodes.get(&ObjectKey::new("", node)));
-        let Some(node) = node else { return Ok(Next::Wake) };
         let now = self.clock.now();
-        let Some(at) = leave_at(&pod.tolerations, &driving(&node), now) else { return Ok(Next::Wake) };
+        let Some((pod, driving)) = self.look(key, now) else { return Ok(Next::Wake) };
+        let Some(at) = leave_at(&pod.tolerations, &driving, now) else { return Ok(Next::Wake) };
         if at > now {
             return Ok(Next::After(until(now, at)));
         }

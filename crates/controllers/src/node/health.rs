@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
 
-use crate::runtime::clock::{after, api_time};
+use crate::runtime::clock::api_time;
+use crate::runtime::object::Revision;
 
 /// How long a node may be silent.
 pub const GRACE: Duration = Duration::from_secs(50);
@@ -22,18 +25,40 @@ const VOUCHED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPress
 /// The last sign of life of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// When it was seen, by our clock.
-    pub at: Timestamp,
-    /// The lease's renewal, by the node's clock.
-    pub renewed: Option<MicroTime>,
+    /// When it was seen.
+    pub at: Instant,
+    /// The newest renewal of the lease.
+    pub renewed: Option<Renewal>,
     /// The newest heartbeat in the status, by the node's clock.
     pub reported: Option<Timestamp>,
 }
 
+/// A renewal of a node's lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// That of the lease, which tells older ones from newer.
+    pub revision: Revision,
+    /// By the node's clock, which tells renewals from other changes.
+    pub time: MicroTime,
+}
+
+impl Renewal {
+    /// The renewal that a lease shows.
+    pub fn of(lease: &Lease) -> Option<Self> {
+        let time = lease.spec.as_ref()?.renew_time.clone()?;
+        Some(Self { revision: Revision::of(&lease.metadata), time })
+    }
+
+    fn is_newer(&self, than: &Self) -> bool {
+        self.revision > than.revision && self.time != than.time
+    }
+}
+
 impl Seen {
     /// Takes in what there is of a node; moves `at` only for a new sign of life.
-    pub fn update(&mut self, renewed: Option<&MicroTime>, reported: Option<Timestamp>, now: Timestamp) {
-        let newer_lease = renewed.is_some() && renewed != self.renewed.as_ref();
+    pub fn update(&mut self, renewed: Option<&Renewal>, reported: Option<Timestamp>, now: Instant) {
+        let newer_lease =
+            renewed.is_some_and(|renewed| self.renewed.as_ref().is_none_or(|known| renewed.is_newer(known)));
         let newer_report = reported.is_some() && reported != self.reported;
         if newer_lease {
             self.renewed = renewed.cloned();
@@ -61,15 +86,9 @@ pub fn condition<'a>(node: &'a Node, type_: &str) -> Option<&'a str> {
     conditions(node).find(|condition| condition.type_ == type_).map(|condition| condition.status.as_str())
 }
 
-/// When a node counts as lost unless it is heard of before.
-pub fn deadline(node: &Node, seen: &Seen) -> Timestamp {
-    match condition(node, "Ready") {
-        Some(_) => after(seen.at, GRACE),
-        None => {
-            let created = node.metadata.creation_timestamp.as_ref().map_or(seen.at, |time| time.0);
-            after(created.max(seen.at), STARTUP_GRACE)
-        }
-    }
+/// How long a node may be silent until it counts as lost.
+pub fn grace(node: &Node) -> Duration {
+    if condition(node, "Ready").is_some() { GRACE } else { STARTUP_GRACE }
 }
 
 /// The conditions that a silent node gets; those that are `Unknown` already are left out.
@@ -153,27 +172,35 @@ mod tests {
 
     #[test]
     fn only_new_signs_of_life_count() {
-        let mut seen = Seen { at: at(0), renewed: None, reported: None };
-        let lease = |second| MicroTime(at(second));
-        let mut step = |renewed: Option<i64>, reported: Option<i64>, now, expected| {
-            seen.update(renewed.map(lease).as_ref(), reported.map(at), at(now));
-            assert_eq!(seen.at, at(expected), "at {now}");
+        let start = Instant::now();
+        let after = |second| start + Duration::from_secs(second);
+        let mut seen = Seen { at: start, renewed: None, reported: None };
+        let lease =
+            |(revision, second)| Renewal { revision: Revision(revision), time: MicroTime(at(second)) };
+        let mut step = |renewed: Option<(u64, i64)>, reported: Option<i64>, now, expected| {
+            seen.update(renewed.map(lease).as_ref(), reported.map(at), after(now));
+            assert_eq!(seen.at, after(expected), "at {now}");
         };
         step(None, None, 5, 0);
-        step(Some(900), None, 10, 10);
-        step(Some(900), None, 20, 10);
-        step(Some(900), Some(-77), 30, 30);
+        step(Some((1, 900)), None, 10, 10);
+        step(Some((1, 900)), None, 20, 10);
+        step(Some((1, 900)), Some(-77), 30, 30);
         step(None, Some(-77), 40, 30);
-        step(Some(901), Some(-77), 50, 50);
+        step(Some((3, 901)), Some(-77), 50, 50);
+        // A cache that lags behind what the server said.
+        step(Some((1, 900)), Some(-77), 60, 50);
+        // Somebody else's change of the lease.
+        step(Some((4, 901)), Some(-77), 70, 50);
+        // The node's clock was set back.
+        step(Some((5, 100)), Some(-77), 80, 80);
     }
 
     #[test]
     fn silence_becomes_unknown() {
-        let seen = Seen { at: at(0), renewed: None, reported: None };
         let reporting = node(
             json!([{"type": "Ready", "status": "True"}, {"type": "MemoryPressure", "status": "Unknown"}]),
         );
-        assert_eq!(deadline(&reporting, &seen), at(50));
+        assert_eq!(grace(&reporting), GRACE);
         let unknown = unknown_conditions(&reporting, at(50));
         let described: Vec<_> =
             unknown.iter().map(|c| (c.type_.as_str(), c.reason.as_deref().unwrap())).collect();
@@ -186,7 +213,7 @@ mod tests {
             ]
         );
         let mute = node(json!(null));
-        assert_eq!(deadline(&mute, &seen), at(60), "a node that was there before us gets its time again");
+        assert_eq!(grace(&mute), STARTUP_GRACE);
         assert_eq!(unknown_conditions(&mute, at(60)).len(), 4);
     }
 

@@ -1,26 +1,25 @@
 //! The thin part of node lifecycle: heartbeats in, conditions and taints out.
 //!
-//! A heartbeat only moves a time; a node is looked at when the time that it may be silent is over, and when it
-//! changes in what matters.
+//! A heartbeat only moves a time; a node is looked at every few seconds, which asks nobody, and when it changes in what
+//! matters.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::info;
 
 use super::NODE_LIFECYCLE_ROLE;
-use super::health::{Pace, Seen, deadline, last_report, pace, unknown_conditions, zone};
+use super::health::{Renewal, last_report, unknown_conditions, zone};
 use super::taints::{DriveOut, Standing, desired, standing};
+use super::vigil::{LOOK_EVERY, Vigil};
 use crate::context::Context;
 use crate::kinds::NODE_LEASE_NAMESPACE;
 use crate::pod::PodRecord;
-use crate::runtime::clock::{SharedClock, after, api_time, until};
+use crate::runtime::clock::{SharedClock, api_time};
 use crate::runtime::error::{ApiError, ReconcileError};
 use crate::runtime::events::{Note, Recorder, Severity};
 use crate::runtime::informer::Informer;
@@ -31,9 +30,6 @@ use crate::runtime::runner::{Controller, Next};
 use crate::runtime::store::Change;
 use crate::runtime::writer::{Part, Writes, gone_is_fine, to_value};
 
-/// Times in the API are whole seconds, and timers may be early by a little.
-const MARGIN: Duration = Duration::from_millis(100);
-
 /// Watches over every node.
 pub struct NodeLifecycle {
     nodes: Informer<Node>,
@@ -42,18 +38,7 @@ pub struct NodeLifecycle {
     queue: Arc<WorkQueue<ObjectKey>>,
     recorder: Recorder,
     clock: SharedClock,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    seen: HashMap<ObjectKey, Seen>,
-    /// When the next node of a zone may be given up.
-    paced_until: HashMap<String, Timestamp>,
-    /// Whether every node was lost at the last look.
-    halted: bool,
-    /// Nodes whose pods have been marked as not ready.
-    marked: HashSet<ObjectKey>,
+    vigil: Arc<Mutex<Vigil>>,
 }
 
 impl NodeLifecycle {
@@ -66,41 +51,37 @@ impl NodeLifecycle {
             queue: Arc::default(),
             recorder: context.recorder.of(NODE_LIFECYCLE_ROLE.controller),
             clock: Arc::clone(&context.clock),
-            state: Arc::default(),
+            vigil: Arc::default(),
         });
-        let handle =
-            (Arc::clone(&controller.state), Arc::clone(&controller.clock), Arc::clone(&controller.queue));
-        let (state, clock, queue) = handle;
+        let (vigil, queue) = (Arc::clone(&controller.vigil), Arc::clone(&controller.queue));
         controller.leases.on_change(move |change| {
             let key = ObjectKey::new("", change.key.name());
-            let renewed = change.latest().spec.as_ref().and_then(|spec| spec.renew_time.clone());
-            let mut state = lock(&state);
             // A node that is not known yet is taken up when it is looked at.
-            if let Some(seen) = state.seen.get_mut(&key) {
-                seen.update(renewed.as_ref(), None, clock.now());
-            }
-            drop(state);
+            lock(&vigil).hear(&key, Renewal::of(change.latest()).as_ref(), None, Instant::now());
             if change.old.is_none() {
                 queue.add(key);
             }
         });
-        let handle =
-            (Arc::clone(&controller.state), Arc::clone(&controller.clock), Arc::clone(&controller.queue));
-        let (state, clock, queue) = handle;
+        let (vigil, queue) = (Arc::clone(&controller.vigil), Arc::clone(&controller.queue));
         let nodes = controller.nodes.clone();
-        controller.nodes.on_change(move |change| wake(change, &state, clock.now(), &nodes, &queue));
+        controller.nodes.on_change(move |change| wake(change, &vigil, &nodes, &queue));
         controller
     }
 
-    /// What is known of a node's signs of life; a node that is new here counts as seen now.
-    fn seen(&self, node: &Node, key: &ObjectKey, now: Timestamp) -> Seen {
+    /// When a node counts as lost unless it is heard of before.
+    fn listen(&self, node: &Node, key: &ObjectKey) -> Instant {
         let lease = self.leases.get(&ObjectKey::new(NODE_LEASE_NAMESPACE, key.name()));
-        let renewed: Option<MicroTime> = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.clone());
-        let mut state = lock(&self.state);
-        let fresh = || Seen { at: now, renewed: renewed.clone(), reported: last_report(node) };
-        let seen = state.seen.entry(key.clone()).or_insert_with(fresh);
-        seen.update(renewed.as_ref(), last_report(node), now);
-        seen.clone()
+        let renewed = lease.and_then(|lease| Renewal::of(&lease));
+        lock(&self.vigil).listen(key, node, renewed.as_ref(), Instant::now())
+    }
+
+    /// The same, once the server was asked: the caches may be what is silent.
+    async fn ask(&self, node: &Node, key: &ObjectKey, writes: &Writes) -> Result<Instant, ApiError> {
+        let lease = ObjectKey::new(NODE_LEASE_NAMESPACE, key.name());
+        let live = writes.untracked().get::<Lease>(&lease).await?;
+        let renewed = live.as_ref().and_then(Renewal::of);
+        lock(&self.vigil).hear(key, renewed.as_ref(), None, Instant::now());
+        Ok(self.listen(node, key))
     }
 
     /// Sets what a silent node no longer vouches for to `Unknown`.
@@ -117,54 +98,38 @@ impl NodeLifecycle {
         }
         info!(node = %key, "node has fallen silent");
         let conditions: Vec<_> = conditions.iter().map(to_value).collect();
-        let patch =
-            json!({ "metadata": { "uid": node.metadata.uid }, "status": { "conditions": conditions } });
+        // Only as it was looked at: what the node has said since counts.
+        let patch = json!({
+            "metadata": { "uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version },
+            "status": { "conditions": conditions },
+        });
         gone_is_fine(writes.strategic(&self.nodes, key, Part::Status, &patch).await)?;
         self.note(node, Severity::Normal, "NodeNotReady", format!("Node {key} status is now: NodeNotReady"));
         Ok(())
     }
 
     /// Whether pods may be driven out of a node that is not ready, and when to ask again.
-    fn drive_out(&self, node: &Node, now: Timestamp) -> (DriveOut, Next) {
-        let zone_of_node = zone(node);
+    fn drive_out(&self, node: &Node, would_change: bool) -> (DriveOut, Option<Instant>) {
         let ready: Vec<_> = {
             let nodes = self.nodes.read();
             nodes.iter().map(|node| (zone(node), standing(node) == Standing::Ready)).collect()
         };
-        let pace = pace(&zone_of_node, ready.iter().map(|(zone, ready)| (zone.as_str(), *ready)));
-        let mut state = lock(&self.state);
-        let Some(pace) = pace else {
-            state.halted = true;
-            return (DriveOut::No, Next::Wake);
-        };
-        if std::mem::take(&mut state.halted) {
-            // Somebody is back: it was us, and everybody gets their time again.
-            state.seen.values_mut().for_each(|seen| seen.at = now);
-            return (DriveOut::No, Next::After(super::health::GRACE));
-        }
-        let Pace::Every(interval) = pace else { return (DriveOut::Wait, Next::Wake) };
-        let allowed_at = state.paced_until.get(&zone_of_node).copied().unwrap_or(now);
-        if now < allowed_at {
-            return (DriveOut::Wait, Next::After(until(now, allowed_at)));
-        }
-        state.paced_until.insert(zone_of_node, after(now, interval));
-        (DriveOut::Yes, Next::Wake)
+        lock(&self.vigil).drive_out(&zone(node), &ready, would_change, Instant::now())
     }
 
+    /// Gives the node its taints; says when to look at them again.
     async fn taint(
         &self,
         node: &Node,
         key: &ObjectKey,
         now: Timestamp,
         writes: &Writes,
-    ) -> Result<Next, ApiError> {
-        let (drive_out, next) = match standing(node) {
-            Standing::Ready => (DriveOut::No, Next::Wake),
-            // The pace is only used up by a node that would change.
-            Standing::NotReady | Standing::Lost if desired(node, DriveOut::Yes, now).is_some() => {
-                self.drive_out(node, now)
+    ) -> Result<Option<Instant>, ApiError> {
+        let (drive_out, again) = match standing(node) {
+            Standing::Ready => (DriveOut::No, None),
+            Standing::NotReady | Standing::Lost => {
+                self.drive_out(node, desired(node, DriveOut::Yes, now).is_some())
             }
-            Standing::NotReady | Standing::Lost => (DriveOut::Wait, Next::Wake),
         };
         if let Some(taints) = desired(node, drive_out, now) {
             let taints: Vec<_> = taints.iter().map(to_value).collect();
@@ -174,7 +139,7 @@ impl NodeLifecycle {
             });
             gone_is_fine(writes.merge(&self.nodes, key, Part::Main, &patch).await)?;
         }
-        Ok(next)
+        Ok(again)
     }
 
     /// Marks the pods of a node that has become not ready, once.
@@ -186,10 +151,10 @@ impl NodeLifecycle {
         writes: &Writes,
     ) -> Result<(), ApiError> {
         if standing(node) == Standing::Ready {
-            lock(&self.state).marked.remove(key);
+            lock(&self.vigil).unmark(key);
             return Ok(());
         }
-        if lock(&self.state).marked.contains(key) {
+        if !lock(&self.vigil).has_to_mark(key) {
             return Ok(());
         }
         let pods = self.pods.indexed(Index::Node, key.name());
@@ -207,7 +172,7 @@ impl NodeLifecycle {
                 text: "Node is not ready".to_owned(),
             });
         }
-        lock(&self.state).marked.insert(key.clone());
+        lock(&self.vigil).mark(key);
         Ok(())
     }
 
@@ -223,22 +188,12 @@ impl NodeLifecycle {
 }
 
 /// Wakes a node that has changed in more than its heartbeat, and with a change of readiness all that are not ready.
-fn wake(
-    change: &Change<Node>,
-    state: &Mutex<State>,
-    now: Timestamp,
-    nodes: &Informer<Node>,
-    queue: &WorkQueue<ObjectKey>,
-) {
+fn wake(change: &Change<Node>, vigil: &Mutex<Vigil>, nodes: &Informer<Node>, queue: &WorkQueue<ObjectKey>) {
     let Some(new) = &change.new else {
-        let mut state = lock(state);
-        state.seen.remove(&change.key);
-        state.marked.remove(&change.key);
+        lock(vigil).forget(&change.key);
         return;
     };
-    if let Some(seen) = lock(state).seen.get_mut(&change.key) {
-        seen.update(None, last_report(new), now);
-    }
+    lock(vigil).hear(&change.key, None, last_report(new), Instant::now());
     let was = change.old.as_ref().map(|old| standing(old));
     let heartbeat_only = change.old.as_ref().is_some_and(|old| {
         old.spec == new.spec && old.metadata.labels == new.metadata.labels && statuses(old).eq(statuses(new))
@@ -258,9 +213,9 @@ fn statuses(node: &Node) -> impl Iterator<Item = (&str, &str)> {
     conditions.map(|condition| (condition.type_.as_str(), condition.status.as_str()))
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Every change of the state is a single step.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(vigil: &Mutex<Vigil>) -> MutexGuard<'_, Vigil> {
+    // Every change of it is a single step.
+    vigil.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Controller for NodeLifecycle {
@@ -283,18 +238,18 @@ impl Controller for NodeLifecycle {
     async fn reconcile(&self, key: &ObjectKey, writes: &Writes) -> Result<Next, ReconcileError> {
         let Some(node) = self.nodes.get(key) else { return Ok(Next::Wake) };
         let now = self.clock.now();
-        let silent_at = deadline(&node, &self.seen(&node, key, now));
-        let is_silent = silent_at <= now;
+        let mut silent_at = self.listen(&node, key);
+        if silent_at <= Instant::now() && standing(&node) != Standing::Lost {
+            silent_at = self.ask(&node, key, writes).await?;
+        }
+        let is_silent = silent_at <= Instant::now();
         if is_silent {
             self.give_up(&node, key, now, writes).await?;
         }
-        let next = self.taint(&node, key, now, writes).await?;
+        let again = self.taint(&node, key, now, writes).await?;
         self.mark_pods(&node, key, now, writes).await?;
-        let listen = (!is_silent).then(|| until(now, silent_at) + MARGIN);
-        Ok(match (next, listen) {
-            (Next::After(paced), Some(listen)) => Next::After(paced.min(listen)),
-            (Next::Wake, listen) => Next::after(listen),
-            (paced, None) => paced,
-        })
+        let listen = silent_at.min(Instant::now() + LOOK_EVERY);
+        let next = again.into_iter().chain((!is_silent).then_some(listen)).min();
+        Ok(Next::after(next.map(|at| at.saturating_duration_since(Instant::now()))))
     }
 }

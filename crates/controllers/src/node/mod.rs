@@ -17,9 +17,11 @@
 //!                                       (none at all while every node is lost: then it is rather us)
 //! ```
 //!
-//! Guarantees: a heartbeat counts from when it was seen here, so clocks may differ; a whole cluster that falls silent
-//! loses no pod; evictions by zone are paced.
-//! Caveats: after a restart every node has its grace again.
+//! Guarantees: a heartbeat counts from when it was seen here, so clocks may differ and may be set; a node is given up
+//! only after the server was asked for its lease, and only as it was looked at; the time that a machine slept or stood
+//! still is held against nobody; a whole cluster that falls silent loses no pod; evictions by zone are paced.
+//! Caveats: after a restart every node has its grace again, and a taint without `timeAdded`, which is one that somebody
+//! set by hand, counts from then on for every pod.
 //!
 //! Behaviour follows Kubernetes 1.36.
 
@@ -28,6 +30,7 @@ pub mod health;
 pub mod lifecycle;
 pub mod pod_gc;
 pub mod taints;
+pub mod vigil;
 
 use crate::permissions::{EVENTS, READ, Role, allow};
 

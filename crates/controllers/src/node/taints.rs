@@ -1,12 +1,15 @@
 //! The taints that follow from a node's conditions, and what pods make of taints. Pure.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 use k8s_openapi::jiff::Timestamp;
 
 use super::health::condition;
+use crate::pod::PodRecord;
 use crate::runtime::clock::{after, api_time};
+use crate::runtime::object::{ObjectKey, Uid};
 
 /// On nodes that say they are not ready.
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -113,24 +116,72 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         && (is_exists || text(&toleration.value) == text(&taint.value))
 }
 
-/// When a pod with `tolerations` has to leave a node with `taints`; `None` when it may stay for ever.
-pub fn leave_at(tolerations: &[Toleration], taints: &[Taint], now: Timestamp) -> Option<Timestamp> {
-    let driving = taints.iter().filter(|taint| taint.effect == NO_EXECUTE);
-    let times = driving.filter_map(|taint| {
+/// The taints of a node that drive pods out.
+pub fn driving(node: &Node) -> Vec<Taint> {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.filter(|taint| taint.effect == NO_EXECUTE).cloned().collect()
+}
+
+/// When a pod with `tolerations` has to leave a node whose taints drive it out since the times given with them; `None`
+/// when it may stay for ever.
+pub fn leave_at(
+    tolerations: &[Toleration],
+    driving: &[(Timestamp, Taint)],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let times = driving.iter().filter_map(|(since, taint)| {
         let matching: Vec<_> = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).collect();
         if matching.is_empty() {
             return Some(now);
         }
         let seconds = matching.iter().filter_map(|toleration| toleration.toleration_seconds).min()?;
-        let since = taint.time_added.as_ref().map_or(now, |time| time.0);
-        Some(after(since, Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+        Some(after(*since, Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
     });
     times.min()
+}
+
+/// Taints that drive a pod out, and since when.
+pub type Driving = Vec<(Timestamp, Taint)>;
+
+/// When taints that do not say when they were added were first seen over each pod. Bounded by the pods that there are.
+#[derive(Debug, Default)]
+pub struct Sightings(HashMap<ObjectKey, (Uid, Driving)>);
+
+impl Sightings {
+    /// Since when each of `driving` has been driving `pod` out: since it was added, or since it was first seen here; not
+    /// from before the pod was there.
+    pub fn since(&mut self, pod: &PodRecord, driving: Vec<Taint>, now: Timestamp) -> Driving {
+        let remembered = self.0.remove(&pod.key).filter(|(uid, _)| *uid == pod.uid);
+        let known = remembered.map(|(_, known)| known).unwrap_or_default();
+        let first_seen =
+            |taint: &Taint| known.iter().find(|(_, known)| known == taint).map_or(now, |(since, _)| *since);
+        let since = |taint: &Taint| match &taint.time_added {
+            Some(added) => pod.created.map_or(added.0, |created| created.max(added.0)),
+            None => first_seen(taint),
+        };
+        let all: Vec<_> = driving.into_iter().map(|taint| (since(&taint), taint)).collect();
+        let untimed: Vec<_> = all.iter().filter(|(_, taint)| taint.time_added.is_none()).cloned().collect();
+        if !untimed.is_empty() {
+            self.0.insert(pod.key.clone(), (pod.uid.clone(), untimed));
+        }
+        all
+    }
+
+    /// Forgets what no longer stands over a pod: should it come back, its time begins anew.
+    pub fn keep_only(&mut self, pod: &ObjectKey, driving: &[Taint]) {
+        if let Some((_, known)) = self.0.get_mut(pod) {
+            known.retain(|(_, taint)| driving.contains(taint));
+            if known.is_empty() {
+                self.0.remove(pod);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
     fn now() -> Timestamp {
@@ -188,7 +239,10 @@ mod tests {
         let check = |tolerations: Value, taints: Value, expected: Option<i64>| {
             let tolerations_: Vec<Toleration> = serde_json::from_value(tolerations.clone()).unwrap();
             let taints_: Vec<Taint> = serde_json::from_value(taints.clone()).unwrap();
-            let leaves = leave_at(&tolerations_, &taints_, now()).map(|at| at.as_second() - 1_000_000);
+            let node: Node =
+                serde_json::from_value(json!({"metadata": {}, "spec": {"taints": taints_}})).unwrap();
+            let since = Sightings::default().since(&PodRecord::of(&Pod::default()), driving(&node), now());
+            let leaves = leave_at(&tolerations_, &since, now()).map(|at| at.as_second() - 1_000_000);
             assert_eq!(leaves, expected, "{tolerations} {taints}");
         };
         let added = Timestamp::from_second(1_000_000 - 100).unwrap().to_string();
@@ -210,5 +264,36 @@ mod tests {
             json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 300}, {"operator": "Exists"}]);
         check(two, json!([taint()]), Some(200));
         check(json!([{"key": "a", "value": "v", "tolerationSeconds": -5}]), json!([taint()]), Some(-100));
+    }
+
+    #[test]
+    fn a_taint_counts_from_when_it_was_first_seen_over_a_pod() {
+        let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
+        let pod = |uid: &str, created: i64| {
+            let mut pod = PodRecord::of(&Pod::default());
+            (pod.uid, pod.created) = (Uid::new(uid), Some(at(created)));
+            pod
+        };
+        let taint = |key: &str, added: Option<i64>| Taint {
+            key: key.to_owned(),
+            effect: NO_EXECUTE.to_owned(),
+            time_added: added.map(|second| api_time(at(second))),
+            value: None,
+        };
+        let mut sightings = Sightings::default();
+        let mut check = |pod: &PodRecord, taints: &[Taint], second: i64, expected: &[i64]| {
+            let since = sightings.since(pod, taints.to_vec(), at(second));
+            let since: Vec<_> = since.iter().map(|(since, _)| since.as_second() - 1_000_000).collect();
+            assert_eq!(since, expected, "{taints:?} at {second}");
+        };
+        let first = pod("1", 0);
+        check(&first, &[taint("a", None)], 10, &[10]);
+        check(&first, &[taint("a", None), taint("b", None)], 70, &[10, 70]);
+        check(&first, &[taint("b", None), taint("c", Some(50))], 90, &[70, 50]);
+        check(&first, &[taint("a", None)], 95, &[95]);
+        let second = pod("2", 100);
+        check(&second, &[taint("a", None), taint("c", Some(50))], 101, &[101, 100]);
+        sightings.keep_only(&second.key, &[taint("b", None)]);
+        assert!(sightings.0.is_empty(), "nothing is kept for a pod over which no such taint stands");
     }
 }

@@ -46,7 +46,7 @@ pub async fn delete_all(client: &Client, kind: &ApiKind, namespace: &str) -> Res
 /// The metadata of one object; `None` when there is none. That the server does not have the whole resource, or not in
 /// this version, is an error: it says nothing about the object.
 pub async fn get(client: &Client, kind: &ApiKind, key: &ObjectKey) -> Result<Option<ObjectMeta>, ApiError> {
-    let request = path(kind, key).get_metadata(key.name(), &GetParams::default());
+    let request = path(kind, key).get_metadata(&key.path_segment(), &GetParams::default());
     match send(client, "get", kind, key, request).await {
         Ok(text) => {
             let object: Meta = serde_json::from_str(&text).map_err(|error| {
@@ -68,7 +68,7 @@ async fn is_served(client: &Client, kind: &ApiKind, key: &ObjectKey) -> bool {
 
 /// Applies a JSON merge patch to one object.
 pub async fn merge(client: &Client, kind: &ApiKind, key: &ObjectKey, patch: &Value) -> Result<(), ApiError> {
-    let request = path(kind, key).patch(key.name(), &PatchParams::default(), &Patch::Merge(patch));
+    let request = path(kind, key).patch(&key.path_segment(), &PatchParams::default(), &Patch::Merge(patch));
     send(client, "patch", kind, key, request).await.map(drop)
 }
 
@@ -79,7 +79,7 @@ pub async fn delete(
     key: &ObjectKey,
     how: &DeleteParams,
 ) -> Result<(), ApiError> {
-    let request = path(kind, key).delete(key.name(), how);
+    let request = path(kind, key).delete(&key.path_segment(), how);
     send(client, "delete", kind, key, request).await.map(drop)
 }
 

@@ -20,6 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tracing::{debug, warn};
 
 use super::clock::{SharedClock, after, api_micro_time};
@@ -48,6 +49,10 @@ const EVENT_DRAIN_DEADLINE: Duration = Duration::from_millis(500);
 const NOTE_LIMIT: usize = 1024;
 /// The API's limit on an object name.
 const NAME_LIMIT: usize = 253;
+/// What an event adds to the name of its object: a dot and a stamp.
+const STAMP_LEN: usize = 17;
+/// Stands for the name of an object whose name no event can have.
+const UNNAMED: &str = "object";
 
 /// What happened to an object.
 #[derive(Debug, Clone)]
@@ -107,8 +112,14 @@ impl Recorder {
 
     /// Takes a note. Drops it when too many wait.
     pub fn publish(&self, note: Note) {
-        if self.notes.try_send((self.controller, note)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        match self.notes.try_send((self.controller, note)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(TrySendError::Closed((controller, note))) => {
+                debug!(controller, note.reason, note.text, "event lost: the writer has ended");
+            }
         }
     }
 }
@@ -182,8 +193,10 @@ async fn write(requests: &Requests, verdict: Verdict, now: Timestamp) {
         Verdict::Repeat { key, count, event } => repeat(requests, &key, count, now, &event).await,
         Verdict::OverBudget => Ok(()),
     };
-    if let Err(error) = written {
-        debug!(%error, "event not written");
+    match written {
+        Ok(()) => {}
+        Err(error) if error.is_namespace_terminating() => debug!(%error, "event lost with its namespace"),
+        Err(error) => warn!(%error, "event lost"),
     }
 }
 
@@ -293,8 +306,7 @@ impl Aggregator {
         self.made += 1;
         let namespace = note.regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let stamp = u64::try_from(now.as_nanosecond()).unwrap_or(0).wrapping_add(self.made);
-        let mut name = note.regarding.name.clone().unwrap_or_default();
-        name.truncate(name.floor_char_boundary(NAME_LIMIT - 17));
+        let name = event_prefix(note.regarding.name.as_deref().unwrap_or_default());
         Event {
             metadata: ObjectMeta {
                 name: Some(format!("{name}.{stamp:016x}")),
@@ -355,13 +367,24 @@ fn object_identity(regarding: &ObjectReference) -> String {
     format!("{kind}/{namespace}/{}/{}", part(&regarding.name), part(&regarding.uid))
 }
 
+/// What the name of an event about the object `name` begins with. An event is named as a DNS subdomain; a Role, say, may
+/// have nearly any name.
+fn event_prefix(name: &str) -> &str {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_label = |label: &str| {
+        label.starts_with(is_plain)
+            && label.ends_with(is_plain)
+            && label.chars().all(|c| is_plain(c) || c == '-')
+    };
+    if !name.split('.').all(is_label) {
+        return UNNAMED;
+    }
+    name[..name.floor_char_boundary(NAME_LIMIT - STAMP_LEN)].trim_end_matches(['.', '-'])
+}
+
 fn shorten(mut text: String) -> String {
     if text.len() > NOTE_LIMIT {
-        let mut end = NOTE_LIMIT - 3;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(NOTE_LIMIT - 3));
         text.push_str("...");
     }
     text
@@ -462,5 +485,22 @@ mod tests {
         let (a, b) = (event("a"), event("b"));
         assert_ne!(a, b);
         assert_eq!(a.len(), NAME_LIMIT);
+    }
+
+    #[test]
+    fn whatever_an_object_is_called_its_event_has_a_name() {
+        let check = |object: &str, expected: &str| {
+            let verdict = Aggregator::default().take("test", note(object, "x"), at(0));
+            let Verdict::Create(event) = verdict else { panic!("{verdict:?}") };
+            let name = event.metadata.name.unwrap();
+            assert_eq!(name[..name.len() - STAMP_LEN], *expected, "{object}");
+        };
+        check("web-1.example", "web-1.example");
+        check("système:lecteur", UNNAMED);
+        check(&"é".repeat(NAME_LIMIT), UNNAMED);
+        check("", UNNAMED);
+        check("a..b", UNNAMED);
+        let cut_at_a_dot = format!("{}.{}", "n".repeat(NAME_LIMIT - STAMP_LEN - 1), "tail");
+        check(&cut_at_a_dot, &cut_at_a_dot[..NAME_LIMIT - STAMP_LEN - 1]);
     }
 }

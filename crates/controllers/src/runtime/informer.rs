@@ -25,6 +25,7 @@ use super::object::{ObjectKey, Revision, Uid};
 use super::queue::Backoff;
 use super::rng::Rng;
 use super::store::{Change, Store};
+use super::tasks::{TaskLost, guard};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const WATCH_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), limit: Duration::from_secs(30) };
@@ -39,6 +40,8 @@ struct Registry {
     client: Client,
     rng: Arc<Rng>,
     state: Mutex<RegistryState>,
+    /// The first watch that has ended untold.
+    lost: watch::Sender<Option<TaskLost>>,
 }
 
 #[derive(Default)]
@@ -55,7 +58,14 @@ struct RegistryState {
 impl Informers {
     /// Caches that read through `client`. `rng` spreads reconnects.
     pub fn new(client: Client, rng: Arc<Rng>) -> Self {
-        Self { inner: Arc::new(Registry { client, rng, state: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Registry {
+                client,
+                rng,
+                state: Mutex::default(),
+                lost: watch::Sender::default(),
+            }),
+        }
     }
 
     /// The cache of `K`, whose watch starts with the first call. Must run inside a tokio runtime.
@@ -79,6 +89,13 @@ impl Informers {
         informer
     }
 
+    /// Waits for a watch, or a handler on it, to panic: its caches stand still from then on. Any number may wait.
+    pub async fn lost(&self) -> TaskLost {
+        let mut lost = self.inner.lost.subscribe();
+        let lost = lost.wait_for(Option::is_some).await.map(|lost| lost.clone());
+        lost.ok().flatten().expect("its sender is in here, and was waited for to say so")
+    }
+
     /// Ends every watch, waits until they have ended, and takes the handlers off the caches.
     pub async fn stop(&self) {
         let mut tasks = std::mem::take(&mut lock(&self.inner.state).tasks);
@@ -97,7 +114,15 @@ impl Informers {
         state.sources.insert(TypeId::of::<R>(), Box::new(Arc::clone(&source)));
         let (client, rng) = (self.inner.client.clone(), Arc::clone(&self.inner.rng));
         let running = Arc::clone(&source);
-        state.tasks.spawn(async move { running.run(&client, &rng).await });
+        let lost = self.inner.lost.clone();
+        state.tasks.spawn(async move {
+            let how = guard(format!("the watch of {}", R::plural(&())), running.run(&client, &rng)).await;
+            lost.send_if_modified(|lost| {
+                let is_first = lost.is_none();
+                lost.get_or_insert(how);
+                is_first
+            });
+        });
         source
     }
 }
@@ -123,12 +148,12 @@ pub struct Progress {
 struct Source<R> {
     sinks: Mutex<Vec<Arc<dyn Sink<R>>>>,
     progress: watch::Sender<Progress>,
-    relist: Notify,
+    relist: Arc<Notify>,
 }
 
 impl<R> Default for Source<R> {
     fn default() -> Self {
-        Self { sinks: Mutex::default(), progress: watch::Sender::default(), relist: Notify::new() }
+        Self { sinks: Mutex::default(), progress: watch::Sender::default(), relist: Arc::default() }
     }
 }
 
@@ -317,6 +342,7 @@ impl<K: Kind> Cache<K> {
 pub struct Informer<K: Kind> {
     cache: Arc<Cache<K>>,
     progress: watch::Receiver<Progress>,
+    relist: Arc<Notify>,
     /// The cache is whole once a later list than this one is done.
     attached_at: u64,
 }
@@ -326,6 +352,7 @@ impl<K: Kind> Clone for Informer<K> {
         Self {
             cache: Arc::clone(&self.cache),
             progress: self.progress.clone(),
+            relist: Arc::clone(&self.relist),
             attached_at: self.attached_at,
         }
     }
@@ -352,7 +379,12 @@ impl<K: Kind> Informer<K> {
         if attached_at > 0 {
             source.relist.notify_one();
         }
-        Self { cache, progress: source.progress.subscribe(), attached_at }
+        Self { cache, progress: source.progress.subscribe(), relist: Arc::clone(&source.relist), attached_at }
+    }
+
+    /// Has the watch begin again with a list, soon.
+    pub fn relist(&self) {
+        self.relist.notify_one();
     }
 
     /// Waits until the cache has been filled once. Pends for ever once the watches have been stopped.

@@ -2,7 +2,8 @@
 //!
 //! Owns: one list and watch per resource for the whole process ([`informer`]), the keyed work queue
 //! ([`queue`]), the loop that turns keys into reconciles ([`runner`]), the record of own writes that a
-//! cache has not shown yet ([`pending`]), typed writes ([`writer`]) and the event recorder ([`events`]).
+//! cache has not shown yet ([`pending`]), typed writes ([`writer`]), the event recorder ([`events`]), and the
+//! tasks that all of this runs in ([`tasks`]).
 //! Never: a decision about a workload.
 //!
 //! ```text
@@ -32,4 +33,5 @@ pub mod rng;
 pub mod runner;
 pub mod selector;
 pub mod store;
+pub mod tasks;
 pub mod writer;

@@ -1,12 +1,16 @@
 //! Names that objects go by inside a controller: keys, uids, revisions, labels, owners.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What stands for something else in a path than for itself, or may.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// Namespace and name of an object within one resource. Cheap to clone; a cluster-scoped object has the empty
 /// namespace. Keys order by namespace first, so that a namespace is one range.
@@ -37,6 +41,11 @@ impl ObjectKey {
     /// The name.
     pub fn name(&self) -> &str {
         &self.text[self.namespace_len as usize + 1..]
+    }
+
+    /// The name as one segment of a URL's path: some kinds allow nearly any character in names.
+    pub fn path_segment(&self) -> Cow<'_, str> {
+        utf8_percent_encode(self.name(), ESCAPED).into()
     }
 
     /// The first possible key of `namespace`: every key of the namespace is at or after it.
@@ -183,6 +192,19 @@ mod tests {
         let order: Vec<_> = keys.iter().map(ToString::to_string).collect();
         assert_eq!(order, ["a/a", "a/z", "a-b/y", "b/x"]);
         assert!(ObjectKey::namespace_start("a") < keys[0]);
+    }
+
+    #[test]
+    fn names_are_escaped_in_paths() {
+        for (name, segment) in [
+            ("web-1.example_a~b", "web-1.example_a~b"),
+            ("system:reader", "system:reader"),
+            ("a?b", "a%3Fb"),
+            ("a#b c%2Fd", "a%23b%20c%252Fd"),
+            ("é/", "%C3%A9%2F"),
+        ] {
+            assert_eq!(ObjectKey::new("ns", name).path_segment(), segment);
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! A reconcile that fails or panics is logged once with its key and tried again, later each time. A key whose own
 //! writes the caches do not show yet waits (see [`super::pending`]).
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{Debug, Display};
 use std::future::Future;
@@ -19,9 +18,10 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info_span, warn};
 
 use super::error::ReconcileError;
-use super::pending::{PendingWrites, Readiness};
+use super::pending::{PendingWrites, RELIST_AFTER, Readiness};
 use super::queue::{Backoff, WorkQueue};
 use super::rng::Rng;
+use super::tasks::panic_text;
 use super::writer::{Requests, Writes};
 
 /// The waits of a key that keeps failing.
@@ -144,13 +144,13 @@ impl<C: Controller> Runner<C> {
     fn begin(&mut self, key: C::Key, running: &mut JoinSet<(Finished<C::Key>, Writes)>) {
         match self.pending.check(&key) {
             Readiness::Ready => {}
-            Readiness::Waiting => {
+            readiness @ (Readiness::Waiting | Readiness::Relisting) => {
+                if readiness == Readiness::Relisting {
+                    warn!(controller = self.controller.name(), %key, "a cache does not show own writes and is filled anew");
+                }
                 self.queue.done(&key);
                 self.queue.add_after(key, PENDING_RECHECK);
                 return;
-            }
-            Readiness::GaveUp => {
-                warn!(controller = self.controller.name(), %key, "going on without having seen own writes");
             }
         }
         let controller = Arc::clone(&self.controller);
@@ -167,7 +167,10 @@ impl<C: Controller> Runner<C> {
     fn finish(&mut self, joined: Result<(Finished<C::Key>, Writes), tokio::task::JoinError>) {
         let (Finished { key, result }, writes) =
             joined.expect("reconciles catch their panics and are not aborted");
-        self.pending.add(&key, writes.take_pending());
+        if self.pending.add(&key, writes.take_pending()) {
+            // A net below the event that shows the write and wakes the key.
+            self.queue.add_after(key.clone(), RELIST_AFTER);
+        }
         match result {
             Ok(next) => {
                 self.failures.remove(&key);
@@ -194,11 +197,6 @@ fn report(controller: &str, key: &impl Display, failures: u32, retry_in: Duratio
     } else {
         warn!(controller, %key, failures, retry_in, %error, "reconcile failed");
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use futures::future::join_all;
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::{Request, request};
@@ -104,7 +105,7 @@ impl Requests {
 
     /// Reads an object straight from the server; `None` when there is none.
     pub async fn get<R: Watched>(&self, key: &ObjectKey) -> Result<Option<R>, ApiError> {
-        let request = path::<R>(key.namespace()).get(key.name(), &GetParams::default());
+        let request = path::<R>(key.namespace()).get(&key.path_segment(), &GetParams::default());
         match self.send::<R>("get", resource::<R>(Part::Main), key, request).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -157,10 +158,10 @@ impl Requests {
         patch: &Patch<&Value>,
     ) -> Result<Written, ApiError> {
         let params = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
-        let path = path::<R>(key.namespace());
+        let (path, name) = (path::<R>(key.namespace()), key.path_segment());
         let request = match part {
-            Part::Main => path.patch(key.name(), &params, patch),
-            Part::Status => path.patch_subresource("status", key.name(), &params, patch),
+            Part::Main => path.patch(&name, &params, patch),
+            Part::Status => path.patch_subresource("status", &name, &params, patch),
         };
         self.send("patch", resource::<R>(part), key, request).await
     }
@@ -173,7 +174,12 @@ impl Requests {
         body: &Value,
     ) -> Result<(), ApiError> {
         let request = serde_json::to_vec(body).map_err(request::Error::SerializeBody).and_then(|body| {
-            path::<R>(key.namespace()).create_subresource(subresource, key.name(), &self.post(), body)
+            path::<R>(key.namespace()).create_subresource(
+                subresource,
+                &key.path_segment(),
+                &self.post(),
+                body,
+            )
         });
         let resource = format!("{}/{subresource}", R::plural(&())).into();
         self.send_text("create", resource, key, request).await.map(drop)
@@ -187,7 +193,12 @@ impl Requests {
         object: &R,
     ) -> Result<(), ApiError> {
         let request = serde_json::to_vec(object).map_err(request::Error::SerializeBody).and_then(|body| {
-            path::<R>(key.namespace()).replace_subresource(subresource, key.name(), &self.post(), body)
+            path::<R>(key.namespace()).replace_subresource(
+                subresource,
+                &key.path_segment(),
+                &self.post(),
+                body,
+            )
         });
         let resource = format!("{}/{subresource}", R::plural(&())).into();
         self.send_text("update", resource, key, request).await.map(drop)
@@ -200,7 +211,7 @@ impl Requests {
         uid: &Uid,
         how: Deletion,
     ) -> Result<(), ApiError> {
-        let request = path::<R>(key.namespace()).delete(key.name(), &delete_params(uid, how));
+        let request = path::<R>(key.namespace()).delete(&key.path_segment(), &delete_params(uid, how));
         self.send_text("delete", resource::<R>(Part::Main), key, request).await.map(drop)
     }
 
@@ -359,6 +370,14 @@ impl Writes {
     }
 }
 
+/// Waits for all of `writes`, also when one fails: what was sent and is not waited for would leave no trace, and be done
+/// again. Gives the first failure.
+pub async fn all_of<E>(
+    writes: impl IntoIterator<Item = impl Future<Output = Result<(), E>>>,
+) -> Result<(), E> {
+    join_all(writes).await.into_iter().collect()
+}
+
 /// A write to an object that has gone meanwhile needs no repeating.
 pub fn gone_is_fine<T>(written: Result<T, ApiError>) -> Result<(), ApiError> {
     match written {
@@ -400,6 +419,19 @@ pub fn to_value<T: serde::Serialize>(object: &T) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_does_not_cut_off_the_other_writes() {
+        let done = Mutex::new(Vec::new());
+        let write = async |number: u64| {
+            tokio::time::sleep(std::time::Duration::from_secs(number)).await;
+            done.lock().unwrap().push(number);
+            if number.is_multiple_of(2) { Err(number) } else { Ok(()) }
+        };
+        assert_eq!(all_of([3, 4, 1, 2].map(&write)).await, Err(4), "the first in order");
+        assert_eq!(*done.lock().unwrap(), [1, 2, 3, 4]);
+        assert_eq!(all_of([3, 1].map(&write)).await, Ok(()));
+    }
 
     #[test]
     fn merge_diff_is_the_least_patch() {

@@ -1,14 +1,11 @@
 //! A port of the node's namespace whose connections lead somewhere else: pods' way to the API server when
 //! that listens in the host's namespace only.
 
-use std::sync::Arc;
-
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::proxy::stream::Connect;
-use crate::proxy::stream::serve;
+use crate::proxy::stream::{Permits, serve};
 
 /// A running forward; dropping it closes the listener and every connection soon, [`Forward::stop`] before it
 /// returns.
@@ -20,7 +17,7 @@ pub struct Forward {
 impl Forward {
     /// Joins each connection to one that `connect` makes; at most `max_connections` at once.
     pub fn start(listener: TcpListener, connect: impl Connect, max_connections: usize) -> Self {
-        let permits = Arc::new(Semaphore::new(max_connections));
+        let permits = Permits::new(max_connections, None);
         Self { task: AbortOnDropHandle::new(tokio::spawn(serve(listener, connect, permits))) }
     }
 

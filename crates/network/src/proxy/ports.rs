@@ -17,12 +17,14 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::netns::{Netns, NetnsError};
 use crate::proxy::balance::{Balancer, Targets};
 use crate::proxy::datagram;
-use crate::proxy::stream::{self, Connect};
+use crate::proxy::stream::{self, Connect, Permits};
 use crate::service::{Protocol, ServiceSpec, eligible};
 use crate::socket;
 
 /// Proxied TCP connections of all ports together.
 pub const MAX_CONNECTIONS: usize = 4096;
+/// Proxied TCP connections of one port: no port can take them all.
+pub const MAX_PORT_CONNECTIONS: usize = 1024;
 
 /// How long one backend may take to accept a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
@@ -169,7 +171,8 @@ impl Ports {
                     targets: receiver,
                     balancer: Mutex::new(Balancer::default()),
                 };
-                tokio::spawn(stream::serve(listener, connect, self.permits.clone()))
+                let permits = Permits::new(MAX_PORT_CONNECTIONS, Some(self.permits.clone()));
+                tokio::spawn(stream::serve(listener, connect, permits))
             }
             Protocol::Udp => {
                 let socket = self.bind_udp(spec.listen).await;

@@ -24,17 +24,47 @@ pub trait Connect: Send + Sync + 'static {
     fn connect(&self, peer: SocketAddr) -> impl Future<Output = io::Result<TcpStream>> + Send;
 }
 
+/// How many connections there may be at once: of one listener, and of several together.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    own: Arc<Semaphore>,
+    shared: Option<Arc<Semaphore>>,
+}
+
+/// Leave for one connection.
+struct Permit {
+    _own: OwnedSemaphorePermit,
+    _shared: Option<OwnedSemaphorePermit>,
+}
+
+impl Permits {
+    /// At most `own` connections of one listener, which count among those of others if there is something to share.
+    pub(crate) fn new(own: usize, shared: Option<Arc<Semaphore>>) -> Self {
+        Self { own: Arc::new(Semaphore::new(own)), shared }
+    }
+
+    /// Waits for the listener's own first: whoever has too many takes none of what others may have.
+    async fn acquire(&self) -> Permit {
+        const OPEN: &str = "the semaphore is never closed";
+        let own = self.own.clone().acquire_owned().await.expect(OPEN);
+        let shared = match self.shared.clone() {
+            Some(shared) => Some(shared.acquire_owned().await.expect(OPEN)),
+            None => None,
+        };
+        Permit { _own: own, _shared: shared }
+    }
+}
+
 /// Serves until dropped; then every connection is closed. While no permit is free one more client is
 /// accepted, and the others wait in the kernel's queue.
-pub(crate) async fn serve<C: Connect>(listener: TcpListener, connect: C, permits: Arc<Semaphore>) {
+pub(crate) async fn serve<C: Connect>(listener: TcpListener, connect: C, permits: Permits) {
     let connect = Arc::new(connect);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((client, peer)) => {
-                    let permit = permits.clone().acquire_owned().await;
-                    let permit = permit.expect("the semaphore is never closed");
+                    let permit = permits.acquire().await;
                     connections.spawn(relay(client, peer, connect.clone(), permit));
                 }
                 Err(error) => rest_after(&error).await,
@@ -53,12 +83,7 @@ async fn rest_after(error: &io::Error) {
     tokio::time::sleep(EXHAUSTED).await;
 }
 
-async fn relay<C: Connect>(
-    mut client: TcpStream,
-    peer: SocketAddr,
-    connect: Arc<C>,
-    _permit: OwnedSemaphorePermit,
-) {
+async fn relay<C: Connect>(mut client: TcpStream, peer: SocketAddr, connect: Arc<C>, _permit: Permit) {
     let outcome = async {
         let mut onwards = connect.connect(peer).await?;
         prepare(&client)?;

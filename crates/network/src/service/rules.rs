@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::cidr::Cidr;
 use crate::netns::Netns;
 use crate::service::ServiceSpec;
 use crate::service::conntrack::{self, ConntrackError};
@@ -51,6 +52,17 @@ impl ServiceRules {
     pub fn new(node: Netns, config: RulesetConfig) -> Result<Self, NftError> {
         let nft = Nft::find(node.clone())?;
         Ok(Self { nft, node, config, features: Features::default(), applied: None })
+    }
+
+    /// Changes where pods may not go by the way out; in force after the next [`ServiceRules::apply`], which is needed if
+    /// this says so.
+    pub fn block(&mut self, blocked: Vec<Cidr>) -> bool {
+        let changed = self.config.blocked != blocked;
+        if changed {
+            self.config.blocked = blocked;
+            self.applied = None;
+        }
+        changed
     }
 
     /// Makes `services` reachable and nothing else. After an error the next call tries everything again.

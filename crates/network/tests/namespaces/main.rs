@@ -35,7 +35,8 @@ const SCENARIOS: &[(&str, Scenario)] = scenarios! {
         pods_cannot_spoof;
     services: tcp_and_udp, nobody_serves, clients_stay, udp_flows_follow, rules_survive_a_restart, fallbacks_and_ipv6,
         a_thousand;
-    ports: tcp_from_the_host, udp_from_the_host, taken_ports_say_why, from_pods_and_the_node, the_way_to_the_api_server;
+    ports: tcp_from_the_host, no_port_takes_all_connections, udp_from_the_host, taken_ports_say_why,
+        from_pods_and_the_node, the_way_to_the_api_server;
     dns: names_of_services, large_answers_over_tcp, other_names, the_c_library;
     node: everything_together_and_again;
 };

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 use xebec_network::proxy::forward::{Connect, Forward};
-use xebec_network::proxy::ports::{PortAddress, PortSpec, Ports, Site, node_ports};
+use xebec_network::proxy::ports::{MAX_PORT_CONNECTIONS, PortAddress, PortSpec, Ports, Site, node_ports};
 use xebec_network::service::Protocol::{self, Tcp, Udp};
 
 use crate::cluster::{Cluster, PATIENCE, answer_tcp, ask, ask_udp, exchange, first_line, service};
@@ -87,6 +87,29 @@ pub(crate) async fn tcp_from_the_host() -> Result<()> {
     open(&mut ports, &[]).await?;
     let closed = TcpStream::connect(outside).await;
     ensure!(closed.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused));
+    Ok(())
+}
+
+pub(crate) async fn no_port_takes_all_connections() -> Result<()> {
+    let cluster = Cluster::new().await?;
+    let mut a = cluster.pod("a").await?;
+    a.serve_tcp(80).await?;
+    let mut ports = Ports::new(cluster.node.clone());
+    let (busy, other) = (free_port().await?, free_port().await?);
+    let specs = [busy, other].map(|at| port(Site::Host, at, Tcp, &[(a.ip, 80).into()]));
+    open(&mut ports, &specs).await?;
+    let mut held = Vec::new();
+    for _ in 0..MAX_PORT_CONNECTIONS {
+        let mut stream = TcpStream::connect(busy).await?;
+        stream.read_u8().await.context("it is served")?;
+        held.push(stream);
+    }
+    let mut late = TcpStream::connect(busy).await?;
+    let mut waiting = tokio::spawn(async move { late.read_u8().await });
+    timeout(PATIENCE, ask_host(other)).await.context("another port is served")??;
+    ensure!(!waiting.is_finished(), "more than {MAX_PORT_CONNECTIONS} connections are served");
+    held.pop();
+    timeout(PATIENCE, &mut waiting).await.context("the next is served when one ends")???;
     Ok(())
 }
 

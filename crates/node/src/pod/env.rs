@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, ObjectFieldSelector, Pod, ResourceFieldSelector};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use xebec_sandbox::config;
 
 /// What a container's environment is made from.
@@ -18,13 +19,15 @@ pub struct Sources {
     pub secrets: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Addresses that downward references may name.
+/// Surroundings that downward references may name.
 #[derive(Clone, Debug, Default)]
-pub struct Addresses {
-    /// The pod's.
+pub struct Surroundings {
+    /// The pod's address.
     pub pod: String,
     /// The node's.
     pub host: String,
+    /// How much the node has for its pods, for containers without limits.
+    pub allocatable: BTreeMap<String, Quantity>,
 }
 
 /// A variable that cannot be set.
@@ -61,7 +64,7 @@ pub fn environment(
     container: &Container,
     pod: &Pod,
     sources: &Sources,
-    addresses: &Addresses,
+    around: &Surroundings,
 ) -> Result<Vec<config::EnvVar>, EnvError> {
     let mut out = Environment::default();
     for pair in &sources.image {
@@ -87,7 +90,7 @@ pub fn environment(
         }
     }
     for variable in container.env.iter().flatten() {
-        if let Some(value) = value(variable, container, pod, sources, addresses, &out)? {
+        if let Some(value) = value(variable, container, pod, sources, around, &out)? {
             out.set(&variable.name, value);
         }
     }
@@ -117,7 +120,7 @@ fn value(
     container: &Container,
     pod: &Pod,
     sources: &Sources,
-    addresses: &Addresses,
+    around: &Surroundings,
     so_far: &Environment,
 ) -> Result<Option<String>, EnvError> {
     let Some(from) = &variable.value_from else {
@@ -125,10 +128,10 @@ fn value(
         return Ok(Some(expand(text, |name| so_far.get(name).map(str::to_owned))));
     };
     if let Some(field) = &from.field_ref {
-        return field_value(field, pod, addresses).map(Some);
+        return field_value(field, pod, around).map(Some);
     }
     if let Some(resource) = &from.resource_field_ref {
-        return resource_value(resource, container).map(Some);
+        return resource_value(resource, container, around).map(Some);
     }
     let (kind, object, name, key, optional, data) = match (&from.config_map_key_ref, &from.secret_key_ref) {
         (Some(r), _) => {
@@ -180,7 +183,7 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
 pub fn field_value(
     field: &ObjectFieldSelector,
     pod: &Pod,
-    addresses: &Addresses,
+    around: &Surroundings,
 ) -> Result<String, EnvError> {
     let meta = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -204,8 +207,8 @@ pub fn field_value(
         "metadata.annotations" => lines(meta.annotations.as_ref()),
         "spec.nodeName" => spec.and_then(|s| s.node_name.clone()).unwrap_or_default(),
         "spec.serviceAccountName" => spec.and_then(|s| s.service_account_name.clone()).unwrap_or_default(),
-        "status.podIP" | "status.podIPs" => addresses.pod.clone(),
-        "status.hostIP" | "status.hostIPs" => addresses.host.clone(),
+        "status.podIP" | "status.podIPs" => around.pod.clone(),
+        "status.hostIP" | "status.hostIPs" => around.host.clone(),
         _ => return Err(EnvError::Field(path.into())),
     })
 }
@@ -216,20 +219,25 @@ fn lines(map: Option<&BTreeMap<String, String>>) -> String {
     lines.join("\n")
 }
 
-/// A limit or request of the container, in units of the divisor.
+/// A limit or request of the container, in units of the divisor. What has no limit is limited by the node.
 ///
 /// # Errors
 /// No such resource.
-pub fn resource_value(selector: &ResourceFieldSelector, container: &Container) -> Result<String, EnvError> {
+pub fn resource_value(
+    selector: &ResourceFieldSelector,
+    container: &Container,
+    around: &Surroundings,
+) -> Result<String, EnvError> {
     let bad = || EnvError::Field(selector.resource.clone());
     let (list, name) = selector.resource.split_once('.').ok_or_else(bad)?;
     let resources = container.resources.as_ref();
-    let amounts = match list {
-        "limits" => resources.and_then(|r| r.limits.as_ref()),
-        "requests" => resources.and_then(|r| r.requests.as_ref()),
+    let own = |amounts: Option<&BTreeMap<String, Quantity>>| amounts.and_then(|m| m.get(name).cloned());
+    let amount = match list {
+        "limits" => own(resources.and_then(|r| r.limits.as_ref())).or_else(|| own(Some(&around.allocatable))),
+        "requests" => own(resources.and_then(|r| r.requests.as_ref())),
         _ => return Err(bad()),
     };
-    let amount = amounts.and_then(|m| m.get(name)).map_or(0, |q| crate::quantity::millis(&q.0).unwrap_or(0));
+    let amount = amount.and_then(|q| crate::quantity::millis(&q.0)).unwrap_or(0);
     let divisor = selector.divisor.as_ref().map(|q| q.0.as_str()).filter(|d| !matches!(*d, "" | "0"));
     let divisor = divisor.and_then(crate::quantity::millis).unwrap_or(1000).max(1);
     Ok((amount.max(0) as u128).div_ceil(divisor as u128).to_string())
@@ -238,7 +246,9 @@ pub fn resource_value(selector: &ResourceFieldSelector, container: &Container) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::{ConfigMapEnvSource, ConfigMapKeySelector, EnvFromSource, EnvVarSource};
+    use k8s_openapi::api::core::v1::{
+        ConfigMapEnvSource, ConfigMapKeySelector, EnvFromSource, EnvVarSource, ResourceRequirements,
+    };
 
     #[test]
     fn references_are_replaced() {
@@ -293,13 +303,38 @@ mod tests {
             ..Sources::default()
         };
         let got =
-            environment(&container, &Pod::default(), &sources, &Addresses::default()).expect("all there");
+            environment(&container, &Pod::default(), &sources, &Surroundings::default()).expect("all there");
         let got: Vec<String> = got.iter().map(|v| format!("{}={}", v.name, v.value)).collect();
         assert_eq!(got, ["PATH=/bin:/x", "P_k=v", "B=v"]);
         container.env =
             Some(vec![EnvVar { name: "O".into(), value_from: Some(key(None)), ..EnvVar::default() }]);
         let error =
-            environment(&container, &Pod::default(), &sources, &Addresses::default()).expect_err("no key");
+            environment(&container, &Pod::default(), &sources, &Surroundings::default()).expect_err("no key");
         assert_eq!(error.to_string(), "couldn't find key absent in ConfigMap c");
+    }
+
+    #[test]
+    fn amounts_are_the_containers_or_the_nodes() {
+        let limits = BTreeMap::from([("memory".to_owned(), Quantity("1Mi".into()))]);
+        let resources = ResourceRequirements { limits: Some(limits), ..ResourceRequirements::default() };
+        let container = Container { resources: Some(resources), ..Container::default() };
+        let node = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.into()));
+        let allocatable = BTreeMap::from([node("cpu", "3"), node("memory", "2Mi")]);
+        let around = Surroundings { allocatable, ..Surroundings::default() };
+        let check = |resource: &str, divisor: &str, want: &str| {
+            let selector = ResourceFieldSelector {
+                resource: resource.into(),
+                divisor: (!divisor.is_empty()).then(|| Quantity(divisor.into())),
+                ..ResourceFieldSelector::default()
+            };
+            let got = resource_value(&selector, &container, &around).unwrap_or_else(|e| e.to_string());
+            assert_eq!(got, want, "{resource} in {divisor:?}");
+        };
+        check("limits.memory", "", "1048576");
+        check("limits.memory", "1Ki", "1024");
+        check("limits.cpu", "1m", "3000");
+        check("limits.cpu", "", "3");
+        check("requests.cpu", "", "0");
+        check("cpu", "", "field \"cpu\" cannot be used in the environment");
     }
 }

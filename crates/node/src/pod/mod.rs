@@ -17,6 +17,7 @@ mod etc;
 mod hook;
 mod message;
 pub mod plan;
+pub mod policy;
 pub mod probe;
 pub mod run;
 pub mod spec;

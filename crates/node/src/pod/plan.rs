@@ -65,8 +65,8 @@ pub fn plan(pod: &Pod, state: &State, now: SystemTime) -> Plan {
     if is_over(pod, state) {
         // What stayed beside the work ends with it; results and logs stay until the pod is deleted.
         let busy = stop_containers(pod, state, now + Duration::from_secs(30), now, &mut plan);
-        if !busy && matches!(state.sandbox, Stage::Ready(_)) {
-            plan.actions.push(Action::RemoveSandbox);
+        if !busy && !matches!(state.sandbox, Stage::Absent) {
+            take_down(state, now, &mut plan);
         }
         return plan;
     }
@@ -298,13 +298,20 @@ fn stop(pod: &Pod, state: &State, stopping: &Stopping, now: SystemTime, plan: &m
     if stop_containers(pod, state, stopping.deadline, now, plan) {
         return;
     }
+    match state.sandbox {
+        Stage::Absent if !stopping.deleted => {}
+        _ => take_down(state, now, plan),
+    }
+}
+
+/// Takes down the sandbox, and when that is gone the rest; tried again and again, ever more slowly.
+fn take_down(state: &State, now: SystemTime, plan: &mut Plan) {
     if let Some(until) = state.cleanup.waits(now) {
         return plan.wake_at(until);
     }
     match (&state.sandbox, &state.volumes) {
         (Stage::Busy(_), _) | (_, Stage::Busy(_)) => {}
-        (Stage::Absent, _) if stopping.deleted => plan.actions.push(Action::Finish),
-        (Stage::Absent, _) => {}
+        (Stage::Absent, _) => plan.actions.push(Action::Finish),
         (Stage::Ready(_) | Stage::Failed { .. }, _) => plan.actions.push(Action::RemoveSandbox),
     }
 }
@@ -451,6 +458,13 @@ mod tests {
         check("a b", "OnFailure", "a:1 b:run", "start a");
         check("a b", "Never", "a:1 b:run", "");
         check("a | s*", "Never", "a:0 s:run", "end s 30");
+        // What could not be taken down is tried again.
+        let mut stuck = state("a:0");
+        stuck.sandbox.fail("busy".into(), at(0));
+        stuck.cleanup.failed(at(0), Duration::ZERO, false);
+        let waiting = plan(&pod("a", "Never"), &stuck, at(1));
+        assert_eq!((show(&waiting).as_str(), waiting.wake), ("", Some(at(10))));
+        assert_eq!(show(&plan(&pod("a", "Never"), &stuck, at(10))), "RemoveSandbox");
         check("a", "Never", "a:0", "RemoveSandbox");
     }
 

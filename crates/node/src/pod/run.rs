@@ -1,38 +1,41 @@
 //! The actions of a plan, carried out. Each reports what came of it; none touches the pod's state.
 
+mod end;
+mod image;
+mod sources;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use k8s_openapi::api::core::v1::{Container, Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use kube::api::Api;
 use xebec_image::images::Record;
 use xebec_image::progress::Silent;
 use xebec_image::reference::Reference;
-use xebec_image::registry::Keyring;
 use xebec_image::store::Lease;
 use xebec_network::ipam::PodId;
-use xebec_sandbox::config::{ContainerId, Network, PodSandboxConfig, SandboxId, Signal, host_id};
+use xebec_sandbox::config::{
+    ContainerConfig, ContainerId, Network, PodSandboxConfig, SandboxId, Signal, host_id,
+};
 use xebec_sandbox::sandbox::{EngineKind, ErrorKind, Sandbox, SandboxError};
 
 use super::ask::Target;
-use super::env::{Addresses, Sources, environment};
+use super::env::{Surroundings, environment};
 use super::spec::{Ingredients, container_config};
 use super::volumes::{Contents, Places};
-use super::{etc, hook, volumes};
+use super::{etc, hook, policy, volumes};
 use crate::events::Kind;
 use crate::host::{Host, PodDir};
-use crate::objects::Kind as Of;
+
+pub use self::end::{finish, kill, remove_sandbox, terminate};
 
 /// The reason of a container whose program could not be run.
 pub const START_ERROR: &str = "StartError";
-
-/// How long a container has at least between the end of its hook and its kill.
-const AFTER_HOOK: Duration = Duration::from_secs(2);
 
 /// A pod's sandbox with its place in the network.
 pub struct Made {
@@ -100,6 +103,9 @@ fn labels(pod: &Pod) -> BTreeMap<String, String> {
 /// # Errors
 /// What failed, in words.
 pub async fn create_sandbox(host: &Host, pod: &Pod) -> Result<Made, String> {
+    if let Some(why) = policy::refusal(pod, host.dangers) {
+        return Err(why);
+    }
     let engine = engine(host, pod).await?;
     let engine = host.engine(engine).ok_or_else(|| format!("this node has no {engine} engine"))?;
     engine.available().map_err(|e| e.to_string())?;
@@ -178,10 +184,10 @@ async fn engine(host: &Host, pod: &Pod) -> Result<EngineKind, String> {
 pub async fn set_up_volumes(
     host: &Host,
     pod: &Pod,
-    addresses: &Addresses,
+    around: &Surroundings,
     mut contents: Contents,
 ) -> (Contents, Result<Places, String>) {
-    let filled = volumes::set_up(host, pod, addresses, &mut contents).await;
+    let filled = volumes::set_up(host, pod, around, &mut contents).await;
     (contents, filled.map_err(|e| format!("setting up the volumes failed: {}", chain(&e))))
 }
 
@@ -191,8 +197,8 @@ pub struct Start {
     pub sandbox: Arc<dyn Sandbox>,
     /// Where its volumes are.
     pub volumes: Places,
-    /// Its addresses.
-    pub addresses: Addresses,
+    /// Its around.
+    pub around: Surroundings,
     /// The pod's address.
     pub ip: Option<IpAddr>,
     /// The run of the container whose processes it is to see.
@@ -206,12 +212,15 @@ pub struct Start {
 /// # Errors
 /// The reason and message for its status.
 pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) -> Result<Started, Failure> {
-    let record = image(host, pod, container).await.map_err(|f| Failure { pulling: true, ..f })?;
+    if let Some(why) = policy::refusal_of(pod, container, host.dangers) {
+        return Err(Failure::new("CreateContainerConfigError", why));
+    }
+    let record = image::image(host, pod, container).await.map_err(|f| Failure { pulling: true, ..f })?;
     let rootfs = host.images.ensure_snapshot(&record, Arc::new(Silent)).await;
     let rootfs = rootfs.map_err(|e| Failure { pulling: true, ..Failure::new("ErrImagePull", chain(&e)) })?;
     let config_error = |e: &dyn std::error::Error| Failure::new("CreateContainerConfigError", chain(e));
-    let sources = sources(host, pod, container, &rootfs.defaults.env).await?;
-    let env = environment(container, pod, &sources, &start.addresses).map_err(|e| config_error(&e))?;
+    let sources = sources::sources(host, pod, container, &rootfs.defaults.env).await?;
+    let env = environment(container, pod, &sources, &start.around).map_err(|e| config_error(&e))?;
     let dir = host.pod_dir(uid(pod));
     let id = format!("{}-{}", container.name, start.restart);
     let container_id: ContainerId =
@@ -232,7 +241,7 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     let config = container_config(ingredients).map_err(|e| config_error(&e))?;
     warn_of_limits(host, pod, container, &*start.sandbox);
     let say = |reason, message| host.events.pod(pod, Some(&container.name), Kind::Normal, reason, message);
-    start.sandbox.create_container(config).await.map_err(|e| refused(&e, "CreateContainerError"))?;
+    create(&start, config).await.map_err(|e| refused(&e, "CreateContainerError"))?;
     say("Created", format!("Container created: {}", container.name));
     if let Err(error) = start.sandbox.start(&container_id).await {
         remove_run(&start, &container_id).await;
@@ -243,6 +252,18 @@ pub async fn start(host: &Host, pod: &Pod, container: &Container, start: Start) 
     retire(&dir, container, &start).await;
     run_post_start(host, pod, container, &start, &container_id).await;
     Ok(Started { id, image_id: image_id(&record), since, image: rootfs.leases.clone() })
+}
+
+/// Makes a container; one of the same id that an earlier server did not come to start makes room.
+async fn create(start: &Start, config: ContainerConfig) -> Result<(), SandboxError> {
+    let id = config.id.clone();
+    match start.sandbox.create_container(config.clone()).await {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            start.sandbox.remove_container(&id).await?;
+            start.sandbox.create_container(config).await
+        }
+        result => result,
+    }
 }
 
 /// The failure for a container that its sandbox does not make or start.
@@ -349,268 +370,4 @@ fn prepare(dir: &PodDir, container: &Container, id: &str, restart: u32) -> Resul
     fs::write(&message, "").map_err(|e| failed(&e))?;
     std::os::unix::fs::chown(&message, host_id(0), host_id(0)).map_err(|e| failed(&e))?;
     fs::set_permissions(&message, std::os::unix::fs::PermissionsExt::from_mode(0o666)).map_err(|e| failed(&e))
-}
-
-/// The container's image, pulled as its policy wants.
-async fn image(host: &Host, pod: &Pod, container: &Container) -> Result<Record, Failure> {
-    let text = container.image.as_deref().unwrap_or_default();
-    let reference = Reference::parse(text).map_err(|e| {
-        Failure::new("InvalidImageName", format!("Failed to apply default image tag {text:?}: {e}"))
-    })?;
-    let present = host.images.get(&reference);
-    let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-    let say =
-        |kind, reason, message: String| host.events.pod(pod, Some(&container.name), kind, reason, message);
-    match (policy, present) {
-        ("IfNotPresent" | "Never", Some(record)) => {
-            say(Kind::Normal, "Pulled", format!("Container image {text:?} already present on machine"));
-            return Ok(record);
-        }
-        ("Never", None) => {
-            let message = format!("Container image {text:?} is not present with pull policy of Never");
-            say(Kind::Warning, "ErrImageNeverPull", message.clone());
-            return Err(Failure::new("ErrImageNeverPull", message));
-        }
-        _ => {}
-    }
-    say(Kind::Normal, "Pulling", format!("Pulling image {text:?}"));
-    let keyring = keyring(host, pod).await;
-    let began = SystemTime::now();
-    match host.images.pull(&reference, &keyring, Arc::new(Silent)).await.map_err(|e| chain(&e)) {
-        Ok(record) => {
-            let took = began.elapsed().unwrap_or_default().as_millis();
-            say(
-                Kind::Normal,
-                "Pulled",
-                format!("Successfully pulled image {text:?} in {took}ms. Image size: {} bytes.", record.size),
-            );
-            Ok(record)
-        }
-        Err(error) => {
-            let message = format!(
-                "Failed to pull image {text:?}: {error}. Check its name and that its registry can be reached, or bring \
-                 it in from an archive: xebec image import FILE"
-            );
-            say(Kind::Warning, "Failed", message.clone());
-            Err(Failure::new("ErrImagePull", message))
-        }
-    }
-}
-
-/// Credentials of the pod's pull secrets; one that cannot be read is said and passed over, as upstream does.
-async fn keyring(host: &Host, pod: &Pod) -> Keyring {
-    let mut keyring = Keyring::default();
-    for reference in pod.spec.iter().flat_map(|s| s.image_pull_secrets.iter().flatten()) {
-        let read = match volumes::read(host, pod, Of::Secret, &reference.name, false).await {
-            Ok(data) => data
-                .unwrap_or_default()
-                .remove(".dockerconfigjson")
-                .ok_or_else(|| "no .dockerconfigjson".to_owned()),
-            Err(error) => Err(chain(&error)),
-        };
-        let parsed = read.and_then(|bytes| Keyring::parse(&bytes).map_err(|e| e.to_string()));
-        match parsed {
-            Ok(more) => keyring.extend(more),
-            Err(why) => {
-                let message = format!(
-                    "Unable to retrieve image pull secret {:?}: {why}; attempting to pull the image may not succeed.",
-                    reference.name
-                );
-                host.events.pod(pod, None, Kind::Warning, "FailedToRetrieveImagePullSecret", message);
-            }
-        }
-    }
-    keyring
-}
-
-/// Gathers what the environment refers to.
-async fn sources(
-    host: &Host,
-    pod: &Pod,
-    container: &Container,
-    image: &[String],
-) -> Result<Sources, Failure> {
-    let mut sources = Sources { image: image.to_vec(), ..Sources::default() };
-    let (mut maps, mut secrets) = (Vec::new(), Vec::new());
-    for from in container.env_from.iter().flatten() {
-        maps.extend(from.config_map_ref.as_ref().map(|r| r.name.clone()));
-        secrets.extend(from.secret_ref.as_ref().map(|r| r.name.clone()));
-    }
-    for from in container.env.iter().flatten().filter_map(|v| v.value_from.as_ref()) {
-        maps.extend(from.config_map_key_ref.as_ref().map(|r| r.name.clone()));
-        secrets.extend(from.secret_key_ref.as_ref().map(|r| r.name.clone()));
-    }
-    let text = |data: BTreeMap<String, Vec<u8>>| -> BTreeMap<String, String> {
-        data.into_iter().map(|(k, v)| (k, String::from_utf8_lossy(&v).into_owned())).collect()
-    };
-    let failed = |e: volumes::VolumeError| Failure::new("CreateContainerConfigError", chain(&e));
-    for name in maps {
-        if let Some(data) = volumes::read(host, pod, Of::ConfigMap, &name, true).await.map_err(failed)? {
-            sources.config_maps.insert(name, text(data));
-        }
-    }
-    for name in secrets {
-        if let Some(data) = volumes::read(host, pod, Of::Secret, &name, true).await.map_err(failed)? {
-            sources.secrets.insert(name, text(data));
-        }
-    }
-    sources.services = service_variables(host, pod).await?;
-    Ok(sources)
-}
-
-/// `NAME_SERVICE_HOST` and the like, for the services of the pod's namespace and the API itself.
-async fn service_variables(host: &Host, pod: &Pod) -> Result<BTreeMap<String, String>, Failure> {
-    let links = pod.spec.as_ref().and_then(|s| s.enable_service_links) != Some(false);
-    let mut out = BTreeMap::new();
-    let failed = |e: kube::Error| {
-        Failure::new("CreateContainerConfigError", format!("services cannot be listed: {e}"))
-    };
-    let own: Api<Service> = Api::namespaced(host.client.clone(), namespace(pod));
-    if links {
-        own.list(&ListParams::default())
-            .await
-            .map_err(failed)?
-            .items
-            .iter()
-            .for_each(|s| add_service(&mut out, s));
-    }
-    let master: Api<Service> = Api::namespaced(host.client.clone(), "default");
-    if let Some(service) = master.get_opt("kubernetes").await.map_err(failed)? {
-        add_service(&mut out, &service);
-    }
-    Ok(out)
-}
-
-fn add_service(out: &mut BTreeMap<String, String>, service: &Service) {
-    let Some(spec) = &service.spec else { return };
-    let ip = spec.cluster_ip.as_deref().unwrap_or_default();
-    let Some(first) = spec.ports.iter().flatten().next() else { return };
-    if matches!(ip, "" | "None") {
-        return;
-    }
-    let name = service.metadata.name.as_deref().unwrap_or_default().to_uppercase().replace('-', "_");
-    out.insert(format!("{name}_SERVICE_HOST"), ip.to_owned());
-    out.insert(format!("{name}_SERVICE_PORT"), first.port.to_string());
-    for (i, port) in spec.ports.iter().flatten().enumerate() {
-        let protocol = port.protocol.as_deref().unwrap_or("TCP");
-        let url = format!("{}://{ip}:{}", protocol.to_lowercase(), port.port);
-        if let Some(port_name) = port.name.as_deref().filter(|n| !n.is_empty()) {
-            let port_name = port_name.to_uppercase().replace('-', "_");
-            out.insert(format!("{name}_SERVICE_PORT_{port_name}"), port.port.to_string());
-        }
-        if i == 0 {
-            out.insert(format!("{name}_PORT"), url.clone());
-        }
-        let prefix = format!("{name}_PORT_{}_{protocol}", port.port);
-        out.insert(prefix.clone(), url);
-        out.insert(format!("{prefix}_PROTO"), protocol.to_lowercase());
-        out.insert(format!("{prefix}_PORT"), port.port.to_string());
-        out.insert(format!("{prefix}_ADDR"), ip.to_owned());
-    }
-}
-
-/// Asks a container to end: its `preStop` hook, its stop signal, and when the time is over, the kill.
-///
-/// # Errors
-/// What failed, in words; the container's end is reported by its sandbox.
-pub async fn terminate(
-    host: &Host,
-    pod: &Pod,
-    container: &Container,
-    target: &Target,
-    grace: Duration,
-) -> Result<(), String> {
-    let id: ContainerId = target.id.parse().map_err(|e: xebec_sandbox::config::InvalidId| e.to_string())?;
-    let message = format!("Stopping container {}", container.name);
-    host.events.pod(pod, Some(&container.name), Kind::Normal, "Killing", message);
-    let left = run_pre_stop(host, pod, container, target, grace).await;
-    let sandbox = &*target.sandbox;
-    let ask = async {
-        let known = sandbox.list().await?.into_iter().find(|c| c.id == id);
-        sandbox.signal(&id, known.map_or(Signal::TERM, |c| c.stop_signal)).await?;
-        sandbox.wait(&id).await
-    };
-    match tokio::time::timeout(left, ask).await {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) if is_gone(&error) => return Ok(()),
-        Ok(Err(error)) => {
-            tracing::warn!(pod = name(pod), container = container.name, %error, "a container is killed, it could not be asked");
-        }
-        Err(_) => {}
-    }
-    kill(sandbox, &target.id).await
-}
-
-/// Runs the hook before the stop; how long the container has afterwards.
-async fn run_pre_stop(
-    host: &Host,
-    pod: &Pod,
-    container: &Container,
-    target: &Target,
-    grace: Duration,
-) -> Duration {
-    let hook = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref());
-    let Some(hook) = hook.filter(|_| !grace.is_zero()) else { return grace };
-    let begun = Instant::now();
-    let ran = tokio::time::timeout(grace, hook::run(hook, target)).await;
-    if let Err(why) = ran.unwrap_or_else(|_| Err(format!("it took more than {} s", grace.as_secs()))) {
-        let message = format!("PreStopHook failed: {why}");
-        host.events.pod(pod, Some(&container.name), Kind::Warning, "FailedPreStopHook", message);
-    }
-    grace.saturating_sub(begun.elapsed()).max(AFTER_HOOK)
-}
-
-fn is_gone(error: &SandboxError) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Gone)
-}
-
-/// Kills a container.
-///
-/// # Errors
-/// What failed, in words.
-pub async fn kill(sandbox: &dyn Sandbox, id: &str) -> Result<(), String> {
-    let id: ContainerId = id.parse().map_err(|e: xebec_sandbox::config::InvalidId| e.to_string())?;
-    match sandbox.signal(&id, Signal::KILL).await {
-        Err(error) if !is_gone(&error) => Err(chain(&error)),
-        _ => Ok(()),
-    }
-}
-
-/// Takes down the sandbox and its network.
-///
-/// # Errors
-/// What failed, in words.
-pub async fn remove_sandbox(host: &Host, pod: &Pod, sandbox: Option<&dyn Sandbox>) -> Result<(), String> {
-    if let Some(sandbox) = sandbox {
-        sandbox.remove().await.map_err(|e| format!("removing the sandbox: {}", chain(&e)))?;
-    }
-    let id = PodId::new(uid(pod)).map_err(|e| e.to_string())?;
-    host.links.detach(&id).await.map_err(|e| format!("disconnecting the pod: {}", chain(&e)))
-}
-
-/// Removes the pod's files and tells the API that it is gone.
-///
-/// # Errors
-/// What failed, in words.
-pub async fn finish(host: &Host, pod: &Pod) -> Result<(), String> {
-    let root = host.pod_dir(uid(pod)).root().to_owned();
-    let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&root) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(format!("removing {}: {e}", root.display()))
-        }
-        _ => Ok(()),
-    });
-    removed.await.map_err(|e| e.to_string())??;
-    let api: Api<Pod> = Api::namespaced(host.client.clone(), namespace(pod));
-    let options = DeleteParams {
-        grace_period_seconds: Some(0),
-        preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() }),
-        ..DeleteParams::default()
-    };
-    match api.delete(name(pod), &options).await {
-        Ok(_) => Ok(()),
-        // Gone already, or another pod of that name.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(format!("telling the API that the pod is gone: {error}")),
-    }
 }

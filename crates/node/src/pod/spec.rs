@@ -90,9 +90,6 @@ pub fn container_config(from: Ingredients<'_>) -> Result<ContainerConfig, SpecEr
     let defaults = &rootfs.defaults;
     let security = container.security_context.clone().unwrap_or_default();
     let pod_security = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
-    if security.privileged == Some(true) {
-        return Err(SpecError::Unsupported("a privileged container"));
-    }
     let args = command(container, defaults, &env)?;
     let root = SandboxRootfs { lower: rootfs.lowerdirs.clone(), writable: dir.writable(id.as_str()) };
     let mut mounts = etc_mounts(dir);

@@ -13,6 +13,11 @@ use xebec_sandbox::sandbox::Outcome;
 use super::plan;
 use super::state::{Container, Ended, Run, Stage, State};
 
+/// What the ids of containers begin with.
+pub(super) const ID_SCHEME: &str = "xebec://";
+/// The reason of a container whose memory was over.
+pub(super) const OOM_KILLED: &str = "OOMKilled";
+
 /// What of the node stands in the status of its pods.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -100,6 +105,9 @@ fn statuses(specs: &[Spec], pod: &Pod, state: &State, place: Place, now: SystemT
             let container = state.containers.get(&spec.name).unwrap_or(&nothing);
             let done = place == Place::Init && !plan::stays(spec) && container.succeeded();
             let ready = container.is_running() && container.ready && place != Place::Ephemeral;
+            let current = current(container, pod, spec, state, place, now);
+            // What waits for its next run shows there how this one ended.
+            let last = container.ended().filter(|_| current.waiting.is_some()).or(container.last.as_ref());
             ContainerStatus {
                 name: spec.name.clone(),
                 image: spec.image.clone().unwrap_or_default(),
@@ -108,8 +116,8 @@ fn statuses(specs: &[Spec], pod: &Pod, state: &State, place: Place, now: SystemT
                 ready: done || ready,
                 started: Some(container.is_running() && container.started),
                 restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
-                state: Some(current(container, pod, spec, state, place, now)),
-                last_state: container.last.as_ref().map(terminated),
+                last_state: last.map(terminated),
+                state: Some(current),
                 ..ContainerStatus::default()
             }
         })
@@ -122,7 +130,7 @@ fn container_id(container: &Container) -> Option<String> {
         Run::Exited(ended) => &ended.id,
         _ => &container.last.as_ref()?.id,
     };
-    Some(format!("xebec://{id}"))
+    Some(format!("{ID_SCHEME}{id}"))
 }
 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {
@@ -199,12 +207,12 @@ fn terminated(ended: &Ended) -> ContainerState {
     };
     let reason = match status.code() {
         _ if ended.reason.is_some() => ended.reason.unwrap_or_default(),
-        _ if status.oom_killed => "OOMKilled",
+        _ if status.oom_killed => OOM_KILLED,
         0 => "Completed",
         _ => "Error",
     };
     let terminated = ContainerStateTerminated {
-        container_id: Some(format!("xebec://{}", ended.id)),
+        container_id: Some(format!("{ID_SCHEME}{}", ended.id)),
         exit_code: status.code(),
         signal,
         reason: Some(reason.into()),

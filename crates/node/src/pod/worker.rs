@@ -1,33 +1,33 @@
 //! The owner of one pod: takes what happens, plans, has actions carried out, tells the API.
 
+mod containers;
+mod outcome;
 mod restore;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus, Probe};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use xebec_image::store::Lease;
 use xebec_sandbox::client::EventStream;
-use xebec_sandbox::sandbox::{
-    Change, ContainerInfo, ContainerState, Event, ExitStatus, Outcome as Exit, Sandbox, SandboxError,
-};
+use xebec_sandbox::config::ContainerId;
+use xebec_sandbox::sandbox::{ContainerInfo, ContainerState, ExitStatus, Sandbox};
 
-use self::restore::{adopt, killed, restore};
+use self::restore::{adopt, restore};
 use super::ask::Target;
-use super::env::Addresses;
-use super::message;
+use super::env::Surroundings;
 use super::plan::{self, Action, plan};
-use super::probe::{self, Purpose, Report};
+use super::probe::Report;
 use super::run::{self, Failure, Made, Start, Started};
-use super::state::{Container, Ended, Run, Stage, State, Stopping};
+use super::state::{Run, Stage, State, Stopping};
 use super::status::{self, Host as HostStatus};
 use super::volumes::{Contents, Places};
-use crate::events::Kind;
 use crate::host::Host;
+use crate::registration;
 
 /// How many reports of probes wait.
 const REPORTS: usize = 64;
@@ -56,11 +56,11 @@ pub struct View {
     pub state: State,
 }
 
-/// A pod's sandbox as it was found after a restart.
+/// What was found of a pod after a restart.
 pub struct Found {
-    /// The sandbox.
-    pub sandbox: Arc<dyn Sandbox>,
-    /// Its containers.
+    /// Its sandbox, if that lived on.
+    pub sandbox: Option<Arc<dyn Sandbox>>,
+    /// Its containers; all of them ended, if the sandbox has.
     pub containers: Vec<ContainerInfo>,
     /// What keeps the image layers of each container, by its name.
     pub images: Images,
@@ -92,6 +92,8 @@ pub struct Worker {
     /// What the volumes show; an action has it while it fills them.
     contents: Option<Contents>,
     images: Images,
+    /// Ends of containers whose sandbox has not outlived the earlier server, to be taken in.
+    ends: Vec<(ContainerId, ExitStatus)>,
     actions: JoinSet<Outcome>,
     probes: BTreeMap<String, JoinSet<()>>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
@@ -106,11 +108,21 @@ impl Worker {
         let mut state = restore(&pod);
         let mut sandbox = None;
         let mut images = Images::new();
+        let mut ends = Vec::new();
         if let Some(found) = found {
-            let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
-            state.sandbox = Stage::Ready(ip);
-            adopt(&mut state, &found.containers);
-            sandbox = Some(found.sandbox);
+            if found.sandbox.is_some() {
+                let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
+                state.sandbox = Stage::Ready(ip);
+            }
+            adopt(&mut state, &pod, &found.containers);
+            if found.sandbox.is_none() {
+                let ended = |info: ContainerInfo| match info.state {
+                    ContainerState::Exited(status) => Some((info.id, status)),
+                    _ => None,
+                };
+                ends = found.containers.into_iter().filter_map(ended).collect();
+            }
+            sandbox = found.sandbox;
             images = found.images;
         }
         let (view, seen) =
@@ -126,6 +138,7 @@ impl Worker {
             places: Places::new(),
             contents: Some(Contents::default()),
             images,
+            ends,
             actions: JoinSet::new(),
             probes: BTreeMap::new(),
             reports: mpsc::channel(REPORTS),
@@ -137,6 +150,9 @@ impl Worker {
     /// Works until the pod is gone, or `wanted` is closed: then its containers are left as they are.
     pub async fn run(mut self, mut wanted: watch::Receiver<Wanted>) {
         self.state.started_at.get_or_insert_with(SystemTime::now);
+        for (id, status) in std::mem::take(&mut self.ends) {
+            self.exited(id.as_str(), status).await;
+        }
         self.follow_sandbox().await;
         for name in self.running() {
             self.start_probes(&name);
@@ -269,9 +285,9 @@ impl Worker {
             }
             Action::SetUpVolumes => {
                 self.state.volumes.begin();
-                let (addresses, contents) = (self.addresses(), self.contents.take().unwrap_or_default());
+                let (around, contents) = (self.around(), self.contents.take().unwrap_or_default());
                 self.actions.spawn(async move {
-                    let (contents, filled) = run::set_up_volumes(&host, &pod, &addresses, contents).await;
+                    let (contents, filled) = run::set_up_volumes(&host, &pod, &around, contents).await;
                     Outcome::Volumes(contents, filled)
                 });
             }
@@ -279,9 +295,9 @@ impl Worker {
                 // What is being brought up to date is looked at again afterwards.
                 let Some(contents) = self.contents.take() else { return };
                 self.state.refresh = None;
-                let addresses = self.addresses();
+                let around = self.around();
                 self.actions.spawn(async move {
-                    let (contents, filled) = run::set_up_volumes(&host, &pod, &addresses, contents).await;
+                    let (contents, filled) = run::set_up_volumes(&host, &pod, &around, contents).await;
                     Outcome::Refreshed(contents, filled)
                 });
             }
@@ -307,14 +323,18 @@ impl Worker {
         });
     }
 
-    fn addresses(&self) -> Addresses {
+    fn around(&self) -> Surroundings {
         let ip = self.state.sandbox.ready().copied().flatten();
-        Addresses { pod: ip.map(|ip| ip.to_string()).unwrap_or_default(), host: self.host.ip() }
+        Surroundings {
+            pod: ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            host: self.host.ip(),
+            allocatable: registration::allocatable(),
+        }
     }
 
     fn begin_start(&mut self, name: String) {
         let (Some(spec), Some(sandbox)) = (self.spec(&name), self.sandbox.clone()) else { return };
-        let (addresses, ip) = (self.addresses(), self.state.sandbox.ready().copied().flatten());
+        let (around, ip) = (self.around(), self.state.sandbox.ready().copied().flatten());
         let beside = self.beside(&name);
         let container = self.state.containers.entry(name.clone()).or_default();
         if let Run::Exited(ended) = std::mem::take(&mut container.run) {
@@ -328,7 +348,7 @@ impl Worker {
         container.killed = false;
         container.early_end = None;
         let (volumes, restart) = (self.places.clone(), container.restarts);
-        let start = Start { sandbox, volumes, addresses, ip, beside, restart };
+        let start = Start { sandbox, volumes, around, ip, beside, restart };
         let (host, pod) = (self.host.clone(), self.pod.clone());
         self.actions
             .spawn(async move { Outcome::Started(name, run::start(&host, &pod, &spec, start).await) });
@@ -376,295 +396,6 @@ impl Worker {
             let result = run::kill(&*target.sandbox, &target.id).await;
             Outcome::Terminated(name, result)
         });
-    }
-
-    async fn outcome(&mut self, outcome: Outcome) {
-        let now = SystemTime::now();
-        match outcome {
-            Outcome::Sandbox(Ok(made)) => {
-                self.state.sandbox = Stage::Ready(made.ip);
-                self.sandbox = Some(made.sandbox);
-                self.follow_sandbox().await;
-            }
-            Outcome::Sandbox(Err(message)) => {
-                self.warn("FailedCreatePodSandBox", message.clone());
-                self.state.sandbox.fail(message, now);
-            }
-            Outcome::Volumes(contents, filled) => {
-                self.contents = Some(contents);
-                match filled {
-                    Ok(places) => {
-                        self.filled(places);
-                        self.state.volumes = Stage::Ready(());
-                    }
-                    Err(message) => {
-                        self.warn("FailedMount", message.clone());
-                        self.state.volumes.fail(message, now);
-                    }
-                }
-            }
-            Outcome::Refreshed(contents, filled) => {
-                self.contents = Some(contents);
-                match filled {
-                    Ok(places) => self.filled(places),
-                    Err(message) => {
-                        self.warn("FailedMount", message);
-                        self.state.refresh = Some(now + REFRESH_RETRY);
-                    }
-                }
-            }
-            Outcome::Started(name, Ok(started)) => self.started(&name, started),
-            Outcome::Started(name, Err(failure)) => self.not_started(&name, failure, now),
-            Outcome::Terminated(name, result) => {
-                if let Err(error) = result {
-                    tracing::warn!(
-                        pod = self.name(),
-                        container = name,
-                        error,
-                        "a container could not be ended, trying again"
-                    );
-                    if let Some(container) = self.state.containers.get_mut(&name) {
-                        container.terminating = false;
-                        container.killed = false;
-                    }
-                }
-            }
-            Outcome::SandboxRemoved(_, Ok(())) => self.state.sandbox = Stage::Absent,
-            Outcome::Finished(Ok(())) => self.state.finished = true,
-            Outcome::SandboxRemoved(sandbox, Err(error)) => {
-                self.sandbox = sandbox;
-                self.not_removed(error, now);
-            }
-            Outcome::Finished(Err(error)) => self.not_removed(error, now),
-        }
-    }
-
-    fn not_removed(&mut self, error: String, now: SystemTime) {
-        tracing::warn!(pod = self.name(), error, "the pod could not be taken down yet, trying again");
-        self.state.cleanup.failed(now, Duration::ZERO, false);
-        self.state.sandbox.fail(error, now);
-    }
-
-    fn warn(&self, reason: &str, message: String) {
-        self.host.events.pod(&self.pod, None, Kind::Warning, reason, message);
-    }
-
-    fn filled(&mut self, places: Places) {
-        self.places = places;
-        let renewal = self.contents.as_ref().and_then(Contents::renew_at);
-        self.state.refresh = [self.state.refresh, renewal].into_iter().flatten().min();
-    }
-
-    /// Something that the volumes show is not as it was.
-    fn contents_changed(&mut self) {
-        match &self.state.volumes {
-            Stage::Ready(()) => self.state.refresh = Some(SystemTime::now()),
-            // It may have been what was missing.
-            Stage::Failed { .. } => self.state.volumes = Stage::Absent,
-            Stage::Absent | Stage::Busy(_) => {}
-        }
-    }
-
-    fn started(&mut self, name: &str, started: Started) {
-        let spec = self.spec(name).unwrap_or_default();
-        let Some(container) = self.state.containers.get_mut(name) else { return };
-        container.image_id = started.image_id;
-        container.pull.clear();
-        self.images.insert(name.to_owned(), started.image);
-        container.run = Run::Running { id: started.id, since: started.since };
-        if let Some(ended) = container.early_end.take() {
-            return self.ended(name, ended);
-        }
-        container.started = spec.startup_probe.is_none();
-        container.ready = container.started && spec.readiness_probe.is_none();
-        self.start_probes(name);
-    }
-
-    fn not_started(&mut self, name: &str, failure: Failure, now: SystemTime) {
-        if !failure.pulling {
-            self.host.events.pod(
-                &self.pod,
-                Some(name),
-                Kind::Warning,
-                "Failed",
-                format!("Error: {}", failure.message),
-            );
-        }
-        let Some(container) = self.state.containers.get_mut(name) else { return };
-        container.early_end = None;
-        if failure.reason == run::START_ERROR {
-            let status = ExitStatus {
-                outcome: Exit::Exited(128),
-                oom_killed: false,
-                started_at: now,
-                finished_at: now,
-            };
-            let id = format!("{name}-{}", container.restarts);
-            let ended = Ended { id, status, message: failure.message, reason: Some(run::START_ERROR) };
-            return self.ended(name, ended);
-        }
-        let backoff = if failure.pulling { &mut container.pull } else { &mut container.backoff };
-        backoff.failed(now, Duration::ZERO, false);
-        container.run = Run::Failed { reason: failure.reason, message: failure.message, since: now };
-        if failure.reason == "ErrImagePull" {
-            let image = self.spec(name).and_then(|s| s.image).unwrap_or_default();
-            let message = format!("Back-off pulling image {image:?}");
-            self.host.events.pod(&self.pod, Some(name), Kind::Normal, "BackOff", message);
-        }
-    }
-
-    /// Takes part in what happens in the sandbox, what has happened before included.
-    async fn follow_sandbox(&mut self) {
-        let Some(sandbox) = self.sandbox.clone() else { return };
-        match sandbox.events().await {
-            Ok(events) => self.events = Some(events),
-            Err(error) => return self.sandbox_lost(&error.to_string()),
-        }
-        match sandbox.list().await {
-            Ok(containers) => {
-                for info in containers {
-                    if let ContainerState::Exited(status) = info.state {
-                        self.exited(info.id.as_str(), status).await;
-                    }
-                }
-            }
-            Err(error) => self.sandbox_lost(&error.to_string()),
-        }
-    }
-
-    async fn sandbox_event(&mut self, event: Result<Option<Event>, SandboxError>) {
-        match event {
-            Ok(Some(event)) => {
-                if let Change::Exited(status) = event.change {
-                    self.exited(event.container.as_str(), status).await;
-                }
-            }
-            Ok(None) => self.sandbox_lost("it ended"),
-            // Cut off for being slow, or by accident: what has been missed is in the list.
-            Err(error) => {
-                tracing::warn!(pod = self.name(), %error, "events of the pod's sandbox were missed");
-                self.follow_sandbox().await;
-            }
-        }
-    }
-
-    /// The shim is gone, and every container with it.
-    fn sandbox_lost(&mut self, why: &str) {
-        tracing::warn!(pod = self.name(), why, "the pod's sandbox is gone");
-        // Whatever it left is removed before there is a new one.
-        self.begin_removal();
-        let now = SystemTime::now();
-        for container in self.state.containers.values_mut() {
-            if let Run::Running { id, since } = &container.run {
-                container.run = Run::Exited(killed(id.clone(), *since, now));
-            }
-            container.ready = false;
-        }
-        self.host.events.pod(
-            &self.pod,
-            None,
-            Kind::Normal,
-            "SandboxChanged",
-            "Pod sandbox changed, it will be killed and re-created.",
-        );
-    }
-
-    async fn exited(&mut self, id: &str, status: ExitStatus) {
-        let Some(name) = self.name_of(id) else { return };
-        let Some(spec) = self.spec(&name) else { return };
-        let restart = self.state.containers.get(&name).map_or(0, |c| c.restarts);
-        let dir = self.host.pod_dir(run::uid(&self.pod));
-        let message = message::of_end(&dir, &spec, (id, restart), status.code() != 0).await;
-        let ended = Ended { id: id.to_owned(), status, message, reason: None };
-        match self.state.containers.get_mut(&name) {
-            Some(container) if matches!(container.run, Run::Starting) => container.early_end = Some(ended),
-            _ => self.ended(&name, ended),
-        }
-    }
-
-    /// A container's run is over.
-    fn ended(&mut self, name: &str, ended: Ended) {
-        let well = ended.status.finished_at.duration_since(ended.status.started_at).unwrap_or_default();
-        self.probes.remove(name);
-        self.images.remove(name);
-        let Some(container) = self.state.containers.get_mut(name) else { return };
-        container.backoff.failed(SystemTime::now(), well, true);
-        container.ready = false;
-        container.started = false;
-        container.run = Run::Exited(ended);
-        let waits = !container.backoff.delay().is_zero() && self.state.stopping.is_none();
-        if waits && plan::is_restarted(&self.pod, &self.state, name) {
-            let (meta, uid) = (&self.pod.metadata, run::uid(&self.pod));
-            let namespace = meta.namespace.as_deref().unwrap_or_default();
-            let message = format!(
-                "Back-off restarting failed container {name} in pod {}_{namespace}({uid})",
-                self.name()
-            );
-            self.host.events.pod(&self.pod, Some(name), Kind::Warning, "BackOff", message);
-        }
-    }
-
-    /// The container whose present run has this id.
-    fn name_of(&self, id: &str) -> Option<String> {
-        let mine = |(name, container): &(&String, &Container)| match &container.run {
-            Run::Running { id: running, .. } => running == id,
-            Run::Starting => format!("{name}-{}", container.restarts) == id,
-            _ => false,
-        };
-        self.state.containers.iter().find(mine).map(|(name, _)| name.clone())
-    }
-
-    fn start_probes(&mut self, name: &str) {
-        let (Some(spec), Some(target)) = (self.spec(name), self.target(name)) else { return };
-        let Some(container) = self.state.containers.get(name) else { return };
-        let probes = match (container.started, &spec.startup_probe) {
-            (false, Some(startup)) => vec![(Purpose::Startup, startup.clone())],
-            _ => [(Purpose::Liveness, spec.liveness_probe), (Purpose::Readiness, spec.readiness_probe)]
-                .into_iter()
-                .filter_map(|(purpose, probe)| Some((purpose, probe?)))
-                .collect(),
-        };
-        let set = self.probes.entry(name.to_owned()).or_default();
-        for (purpose, probe) in probes {
-            set.spawn(probe::run(purpose, probe, target.clone(), self.reports.0.clone()));
-        }
-    }
-
-    fn report(&mut self, report: &Report) {
-        let Some(spec) = self.spec(&report.container) else { return };
-        let Some(container) = self.state.containers.get_mut(&report.container) else { return };
-        if !matches!(&container.run, Run::Running { id, .. } if *id == report.id) || container.terminating {
-            return;
-        }
-        let what = match report.purpose {
-            Purpose::Startup => "Startup",
-            Purpose::Liveness => "Liveness",
-            Purpose::Readiness => "Readiness",
-        };
-        if let Err(why) = &report.result {
-            let message = format!("{what} probe failed: {why}");
-            self.host.events.pod(&self.pod, Some(&report.container), Kind::Warning, "Unhealthy", message);
-        }
-        match (report.purpose, report.verdict) {
-            (_, None) | (Purpose::Liveness, Some(true)) => {}
-            (Purpose::Readiness, Some(ready)) => container.ready = ready,
-            (Purpose::Startup, Some(true)) => {
-                container.started = true;
-                container.ready = spec.readiness_probe.is_none();
-                self.start_probes(&report.container);
-            }
-            (Purpose::Startup, Some(false)) => self.unhealthy(&spec, what, spec.startup_probe.as_ref()),
-            (Purpose::Liveness, Some(false)) => self.unhealthy(&spec, what, spec.liveness_probe.as_ref()),
-        }
-    }
-
-    /// Ends a container whose probe has failed for good.
-    fn unhealthy(&mut self, spec: &Spec, what: &str, probe: Option<&Probe>) {
-        let message =
-            format!("Container {} failed {} probe, will be restarted", spec.name, what.to_lowercase());
-        self.host.events.pod(&self.pod, Some(&spec.name), Kind::Normal, "Killing", message);
-        let own = probe.and_then(|p| p.termination_grace_period_seconds);
-        self.begin_terminate(spec.name.clone(), own.map_or_else(|| self.grace(), seconds));
     }
 
     /// Tells the API how the pod is, if that has changed.

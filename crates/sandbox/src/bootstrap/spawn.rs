@@ -12,7 +12,9 @@ use std::process::Command;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit,
+};
 
 use super::{
     BootstrapError, KeeperConfig, KeeperInfo, KeeperOrder, KeeperReport, Lifetime, PATH, Preflight, cgroup,
@@ -56,8 +58,14 @@ impl Keeper {
         let output = open_output(&config.lifetime)?;
         let null = File::open("/dev/null").map_err(failed("open /dev/null"))?;
         let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWCGROUP;
+        let own_limit = share_processes().map_err(failed("bound the processes of all pods"))?;
         let pid = match sys::clone(proof, flags).map_err(failed("create the namespaces"))? {
-            Fork::Parent(pid) => pid,
+            Fork::Parent(pid) => {
+                setrlimit(Resource::Nproc, own_limit)
+                    .map_err(io::Error::from)
+                    .map_err(failed("restore the limit of processes"))?;
+                pid
+            }
             Fork::Child => {
                 drop((order.write, report.read, lifeline.write));
                 let lifeline =
@@ -144,6 +152,21 @@ impl Keeper {
             Err(error) => Err(failed("signal the keeper")(error.into())),
         }
     }
+}
+
+/// Leaves half of the processes that the user may have to what is about to be cloned; the limit as it was.
+///
+/// The kernel holds all processes in a user namespace together, at its owner, to the limit that the owner had when it was
+/// made: pods that multiply without end, however many, leave their user room to stop them.
+fn share_processes() -> io::Result<Rlimit> {
+    let own = getrlimit(Resource::Nproc);
+    let kernel = |name: &str| -> io::Result<Option<u64>> {
+        Ok(fs::read_to_string(format!("/proc/sys/kernel/{name}"))?.trim().parse().ok())
+    };
+    let most = [own.current, kernel("pid_max")?, kernel("threads-max")?].into_iter().flatten().min();
+    let share = Rlimit { current: most.map(|most| (most / 2).max(1)), maximum: own.maximum };
+    setrlimit(Resource::Nproc, share)?;
+    Ok(own)
 }
 
 fn failed(action: &'static str) -> impl Fn(io::Error) -> BootstrapError {

@@ -8,7 +8,13 @@ use xebec_sandbox::sandbox::Engine;
 use crate::harness::{Bench, Case, cases};
 
 pub(crate) fn cases(list: &mut Vec<Case>) {
-    cases!(list, the_server_is_root_of_a_namespace_only, the_server_inherits_nothing, mounts_and_networks);
+    cases!(
+        list,
+        the_server_is_root_of_a_namespace_only,
+        the_server_inherits_nothing,
+        mounts_and_networks,
+        pods_share_half_of_the_processes
+    );
 }
 
 async fn the_server_is_root_of_a_namespace_only(bench: Arc<Bench>) {
@@ -75,4 +81,14 @@ async fn mounts_and_networks(bench: Arc<Bench>) {
         })
         .count();
     assert!(processes < 20, "{processes} processes: the host's are seen");
+}
+
+async fn pods_share_half_of_the_processes(_: Arc<Bench>) {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max processes")).expect("a limit");
+    let soft: u64 = line.split_whitespace().next().unwrap().parse().expect("it is bounded");
+    let kernel = |name: &str| -> u64 {
+        fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap().trim().parse().unwrap()
+    };
+    assert!(soft <= kernel("pid_max").min(kernel("threads-max")) / 2, "{line}");
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::Signal as SystemSignal;
 use tokio::signal::unix::{SignalKind, signal};
 use xebec_sandbox::bootstrap::{EXIT_FATAL, Keeper, Lifetime, preflight};
 use xebec_sandbox::config::{ContainerId, Network, Signal};
@@ -113,44 +114,53 @@ async fn prepare_and_die(bench: &Bench) -> ! {
         pod.start(config).await;
     }
     pod.sandbox.wait(&id(FINISHED)).await.expect("its end");
-    let mut config = bench.pod_config();
-    config.labels = [("pod".to_owned(), "two".to_owned())].into();
-    let orphaned = bench.pod_with(config).await;
-    let mut config = bench.script("sleep 777; true");
-    config.id = id(ORPHANED);
-    orphaned.start(config).await;
-    // A shim's process id is the parent of its container's.
-    let pid = orphaned.sandbox.list().await.expect("a list")[0].pid.expect("it runs");
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("its parent");
-    let shim: i32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().expect("a number");
-    for pid in [shim, std::process::id().cast_signed()] {
+    let (dead, hung) = (sleeping(bench, "two").await, sleeping(bench, "three").await);
+    let own = std::process::id().cast_signed();
+    for (pid, signal) in [(dead, SystemSignal::KILL), (hung, SystemSignal::STOP), (own, SystemSignal::KILL)] {
         let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
+        rustix::process::kill_process(pid, signal).expect("a signal");
     }
     unreachable!("this process was killed");
 }
 
+/// A pod that only sleeps; the process id of its shim.
+async fn sleeping(bench: &Bench, label: &str) -> i32 {
+    let mut config = bench.pod_config();
+    config.labels = [("pod".to_owned(), label.to_owned())].into();
+    let pod = bench.pod_with(config).await;
+    let mut config = bench.script("sleep 777; true");
+    config.id = id(ORPHANED);
+    pod.start(config).await;
+    // A shim's process id is the parent of its container's.
+    let pid = pod.sandbox.list().await.expect("a list")[0].pid.expect("it runs");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("its parent");
+    stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().expect("a number")
+}
+
 async fn recover(bench: &Bench) {
     let mut found = bench.engine.recover().await.expect("recover");
-    found.sort_by_key(|recovered| matches!(recovered, Recovered::Dead { .. }));
-    let [Recovered::Alive(sandbox), Recovered::Dead { id: dead, labels, containers }] = &found[..] else {
+    found.sort_by_key(|recovered| match recovered {
+        Recovered::Alive(_) => String::new(),
+        Recovered::Dead { labels, .. } => labels["pod"].clone(),
+    });
+    let [Recovered::Alive(sandbox), hung, dead] = &found[..] else {
         panic!("{} pods were found", found.len());
     };
-    assert_eq!((labels["pod"].as_str(), containers.len()), ("two", 1));
-    let ContainerState::Exited(status) = &containers[0].state else { panic!("{containers:?}") };
-    assert_eq!((containers[0].id.as_str(), status.outcome), (ORPHANED, Outcome::Signaled(9)));
-    assert!(!bench.info.run_dir.join("pods").join(dead.as_str()).exists());
+    for (label, dead) in [("three", hung), ("two", dead)] {
+        let Recovered::Dead { id, labels, containers } = dead else { panic!("pod {label} lives") };
+        assert_eq!((labels["pod"].as_str(), containers.len()), (label, 1));
+        let ContainerState::Exited(status) = &containers[0].state else { panic!("{containers:?}") };
+        assert_eq!((containers[0].id.as_str(), status.outcome), (ORPHANED, Outcome::Signaled(9)));
+        assert!(!bench.info.run_dir.join("pods").join(id.as_str()).exists());
+        let pins = fs::read_dir(bench.info.run_dir.join("netns")).expect("the pins");
+        let pins = pins.map(|pin| pin.expect("a pin").file_name().to_string_lossy().into_owned());
+        assert_eq!(pins.filter(|pin| pin.ends_with(id.as_str())).count(), 0);
+    }
     let orphans = fs::read_dir("/proc").expect("read /proc").filter(|entry| {
         let command = entry.as_ref().unwrap().path().join("cmdline");
         fs::read(command).is_ok_and(|text| text.starts_with(b"sleep\x00777"))
     });
     assert_eq!(orphans.count(), 0, "a container outlived its shim");
-    let netns = bench.info.run_dir.join("netns");
-    let pins = fs::read_dir(&netns)
-        .expect("the pins")
-        .filter(|pin| pin.as_ref().unwrap().file_name().to_string_lossy().ends_with(dead.as_str()));
-    assert_eq!(pins.count(), 0);
-
     assert_eq!(sandbox.labels()["pod"], "one");
     let pod = Pod { sandbox: Arc::clone(sandbox) };
     let listed = sandbox.list().await.expect("a list");

@@ -72,12 +72,14 @@ impl Cluster {
             informers: Some(informers.clone()),
             ..xebec_controllers::Config::new(keys.ca_pem().to_owned())
         };
-        tasks.spawn(xebec_controllers::run(client.clone(), config, stopped(stopping.clone())));
+        let run = xebec_controllers::run(client.clone(), config, stopped(stopping.clone()));
+        tasks.spawn(async move { run.await.unwrap() });
         let config = xebec_scheduler::Config {
             informers: Some(informers.clone()),
             ..xebec_scheduler::Config::default()
         };
-        tasks.spawn(xebec_scheduler::run(client.clone(), config, stopped(stopping.clone())));
+        let run = xebec_scheduler::run(client.clone(), config, stopped(stopping.clone()));
+        tasks.spawn(async move { run.await.unwrap() });
         tasks.spawn(pretend_to_run_pods(client.clone(), stopped(stopping.clone())));
         tasks.spawn(pretend_to_live(client.clone(), stopped(stopping)));
         let cluster = Self { server, informers, tasks, stop, _directory: directory };

@@ -1,13 +1,17 @@
-//! Service accounts: whether a token's account, and the object it is bound to, are still there.
+//! Service accounts: whether a token's account, and the object it is bound to, are still there. It is asked at each
+//! request, of what is kept beside the stored objects.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use xebec_api::{Value, meta};
+use xebec_api::time::Timestamp;
 
 use super::User;
 use super::token::{BoundKind, Claims, TokenError};
 use crate::core::Core;
-use crate::registry::{convert, read};
+use crate::registry::facts::{self, Life};
+use crate::registry::read;
 
 /// Why a token is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,38 +29,41 @@ pub enum AccountError {
     },
 }
 
+/// How long after its end an object that is being deleted still vouches for a token, as upstream has it.
+const LINGER: Duration = Duration::from_mins(1);
+
 /// Who holds the token, if it is meant for one of `audiences`.
 ///
 /// # Errors
 /// The token is not good, or what it is bound to is gone.
-pub fn identify(core: &Core, token: &str, audiences: &[String]) -> Result<(User, Claims), AccountError> {
-    let claims = core.tokens.verify(token, audiences, core.clock.now())?;
-    let account = find(core, "serviceaccounts", &claims.namespace, &claims.name);
-    check("serviceaccount", &claims.name, &claims.uid, account.as_ref())?;
+pub fn identify(core: &Core, token: &str, audiences: &[String]) -> Result<(User, Arc<Claims>), AccountError> {
+    let now = core.clock.now();
+    let claims = core.tokens.verify(token, audiences, now)?;
+    let (table, snapshot) = (core.table.get(), core.store.snapshot());
+    let check = |kind: &'static str, resource: &str, namespace: &str, name: &str, uid: &str| {
+        let row = table.row("", resource);
+        let record = row.and_then(|row| read::find(&snapshot, row, namespace, name).ok());
+        match record.map(|record| facts::life(record)) {
+            Some(life) if life.uid == uid && !is_over(life, now) => Ok(()),
+            _ => Err(AccountError::Gone { kind, name: name.to_owned() }),
+        }
+    };
+    check("serviceaccount", "serviceaccounts", &claims.namespace, &claims.name, &claims.uid)?;
     if let Some(bound) = &claims.bound {
         let (kind, resource, namespace) = match bound.kind {
             BoundKind::Pod => ("pod", "pods", claims.namespace.as_str()),
             BoundKind::Secret => ("secret", "secrets", claims.namespace.as_str()),
             BoundKind::Node => ("node", "nodes", ""),
         };
-        check(kind, &bound.name, &bound.uid, find(core, resource, namespace, &bound.name).as_ref())?;
+        check(kind, resource, namespace, &bound.name, &bound.uid)?;
     }
     let user = user(&claims);
     Ok((user, claims))
 }
 
-fn find(core: &Core, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-    let table = core.table.get();
-    let snapshot = core.store.snapshot();
-    let record = read::find(&snapshot, table.row("", resource)?, namespace, name).ok()?;
-    convert::stored_object(record).ok()
-}
-
-fn check(kind: &'static str, name: &str, uid: &str, object: Option<&Value>) -> Result<(), AccountError> {
-    match object {
-        Some(object) if meta::uid(object) == uid => Ok(()),
-        _ => Err(AccountError::Gone { kind, name: name.to_owned() }),
-    }
+/// Whether the object was to be gone by now, whatever holds it: finalizers, or a node that does not answer.
+fn is_over(life: &Life, now: Timestamp) -> bool {
+    life.ends.is_some_and(|ends| ends.after(LINGER) < now)
 }
 
 fn user(claims: &Claims) -> User {

@@ -1,7 +1,8 @@
 //! Client certificates: the subject's common name is the user, its organisations are the groups.
 //!
 //! The TLS handshake takes any certificate whose key the client holds; whether the cluster's authority signed it, and
-//! whether it is in force, decides the request (401), as upstream does, so that the client gets an answer it can read.
+//! whether it is in force, decides the request (401), as upstream does, so that the client gets an answer it can read. The
+//! signature is looked at once per connection, the end of the certificate's time at each request.
 
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use x509_parser::certificate::X509Certificate;
+use xebec_api::time::Timestamp;
 
 use super::User;
 
@@ -19,7 +22,12 @@ pub enum Peer {
     /// A client that presented no certificate.
     Plain,
     /// A client whose certificate was verified.
-    Certificate(Arc<User>),
+    Certificate {
+        /// Who it is.
+        user: Arc<User>,
+        /// Until when the certificate is in force.
+        until: Timestamp,
+    },
     /// A client whose certificate is none of ours, or not in force: why.
     Rejected(Arc<str>),
     /// A component in this process.
@@ -56,15 +64,29 @@ impl CertificateVerifier {
         if let Err(error) = self.authority.verify_client_cert(leaf, intermediates, now) {
             return Peer::Rejected(error.to_string().into());
         }
-        match subject(leaf) {
-            Some(user) => Peer::Certificate(Arc::new(user)),
+        let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else {
+            return Peer::Rejected("the certificate cannot be read".into());
+        };
+        match subject(&certificate) {
+            Some(user) => {
+                Peer::Certificate { user: Arc::new(user), until: end(&certificate, intermediates, now) }
+            }
             None => Peer::Rejected("the certificate's subject has no common name".into()),
         }
     }
 }
 
-fn subject(leaf: &[u8]) -> Option<User> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
+/// When the first of the certificates that are in force ends. Others, which may have come along, vouch for nothing.
+fn end(leaf: &X509Certificate<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> Timestamp {
+    let end = |certificate: &X509Certificate<'_>| certificate.validity().not_after.timestamp();
+    let others = intermediates.iter().filter_map(|der| {
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        Some(end(&certificate)).filter(|end| u64::try_from(*end).is_ok_and(|end| end >= now.as_secs()))
+    });
+    Timestamp::from_unix(others.fold(end(leaf), i64::min))
+}
+
+fn subject(certificate: &X509Certificate<'_>) -> Option<User> {
     let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
     let groups = certificate.subject().iter_organization().filter_map(|o| o.as_str().ok());
     Some(User::authenticated(name, groups.map(str::to_owned)))
@@ -129,7 +151,11 @@ mod tests {
             CertificateDer::from_pem_slice(made.certificate_pem.as_bytes()).expect("PEM")
         };
         let now = UnixTime::now();
-        let Peer::Certificate(user) = verifier.identify(Some(&[der(&ours)]), now) else { panic!("refused") };
+        let Peer::Certificate { user, until } = verifier.identify(Some(&[der(&ours)]), now) else {
+            panic!("refused")
+        };
+        let days = (until.unix() - i64::try_from(now.as_secs()).expect("after 1970")) / 86_400;
+        assert!((1..=400).contains(&days), "{days}");
         assert_eq!((user.name.as_str(), user.groups.join(",")), ("jane", "dev,system:authenticated".into()));
         assert!(matches!(verifier.identify(Some(&[der(&theirs)]), now), Peer::Rejected(_)));
         assert!(matches!(verifier.identify(None, now), Peer::Plain));

@@ -1,6 +1,12 @@
 //! Service-account tokens: JSON Web Tokens (RFC 7519) signed with ES256, bound to a service account and, if asked, to a
 //! pod, secret or node. Signature, issuer, audience and lifetime are checked here; whether the account and the object it
 //! is bound to still exist is the caller's to ask, because it needs the store.
+//!
+//! Most requests come with a token that came before: what was signed is remembered by the token's hash, and only audience
+//! and lifetime are looked at again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -105,6 +111,39 @@ pub struct TokenSigner {
     key_id: String,
     issuer: String,
     random: Box<dyn SecureRandom + Send + Sync>,
+    known: Mutex<Known>,
+}
+
+/// SHA-256 of a token.
+type TokenHash = [u8; 32];
+
+/// How many tokens are remembered, twice: those that came lately, and those that came before.
+const MAX_KNOWN: usize = 1024;
+
+/// The claims of tokens whose signature is good.
+#[derive(Default)]
+struct Known {
+    lately: HashMap<TokenHash, Arc<Claims>>,
+    before: HashMap<TokenHash, Arc<Claims>>,
+}
+
+impl Known {
+    fn get(&mut self, hash: &TokenHash) -> Option<Arc<Claims>> {
+        if let Some(claims) = self.lately.get(hash) {
+            return Some(claims.clone());
+        }
+        let claims = self.before.remove(hash)?;
+        self.insert(*hash, claims.clone());
+        Some(claims)
+    }
+
+    /// Remembers a token; when there are too many, those that did not come for the longest time are forgotten.
+    fn insert(&mut self, hash: TokenHash, claims: Arc<Claims>) {
+        if self.lately.len() >= MAX_KNOWN {
+            self.before = std::mem::take(&mut self.lately);
+        }
+        self.lately.insert(hash, claims);
+    }
 }
 
 impl std::fmt::Debug for TokenSigner {
@@ -126,7 +165,8 @@ impl TokenSigner {
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &*random)
             .map_err(KeyRejected)?;
         let digest = ring::digest::digest(&ring::digest::SHA256, key.public_key().as_ref());
-        Ok(Self { key, key_id: URL_SAFE_NO_PAD.encode(digest), issuer: issuer.into(), random })
+        let key_id = URL_SAFE_NO_PAD.encode(digest);
+        Ok(Self { key, key_id, issuer: issuer.into(), random, known: Mutex::default() })
     }
 
     /// Who signs.
@@ -192,10 +232,34 @@ impl TokenSigner {
     ///
     /// # Errors
     /// It was not signed here, is for somebody else, or not in force.
-    pub fn verify(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Claims, TokenError> {
+    pub fn verify(
+        &self,
+        token: &str,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_TOKEN {
             return Err(TokenError::Malformed);
         }
+        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+        let hash: TokenHash = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
+        let known = self.known().get(&hash);
+        if let Some(claims) = known {
+            check_use(&claims, audiences, now)?;
+            return Ok(claims);
+        }
+        let claims = Arc::new(self.read(token)?);
+        check_use(&claims, audiences, now)?;
+        self.known().insert(hash, claims.clone());
+        Ok(claims)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was signed.
+    fn read(&self, token: &str) -> Result<Claims, TokenError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
@@ -214,9 +278,7 @@ impl TokenSigner {
         if payload.str_at(&["iss"]) != Some(&self.issuer) {
             return Err(TokenError::Issuer);
         }
-        let claims = read_claims(&payload).ok_or(TokenError::Malformed)?;
-        check_use(&claims, audiences, now)?;
-        Ok(claims)
+        read_claims(&payload).ok_or(TokenError::Malformed)
     }
 }
 
@@ -298,7 +360,9 @@ mod tests {
         for bound in [None, Some(BoundObject { kind: BoundKind::Pod, name: "p".into(), uid: "u2".into() })] {
             let claims = claims(bound);
             let token = signer.sign(&claims).expect("signed");
-            assert_eq!(signer.verify(&token, &audiences, claims.issued), Ok(claims));
+            for _ in 0..2 {
+                assert_eq!(signer.verify(&token, &audiences, claims.issued).as_deref(), Ok(&claims));
+            }
         }
     }
 
@@ -309,9 +373,17 @@ mod tests {
         let token = signer.sign(&claims).expect("signed");
         let api = ["api".to_owned()];
         let at = |seconds| claims.issued.after(Duration::from_secs(seconds));
-        assert_eq!(signer.verify(&token, &api, at(611)), Err(TokenError::Expired));
-        assert_eq!(signer.verify(&token, &api, Timestamp::from_unix(0)), Err(TokenError::NotYet));
-        assert_eq!(signer.verify(&token, &["other".into()], at(0)), Err(TokenError::Audience));
+        for what in ["a token that comes first", "one that is known"] {
+            assert_eq!(signer.verify(&token, &api, at(611)), Err(TokenError::Expired), "{what}");
+            assert_eq!(
+                signer.verify(&token, &api, Timestamp::from_unix(0)),
+                Err(TokenError::NotYet),
+                "{what}"
+            );
+            let other = ["other".to_owned()];
+            assert_eq!(signer.verify(&token, &other, at(0)), Err(TokenError::Audience), "{what}");
+            signer.verify(&token, &api, at(0)).expect("good");
+        }
         assert_eq!(new_signer().verify(&token, &api, at(0)), Err(TokenError::Signature));
         let mut forged = token.clone().into_bytes();
         let last = forged.len() - 2;
@@ -324,5 +396,23 @@ mod tests {
         for text in ["", "a", "a.b.c", "....", &"x".repeat(MAX_TOKEN + 1)] {
             assert_eq!(signer.verify(text, &api, at(0)), Err(TokenError::Malformed), "{text}");
         }
+    }
+
+    #[test]
+    fn so_many_tokens_are_remembered() {
+        let claims = Arc::new(claims(None));
+        let hash = |n: usize| {
+            let mut hash = TokenHash::default();
+            hash[..8].copy_from_slice(&n.to_be_bytes());
+            hash
+        };
+        let mut known = Known::default();
+        for n in 0..10 * MAX_KNOWN {
+            known.insert(hash(n), claims.clone());
+            assert!(known.get(&hash(0)).is_some(), "what comes often stays: {n}");
+            assert!(known.lately.len() <= MAX_KNOWN && known.before.len() <= MAX_KNOWN);
+        }
+        assert!(known.get(&hash(10 * MAX_KNOWN - 1)).is_some());
+        assert!(known.get(&hash(1)).is_none(), "what came once is forgotten");
     }
 }

@@ -33,12 +33,12 @@ pub fn bootstrap_objects(components: &[Role]) -> Vec<Value> {
         role("system:public-info-viewer", &[], &[Rule::on_paths(&PUBLIC_PATHS)]),
         role("system:basic-user", &[], &basic_user()),
         role("system:service-account-issuer-discovery", &[], &[Rule::on_paths(&ISSUER_PATHS)]),
-        aggregate("admin", &["admin"]),
-        aggregate("edit", &["edit"]),
-        aggregate("view", &["view"]),
+        aggregate("admin", &[]),
+        aggregate("edit", &["admin"]),
+        aggregate("view", &["edit"]),
         role("system:aggregate-to-admin", &["admin"], &to_admin()),
-        role("system:aggregate-to-edit", &["edit", "admin"], &to_edit()),
-        role("system:aggregate-to-view", &["view", "edit", "admin"], &to_view()),
+        role("system:aggregate-to-edit", &["edit"], &to_edit()),
+        role("system:aggregate-to-view", &["view"], &to_view()),
         binding("cluster-admin", &[("Group", "system:masters")]),
         binding("system:discovery", &[("Group", "system:authenticated")]),
         binding("system:basic-user", &[("Group", "system:authenticated")]),
@@ -161,27 +161,24 @@ fn role(name: &str, aggregate_to: &[&str], rules: &[Rule]) -> Value {
     })
 }
 
-fn aggregate(name: &str, from: &[&str]) -> Value {
-    let mut out = role(name, &[], &[]);
-    let selectors: Vec<Value> = from
-        .iter()
-        .map(|to| {
-            let mut selector = Value::object();
-            selector.set(&["matchLabels", &aggregation_label(to)], "true");
-            selector
-        })
-        .collect();
-    out.set(&["aggregationRule", "clusterRoleSelectors"], selectors);
+/// A role that gathers those with the label of its name, and may itself be gathered.
+fn aggregate(name: &str, aggregate_to: &[&str]) -> Value {
+    let mut out = role(name, aggregate_to, &[]);
+    let mut selector = Value::object();
+    selector.set(&["matchLabels", &aggregation_label(name)], "true");
+    out.set(&["aggregationRule", "clusterRoleSelectors"], vec![selector]);
     out
 }
 
-/// Aggregated roles begin with the rules of the bootstrap roles that they gather.
+/// Aggregated roles begin with the rules of the bootstrap roles that they gather, as the controller that keeps them would
+/// have it: in the order of names. Who is gathered by others comes first.
 fn aggregate_rules(objects: &mut [Value]) {
-    for name in ["admin", "edit", "view"] {
+    for name in ["view", "edit", "admin"] {
         let label = aggregation_label(name);
         let gathers = |o: &&Value| o.str_at(&["metadata", "labels", &label]) == Some("true");
-        let rules: Vec<Value> =
-            objects.iter().filter(gathers).flat_map(|o| o.array_at(&["rules"])).cloned().collect();
+        let mut gathered: Vec<&Value> = objects.iter().filter(gathers).collect();
+        gathered.sort_by_key(|role| xebec_api::meta::name(role).to_owned());
+        let rules: Vec<Value> = gathered.iter().flat_map(|o| o.array_at(&["rules"])).cloned().collect();
         let own = |o: &&mut Value| xebec_api::meta::name(o) == name && o.get("aggregationRule").is_some();
         if let Some(role) = objects.iter_mut().find(own) {
             role.set(&["rules"], rules);

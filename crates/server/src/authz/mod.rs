@@ -6,9 +6,9 @@ pub mod escalation;
 mod rules;
 mod state;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use xebec_store::Snapshot;
+use xebec_store::{Event, Prefix, Snapshot};
 
 pub use bootstrap::{Role, bootstrap_objects};
 pub use rules::Rule;
@@ -73,16 +73,29 @@ impl std::fmt::Display for Question<'_> {
     }
 }
 
+/// Where in the store all roles and bindings stand.
+#[must_use]
+pub fn prefix() -> Prefix {
+    state::prefix()
+}
+
 /// Decides from the roles and bindings in the store.
 #[derive(Debug, Default)]
 pub struct Authorizer {
-    state: RwLock<Arc<State>>,
+    state: RwLock<State>,
 }
 
 impl Authorizer {
     /// Takes the roles and bindings of a snapshot.
     pub fn refresh(&self, snapshot: &Snapshot) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(State::read(snapshot));
+        let state = State::read(snapshot);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Takes what happened to roles and bindings since.
+    pub fn follow(&self, events: &[Arc<Event>]) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        events.iter().for_each(|event| state.follow(event));
     }
 
     /// Whether the user may; `Err` says why not.
@@ -110,7 +123,7 @@ impl Authorizer {
         rules
     }
 
-    fn current(&self) -> Arc<State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn current(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use xebec_api::json::Parsed;
 use xebec_api::{Status, json, protobuf};
 
@@ -92,11 +92,28 @@ fn yaml_options() -> serde_saphyr::Options {
     }
 }
 
+/// A body that is all there.
+#[must_use]
+pub fn whole(bytes: Bytes) -> RequestBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// Reads a whole body.
 ///
 /// # Errors
 /// 413 over [`MAX_BODY`]; 400 if the connection breaks.
-pub async fn read(mut body: RequestBody) -> Result<Bytes, Status> {
+pub async fn read(body: RequestBody) -> Result<Bytes, Status> {
+    read_counted(body, |_| Ok(())).await
+}
+
+/// Reads a whole body; `count` is told of bytes as they come, and may refuse them.
+///
+/// # Errors
+/// As [`read`]; what `count` says.
+pub async fn read_counted(
+    mut body: RequestBody,
+    mut count: impl FnMut(usize) -> Result<(), Status>,
+) -> Result<Bytes, Status> {
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Status::too_large(MAX_BODY));
     }
@@ -109,6 +126,7 @@ pub async fn read(mut body: RequestBody) -> Result<Bytes, Status> {
         if so_far + data.len() > MAX_BODY {
             return Err(Status::too_large(MAX_BODY));
         }
+        count(data.len())?;
         // Most bodies come in one frame, which then need not be copied.
         match first.take() {
             None if all.is_empty() => first = Some(data),
@@ -126,7 +144,7 @@ pub async fn read(mut body: RequestBody) -> Result<Bytes, Status> {
 mod tests {
     use super::*;
     use http_body::Frame;
-    use http_body_util::{Full, StreamBody};
+    use http_body_util::StreamBody;
 
     fn boxed(chunks: Vec<&'static [u8]>) -> RequestBody {
         let frames = chunks.into_iter().map(|c| Ok::<_, BoxError>(Frame::data(Bytes::from_static(c))));
@@ -140,8 +158,8 @@ mod tests {
         assert_eq!(read(boxed(vec![])).await.expect("empty"), "");
         static BIG: [u8; MAX_BODY] = [0; MAX_BODY];
         assert_eq!(read(boxed(vec![&BIG, b"x"])).await.expect_err("too large").code(), 413);
-        let whole = Full::new(Bytes::from(vec![0; MAX_BODY + 1])).map_err(|e| match e {}).boxed_unsync();
-        assert_eq!(read(whole).await.expect_err("too large").code(), 413);
+        let large = whole(Bytes::from(vec![0; MAX_BODY + 1]));
+        assert_eq!(read(large).await.expect_err("too large").code(), 413);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 pub mod accept;
 pub mod body;
+pub(crate) mod document;
+mod list;
 pub mod listen;
 pub mod query;
 pub mod render;

@@ -12,7 +12,8 @@ use xebec_api::{Status, Value, json, protobuf};
 
 use super::accept::{Accept, Encoding, Form};
 use super::body::BoxError;
-use super::render::{self, ListBody, MessageList};
+use super::list::ListBody;
+use super::render;
 use crate::registry::read::Page;
 use crate::registry::table::Served;
 use crate::registry::watch::Open;
@@ -69,10 +70,13 @@ pub fn failure(status: &Status, accept: Accept) -> Response<ReplyBody> {
 ///
 /// # Errors
 /// A stored object cannot be read, or the document cannot be given in the form wanted.
-pub fn respond(reply: Reply, accept: Accept) -> Result<Response<ReplyBody>, Status> {
+pub async fn respond(reply: Reply, accept: Accept) -> Result<Response<ReplyBody>, Status> {
     match reply {
         Reply::Object(code, bytes, served) => respond_object(code, bytes, &served, accept),
-        Reply::List(page, served) => respond_list(page, &served, accept),
+        Reply::List(page, served) => {
+            let body = ListBody::new(page, &served, accept.form, accept.encoding).await?;
+            Ok(response(StatusCode::OK, accept.encoding.content_type(), body.boxed_unsync()))
+        }
         Reply::Document(code, value) => Ok(document(code, &value, accept.encoding)),
         Reply::Text(code, text) => Ok(response(code, "text/plain; charset=utf-8", full(text))),
         Reply::Prepared(bytes, headers) => {
@@ -107,21 +111,6 @@ fn respond_object(
     let object = json::from_slice(&bytes).map_err(Status::internal)?;
     let object = render::object(object, accept.form, served)?;
     Ok(document(code, &object, accept.encoding))
-}
-
-/// Whole objects in the version that is stored are put together from what is kept of each; everything else is made anew.
-fn respond_list(page: Page, served: &Served, accept: Accept) -> Result<Response<ReplyBody>, Status> {
-    let body = match (accept.form, accept.encoding) {
-        (Form::Whole, Encoding::Json) if served.is_stored() => ListBody::new(page, served).boxed_unsync(),
-        (Form::Whole, Encoding::Protobuf) if served.is_stored() && !served.row.custom => {
-            MessageList::new(&page, served)?.boxed_unsync()
-        }
-        _ => {
-            let list = render::page(&page, accept.form, served)?;
-            return Ok(document(StatusCode::OK, &list, accept.encoding));
-        }
-    };
-    Ok(response(StatusCode::OK, accept.encoding.content_type(), body))
 }
 
 /// A document that cannot be written in the encoding wanted is given as JSON.

@@ -1,12 +1,17 @@
 //! Between the stored version of an object and the one that a client speaks.
+//!
+//! A record keeps the version that it was written in. That is the row's storage version, unless a definition has changed
+//! it since; the next write of the object brings it to the new one. Versions of a custom resource differ by nothing but
+//! their names and schemas: what the new version does not know is dropped, and what it has defaults for is filled in.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use xebec_api::structural::{self, Strictness};
 use xebec_api::{Status, Value, json};
 use xebec_store::Record;
 
-use super::table::Served;
+use super::table::{Row, Served};
 
 /// The record's object in the version served.
 ///
@@ -16,7 +21,15 @@ pub fn object(record: &Record, served: &Served) -> Result<Value, Status> {
     from_storage(stored_object(record)?, served)
 }
 
-/// The record's object as it is stored.
+/// The record's object as a write would store it today.
+///
+/// # Errors
+/// As [`object`].
+pub fn current(record: &Record, served: &Served) -> Result<Value, Status> {
+    to_storage(stored_object(record)?, served)
+}
+
+/// The record's object as it is stored: of a custom resource, in the version of its last write.
 ///
 /// # Errors
 /// 500: the stored bytes are damaged.
@@ -29,7 +42,7 @@ pub fn stored_object(record: &Record) -> Result<Value, Status> {
 /// # Errors
 /// As [`object`].
 pub fn bytes(record: &Record, served: &Served) -> Result<Bytes, Status> {
-    if served.is_stored() {
+    if served.holds(record) {
         Ok(record.bytes())
     } else {
         object(record, served).map(|o| json::to_vec(&o).into())
@@ -63,7 +76,19 @@ fn turn(object: Value, served: &Served, to: &str) -> Result<Value, Status> {
     if object.str_at(&["apiVersion"]) == Some(to) {
         return Ok(object);
     }
-    xebec_api::convert::convert(object, served.row.kind_name(), to).map_err(Status::internal)
+    let object = xebec_api::convert::convert(object, served.row.kind_name(), to).map_err(Status::internal)?;
+    Ok(if served.row.custom { settle(object, &served.row, to) } else { object })
+}
+
+/// Makes a custom resource's object follow the schema of the version that it now has.
+fn settle(mut object: Value, row: &Row, api_version: &str) -> Value {
+    let of = |version: &&xebec_api::resource::Version| row.def.api_version(&version.name) == api_version;
+    if let Some(version) = row.def.versions.iter().find(of) {
+        // What is unknown is dropped without a word; what is of a wrong type is left for validation to find.
+        structural::decode(&mut object, version.root(), Strictness::Custom);
+        structural::default(&mut object, version.root());
+    }
+    object
 }
 
 fn damaged(record: &Record, error: &dyn std::fmt::Display) -> Status {

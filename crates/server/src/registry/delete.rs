@@ -138,7 +138,7 @@ pub async fn delete(
     for _ in 0..MAX_TRIES {
         let snapshot = core.store.snapshot();
         let record = read::find(&snapshot, &served.row, target.namespace, target.name)?;
-        let old = convert::stored_object(record)?;
+        let old = convert::current(record, served)?;
         options.check(&old, &served.row)?;
         let attributes = Attributes::new(context, target, Operation::Delete);
         admission::validate(core, &attributes, &Value::Null, Some(&old)).await?;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use xebec_api::protobuf::{self, Message};
 use xebec_api::selector::{FieldSelector, Selector};
+use xebec_api::time::Timestamp;
 use xebec_api::{Key, Map, Status, Value, json, meta, selectable};
 use xebec_store::{Record, Revision};
 
@@ -16,6 +17,27 @@ use super::table::{Row, Served};
 struct Facts {
     selected: OnceLock<Selected>,
     message: OnceLock<Bytes>,
+    life: OnceLock<Life>,
+}
+
+/// Which object a record is of, and whether it is to end. Of bytes that cannot be read: none.
+#[derive(Debug, Default)]
+pub struct Life {
+    /// Its UID.
+    pub uid: String,
+    /// When it is to be gone, if it is being deleted.
+    pub ends: Option<Timestamp>,
+}
+
+/// What authentication asks of a record.
+#[must_use]
+pub fn life(record: &Record) -> &Life {
+    let facts: &Facts = record.memo(|_| Facts::default());
+    facts.life.get_or_init(|| {
+        let object = convert::stored_object(record).unwrap_or_default();
+        let ends = object.str_at(&["metadata", "deletionTimestamp"]).and_then(Timestamp::parse);
+        Life { uid: meta::uid(&object).to_owned(), ends }
+    })
 }
 
 /// The protobuf message of a record's object in the version that is stored, without an envelope.

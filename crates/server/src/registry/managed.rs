@@ -6,6 +6,7 @@ use xebec_api::fields::{self, FieldSet, Filter, Force, VersionShape, Versions, m
 use xebec_api::schema::SchemaRef;
 use xebec_api::{Status, Value, convert, object};
 
+use super::status;
 use super::table::Served;
 use super::write::{Part, Target};
 use crate::core::Context;
@@ -58,8 +59,7 @@ fn reset_fields(target: Target<'_>) -> Vec<(Cow<'static, str>, Filter)> {
     }
     let fields = match target.part {
         Part::Main => FieldSet::of(&[&["status"]]),
-        Part::Status if served.row.custom => FieldSet::of(&[&["spec"], &["metadata"]]),
-        Part::Status => FieldSet::of(&[&["spec"]]),
+        Part::Status => status::not_owned(&served.row),
         Part::Other(_) | Part::Own(_) => return Vec::new(),
     };
     let versions = served.row.def.versions.iter().map(|v| served.row.def.api_version(&v.name));

@@ -12,8 +12,10 @@ pub mod managed;
 pub mod patch;
 pub mod read;
 pub mod special;
+mod status;
 pub mod strategy;
 pub mod table;
+mod unenforced;
 pub mod watch;
 pub mod write;
 

@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio_util::sync::CancellationToken;
 use xebec_api::kinds::{self, Kind};
 use xebec_api::resource::{GroupResource, ResourceDef, Text, Version};
-use xebec_api::{FieldPath, Status, Value, selectable};
-use xebec_store::{Key, Prefix, Revision};
+use xebec_api::{FieldPath, Status, Value, json, selectable};
+use xebec_store::{Key, Prefix, Record, Revision};
 
 use super::strategy::{self, Strategy};
 
@@ -32,6 +33,10 @@ pub struct Row {
     pub custom: bool,
     /// The definition that made the row: its key and revision.
     pub origin: Option<(Key, Revision)>,
+    /// Cancelled when the row is no longer in force, nor one with the same specification: what was opened on it ends.
+    pub replaced: Arc<CancellationToken>,
+    /// Of a custom resource: how the bytes of an object begin, for each version.
+    heads: Vec<Vec<u8>>,
     path: String,
 }
 
@@ -42,10 +47,21 @@ impl Row {
         Self::new(def, None, None)
     }
 
-    /// The row that a definition, at a key and revision, makes.
+    /// The row that a definition, at a key and revision, makes in the place of `former`, if there was one.
     #[must_use]
-    pub fn custom(def: ResourceDef, definition: Value, origin: (Key, Revision)) -> Self {
-        Self::new(def, Some(definition), Some(origin))
+    pub fn custom(
+        def: ResourceDef,
+        definition: Value,
+        origin: (Key, Revision),
+        former: Option<&Self>,
+    ) -> Self {
+        let mut row = Self::new(def, Some(definition), Some(origin));
+        let spec =
+            |row: &Self| row.definition.as_ref().and_then(|definition| definition.get("spec").cloned());
+        if let Some(former) = former.filter(|former| spec(former) == spec(&row)) {
+            row.replaced = former.replaced.clone();
+        }
+        row
     }
 
     fn new(def: ResourceDef, definition: Option<Value>, origin: Option<(Key, Revision)>) -> Self {
@@ -55,7 +71,10 @@ impl Row {
         let kind = kinds::of(&def.group, &def.names.plural);
         let strategy = strategy::of(&def.group, &def.names.plural);
         let selectable = selectable::fields(&def);
-        Self { def, kind, strategy, selectable, custom: definition.is_some(), definition, origin, path }
+        let custom = definition.is_some();
+        let heads = if custom { def.versions.iter().map(|v| head(&def, v)).collect() } else { Vec::new() };
+        let replaced = Arc::default();
+        Self { def, kind, strategy, selectable, custom, definition, origin, replaced, heads, path }
     }
 
     /// The group, as in error messages.
@@ -115,6 +134,15 @@ impl Row {
     }
 }
 
+/// How the canonical bytes of an object begin: no field of an object's own is sorted before the version, or its bytes
+/// begin otherwise.
+fn head(def: &ResourceDef, version: &Version) -> Vec<u8> {
+    let mut head = br#"{"apiVersion":"#.to_vec();
+    json::write_str(&def.api_version(&version.name), &mut head);
+    head.push(b',');
+    head
+}
+
 /// A row and one of its served versions: what a path names.
 #[derive(Clone, Debug)]
 pub struct Served {
@@ -137,7 +165,18 @@ impl Served {
         self.row.def.api_version(&self.version().name)
     }
 
-    /// Whether objects are stored in this version, and so need no conversion.
+    /// Whether a record's object is stored in this version, so that its bytes can be passed on.
+    ///
+    /// A definition may come to store another version; objects stay in the one that they were last written in.
+    #[must_use]
+    pub fn holds(&self, record: &Record) -> bool {
+        match self.row.heads.get(self.version) {
+            Some(head) => record.as_slice().starts_with(head),
+            None => self.is_stored(),
+        }
+    }
+
+    /// Whether objects of a built-in kind are stored in this version.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.version == self.row.def.storage_version && self.row.def.stored_as.is_none()
@@ -218,10 +257,17 @@ impl CurrentTable {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts another table in force, made from the one that is; changes wait for each other, readers do not.
+    /// Puts another table in force, made from the one that is; changes wait for each other, readers do not. What was
+    /// opened on rows that are replaced ends.
     pub fn change(&self, make: impl FnOnce(&Table) -> Table) {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = Arc::new(make(&self.get()));
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = next;
+        let last = self.get();
+        let next = Arc::new(make(&last));
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
+        let stays = |row: &Row| {
+            let successor = next.row(row.group(), row.resource());
+            successor.is_some_and(|successor| Arc::ptr_eq(&successor.replaced, &row.replaced))
+        };
+        last.rows().filter(|row| !stays(row)).for_each(|row| row.replaced.cancel());
     }
 }

@@ -4,7 +4,8 @@
 //! ```text
 //!   start ──▶ Initial ──(all present objects sent; bookmark if asked for)──▶ Live ──▶ end
 //!   a watch from a revision starts in Live                                    │
-//!     Live ends: deadline, shutdown, the client leaves, or the watcher is too slow (410)
+//!     Live ends: deadline, shutdown, the client leaves, another row takes the place of the one that is watched, or the
+//!     watcher is too slow (410)
 //! ```
 //!
 //! An event is encoded once for all watchers that want the same of it ([`Wire`]).
@@ -56,7 +57,7 @@ impl Change {
 }
 
 /// The encodings of an event that watchers share: objects whole and their metadata, each as JSON and as protobuf, as
-/// added, modified and deleted. Objects are those of the version that is stored.
+/// added, modified and deleted. Objects are in the version that the record holds.
 #[derive(Debug, Default)]
 struct Wire([[OnceLock<Bytes>; 3]; 4]);
 
@@ -217,6 +218,7 @@ impl Open {
                     Err(WatchError::Closed) => return Next::End,
                     Err(error) => return Next::Last(self.error(&Status::expired(error.to_string()))),
                 },
+                () = self.served.row.replaced.cancelled() => return Next::End,
                 _ = bookmark => {
                     let revision = watch.progress();
                     return Next::Frame(self.bookmark(revision, false));
@@ -257,7 +259,7 @@ impl Open {
             return out.extend_from_slice(&self.departure(event));
         }
         let wire: &Wire = event.memo(|_| Wire::default());
-        match wire.place(self.accept, change).filter(|_| self.served.is_stored()) {
+        match wire.place(self.accept, change).filter(|_| self.served.holds(event.record())) {
             Some(shared) => {
                 out.extend_from_slice(shared.get_or_init(|| self.record_event(change, event.record())));
             }
@@ -277,7 +279,7 @@ impl Open {
     }
 
     fn record_event(&self, change: Change, record: &Record) -> Bytes {
-        let stored = self.served.is_stored();
+        let stored = self.served.holds(record);
         match (self.accept.form, self.accept.encoding) {
             (Form::Whole, Encoding::Json | Encoding::Yaml) if stored => {
                 line(change.as_str(), record.as_slice())

@@ -17,8 +17,10 @@ use xebec_store::{CommitError, Condition, Key, Op, Record, Revision, Snapshot, T
 use super::convert;
 use super::delete;
 use super::managed;
+use super::status;
 use super::strategy::Write;
 use super::table::Served;
+use super::unenforced;
 use crate::admission::{self, Attributes, Operation};
 use crate::core::{Context, Core};
 
@@ -129,7 +131,7 @@ pub async fn create_tracked(
         let causes = validate_new(&object, served);
         refuse(causes, &object, served)?;
         admission::validate(core, &attributes, &object, None).await?;
-        warn(context, served, &object, None);
+        warn(context, target, &object, None);
         let key = served.row.key(meta::namespace(&object), meta::name(&object))?;
         let name = meta::name(&object).to_owned();
         let taken = || Status::already_exists(served.row.group(), served.row.resource(), &name);
@@ -222,7 +224,7 @@ async fn try_change(
     record: &Arc<Record>,
 ) -> Result<Outcome, Status> {
     let served = target.served;
-    let old = convert::stored_object(record)?;
+    let old = convert::current(record, served)?;
     let mut new = change.apply(&convert::from_storage(old.clone(), served)?)?;
     check_version(change, &new, &old, target)?;
     settle_name(&mut new, target)?;
@@ -241,7 +243,7 @@ async fn try_change(
     let causes = validate_changed(&new, &old, target);
     refuse(causes, &new, served)?;
     admission::validate(core, &attributes, &new, Some(&old)).await?;
-    warn(context, served, &new, Some(&old));
+    warn(context, target, &new, Some(&old));
     if json::to_vec(&new) == record.as_slice() {
         return Ok(Outcome::Done(Written { bytes: convert::bytes(record, served)?, created: false }));
     }
@@ -423,7 +425,7 @@ fn prepare_changed(write: &mut Write<'_>, new: &mut Value, target: Target<'_>) -
     let has_status = served.version().subresource("status").is_some();
     match target.part {
         Part::Main if has_status => keep(new, old, "status"),
-        Part::Status => keep_all_but_status(new, old),
+        Part::Status => status::confine(new, old, &served.row),
         Part::Other(name) => confine(name, new, old),
         Part::Main | Part::Own(_) => {}
     }
@@ -481,34 +483,6 @@ fn keep(new: &mut Value, old: &Value, member: &str) {
         Some(value) => new.set(&[member], value.clone()),
         None => {
             new.make_object().remove(member);
-        }
-    }
-}
-
-fn keep_all_but_status(new: &mut Value, old: &Value) {
-    let status = new.get_mut("status").map(Value::take);
-    let labels = new.remove_at(&["metadata", "labels"]);
-    let annotations = new.remove_at(&["metadata", "annotations"]);
-    let managed = new.remove_at(&["metadata", "managedFields"]);
-    let finalizers = new.remove_at(&["metadata", "finalizers"]);
-    *new = old.clone();
-    for (field, value) in [
-        ("labels", labels),
-        ("annotations", annotations),
-        ("managedFields", managed),
-        ("finalizers", finalizers),
-    ] {
-        match value {
-            Some(value) => new.set(&["metadata", field], value),
-            None => {
-                new.remove_at(&["metadata", field]);
-            }
-        }
-    }
-    match status {
-        Some(status) => new.set(&["status"], status),
-        None => {
-            new.make_object().remove("status");
         }
     }
 }
@@ -582,8 +556,12 @@ fn refuse(causes: Vec<Cause>, object: &Value, served: &Served) -> Result<(), Sta
     Err(Status::invalid(served.row.group(), served.row.kind_name(), meta::name(object), causes))
 }
 
-fn warn(context: &Context, served: &Served, new: &Value, old: Option<&Value>) {
+fn warn(context: &Context, target: Target<'_>, new: &Value, old: Option<&Value>) {
+    let served = target.served;
     (served.row.kind.warnings)(new, old).into_iter().for_each(|text| context.warn(text));
+    if target.part == Part::Main {
+        unenforced::warnings(&served.row, new).for_each(|text| context.warn(text));
+    }
     let deprecation = &served.version().deprecation;
     if !deprecation.is_empty() {
         context.warn(deprecation.as_ref());

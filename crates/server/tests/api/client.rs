@@ -1,13 +1,17 @@
 //! A client that sends exactly what a test says, and shows exactly what came back.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, Method, Request};
-use http_body_util::{BodyExt as _, Full};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,6 +19,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use xebec_api::{Value, json};
 use xebec_server::auth::keys::Credential;
@@ -30,10 +36,12 @@ pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 /// How long a test waits for the server.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
 /// One connection to the server, with who speaks on it.
 #[derive(Clone)]
 pub(crate) struct Client {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Body>,
     token: Option<String>,
 }
 
@@ -73,6 +81,11 @@ impl Call {
 
     pub(crate) fn accept(mut self, types: &str) -> Self {
         self.headers.push((ACCEPT, types.to_owned()));
+        self
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
         self
     }
 
@@ -147,8 +160,23 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, call: Call) -> Answer {
+        let body = Full::new(call.body.clone()).boxed_unsync();
+        self.send_body(call, body).await
+    }
+
+    /// Sends a request but for the end of its body.
+    pub(crate) fn begin(&self, call: Call) -> Begun {
+        let (end, ended) = oneshot::channel::<()>();
+        let begun = futures::stream::iter([Ok(Frame::data(call.body.clone()))]);
+        let rest = futures::stream::once(async { drop(ended.await) }).filter_map(|()| async { None });
+        let body = StreamBody::new(begun.chain(rest)).boxed_unsync();
+        let client = self.clone();
+        Begun { end, answer: tokio::spawn(async move { client.send_body(call, body).await }) }
+    }
+
+    async fn send_body(&self, call: Call, body: Body) -> Answer {
         let answer = async {
-            let response = self.start(call).await;
+            let response = self.start(call, body).await;
             let (head, body) = response.into_parts();
             let body = body.collect().await.expect("a whole answer").to_bytes();
             Answer { code: head.status.as_u16(), headers: head.headers, body }
@@ -162,8 +190,8 @@ impl Client {
 
     /// Opens a watch; what is refused is answered at once.
     pub(crate) async fn watch(&self, path: &str) -> Result<Watch, String> {
-        let response =
-            tokio::time::timeout(PATIENCE, self.start(Call::get(path))).await.expect("the server answers");
+        let start = self.start(Call::get(path), Full::default().boxed_unsync());
+        let response = tokio::time::timeout(PATIENCE, start).await.expect("the server answers");
         if response.status().is_success() {
             return Ok(Watch { body: response.into_body(), pending: BytesMut::new() });
         }
@@ -171,7 +199,7 @@ impl Client {
         Err(String::from_utf8_lossy(&body).into_owned())
     }
 
-    async fn start(&self, call: Call) -> http::Response<Incoming> {
+    async fn start(&self, call: Call, body: Body) -> http::Response<Incoming> {
         // HTTP/2 wants the whole address; nobody looks at the host.
         let mut request = Request::builder().method(call.method).uri(format!("https://server{}", call.path));
         for (name, value) in call.headers {
@@ -180,8 +208,29 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(call.body)).expect("a request");
+        let request = request.body(body).expect("a request");
         self.sender.clone().send_request(request).await.expect("an answer")
+    }
+}
+
+/// A request whose body has not ended.
+pub(crate) struct Begun {
+    end: oneshot::Sender<()>,
+    answer: JoinHandle<Answer>,
+}
+
+impl Begun {
+    /// Ends the body.
+    pub(crate) async fn end(self) -> Answer {
+        self.end.send(()).expect("the request goes on");
+        self.answer.await.expect("an answer")
+    }
+
+    /// The answer to a body that does not end.
+    pub(crate) async fn given_up(self) -> Answer {
+        let answer = self.answer.await.expect("an answer");
+        drop(self.end);
+        answer
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use xebec_api::object;
 use xebec_api::time::Timestamp;
 use xebec_server::auth::keys::{ClusterKeys, Credential};
 use xebec_server::config::Settings;
@@ -17,7 +18,7 @@ use xebec_server::nodes::NoNodes;
 use xebec_server::server::{ApiServer, Parts};
 use xebec_store::{Embedded, EmbeddedOptions};
 
-use crate::client::Client;
+use crate::client::{Call, Client};
 
 /// The machine's clock, and how far tests have moved it.
 #[derive(Debug, Default)]
@@ -57,18 +58,18 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    pub(crate) async fn start_with(settings: Settings) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let keys =
             ClusterKeys::open(&dir.path().join("pki"), &ring::rand::SystemRandom::new()).expect("keys");
         let store =
             Embedded::open(&dir.path().join("store"), EmbeddedOptions::default()).expect("an empty store");
         let clock = Arc::new(MovedClock::default());
-        let parts = Parts {
-            store: Arc::new(store),
-            nodes: Arc::new(NoNodes),
-            clock: clock.clone(),
-            settings: Settings::default(),
-        };
+        let parts =
+            Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock: clock.clone(), settings };
         let server = ApiServer::new(parts, &keys).expect("usable keys");
         server.start().await.expect("an empty store takes the first objects");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -107,6 +108,24 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// Lets a user, who may do nothing yet, do everything in the namespace `default`.
+pub(crate) async fn trust(admin: &Client, user: &Client, name: &str) {
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let group = "rbac.authorization.k8s.io";
+    let role = object!({
+        "metadata": {"name": name}, "rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
+    });
+    let binding = object!({
+        "metadata": {"name": name}, "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": name}]
+    });
+    for (path, object) in [("roles", role), ("rolebindings", binding)] {
+        let answer = admin.send(Call::post(format!("{rbac}/{path}"), &object)).await;
+        assert_eq!(answer.code, 201, "{}", answer.text());
+    }
+    settle(user, "/api/v1/namespaces/default/configmaps").await;
 }
 
 /// Waits until the server has taken note of the roles: until `path` may be read.

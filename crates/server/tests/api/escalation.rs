@@ -159,3 +159,39 @@ async fn those_who_may_escalate_and_bind() {
     let made = jane.get(&format!("{ROLES}/more")).await.json();
     assert_eq!(json::to_vec(&made.array_at(&["rules"])[0]), json::to_vec(&rule(&["*"], "*", "*")));
 }
+
+/// Waits until what the user may is as the test says.
+async fn becomes(client: &Client, path: &str, code: u16) {
+    let soon = async {
+        while client.get(path).await.code != code {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let soon = tokio::time::timeout(std::time::Duration::from_secs(10), soon).await;
+    soon.unwrap_or_else(|_| panic!("{path} is never answered with {code}"));
+}
+
+#[tokio::test]
+async fn roles_and_bindings_that_change() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let jane = cluster.user("jane", None).await;
+    let (pods, maps) = ("/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/configmaps");
+    // The binding comes first: it grants what the role says when there is one.
+    given(&admin, BINDINGS, &binding("reader", "Role", "reader")).await;
+    assert_eq!(jane.get(pods).await.code, 403, "there is no role");
+    given(&admin, ROLES, &role("reader", vec![rule(&["list"], "", "pods")])).await;
+    becomes(&jane, pods, 200).await;
+    assert_eq!(jane.get(maps).await.code, 403, "nobody has said so");
+    let patch = object!({"rules": [(rule(&["list"], "", "configmaps"))]});
+    let patch = Call::patch(format!("{ROLES}/reader"), MERGE_PATCH, &patch);
+    admin.send(patch).await.expect(200).expect("changed");
+    becomes(&jane, maps, 200).await;
+    assert_eq!(jane.get(pods).await.code, 403, "what a role said before");
+    admin.send(Call::delete(format!("{BINDINGS}/reader"))).await.expect(200).expect("deleted");
+    becomes(&jane, maps, 403).await;
+    given(&admin, BINDINGS, &binding("again", "Role", "reader")).await;
+    becomes(&jane, maps, 200).await;
+    admin.send(Call::delete(format!("{ROLES}/reader"))).await.expect(200).expect("deleted");
+    becomes(&jane, maps, 403).await;
+}

@@ -370,6 +370,24 @@ async fn token(client: &Client, bound: Option<Value>) -> String {
     made.str_at(&["status", "token"]).expect("a token").to_owned()
 }
 
+#[tokio::test]
+async fn certificates_end_while_a_connection_is_open() {
+    let cluster = Cluster::start().await;
+    let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
+    let client = cluster.connect(Some(&certificate(&cluster, now - hour, now + hour))).await;
+    assert_eq!(client.get(MAPS).await.code, 200, "a good certificate");
+    cluster.clock.advance(2 * hour);
+    check("it has expired", &client.get(MAPS).await, 401, "Unauthorized", "Unauthorized");
+    // Who has a token too is known by that.
+    let token = token(&cluster.admin().await, None).await;
+    assert!(is_known(&client, &token).await, "an expired certificate and a token");
+    let late = cluster.connect(Some(&certificate(&cluster, now - 2 * hour, now - hour))).await;
+    assert!(is_known(&late, &token).await, "a certificate that was never good, and a token");
+    assert!(!is_known(&late, "nonsense").await, "neither is good");
+    let good = cluster.connect(Some(&certificate(&cluster, now - hour, now + 9 * hour))).await;
+    assert_eq!(good.with_token("nonsense").get(MAPS).await.code, 200, "a good certificate decides");
+}
+
 /// Whether the holder of a token is known: 403, since the account may do nothing, or 401.
 async fn is_known(nobody: &Client, token: &str) -> bool {
     let answer = nobody.with_token(token).get(MAPS).await;
@@ -415,6 +433,120 @@ async fn tokens_that_are_not_good() {
     assert!(is_known(&nobody, &fresh).await, "a fresh token");
     cluster.clock.advance(Duration::from_mins(11));
     assert!(!is_known(&nobody, &fresh).await, "a token that has expired");
+}
+
+#[tokio::test]
+async fn tokens_of_what_is_being_deleted() {
+    let cluster = Cluster::start().await;
+    let (client, nobody) = (cluster.admin().await, cluster.connect(None).await);
+    let pods = "/api/v1/namespaces/default/pods";
+    let robot = "/api/v1/namespaces/default/serviceaccounts/robot";
+    let free = token(&client, None).await;
+    let held = object!({"metadata": {"finalizers": ["example.com/held"]}});
+    client.send(Call::patch(robot, MERGE_PATCH, &held)).await.expect(200).expect("held");
+    let pod = object!({
+        "metadata": {"name": "p"},
+        "spec": {"nodeName": "n", "serviceAccountName": "robot", "containers": [{"name": "a", "image": "a"}]}
+    });
+    client.send(Call::post(pods, &pod)).await.expect(201).expect("a pod");
+    let bound = token(&client, Some(object!({"apiVersion": "v1", "kind": "Pod", "name": "p"}))).await;
+    client.send(Call::delete(format!("{pods}/p?gracePeriodSeconds=120"))).await.expect(200).expect("it ends");
+    assert!(is_known(&nobody, &bound).await, "a pod that has time to end");
+    cluster.clock.advance(Duration::from_secs(150));
+    assert!(is_known(&nobody, &bound).await, "one that is late");
+    cluster.clock.advance(Duration::from_secs(60));
+    assert!(!is_known(&nobody, &bound).await, "one that should be gone");
+    assert!(is_known(&nobody, &free).await, "the account is still good");
+    client.send(Call::delete(robot)).await.expect(200).expect("it waits for who holds it");
+    assert!(is_known(&nobody, &free).await, "the account has just been deleted");
+    cluster.clock.advance(Duration::from_secs(90));
+    assert!(!is_known(&nobody, &free).await, "the account should be gone");
+}
+
+#[tokio::test]
+async fn tokens_last_a_day_at_most() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/robot";
+    token(&client, None).await;
+    for (asked, given, warnings) in [
+        (600, 600, vec![]),
+        (86_400, 86_400, vec![]),
+        (86_401, 86_400, vec!["299 - \"requested expiration of 86401 seconds shortened to 86400 seconds\""]),
+        (
+            1_i64 << 32,
+            86_400,
+            vec!["299 - \"requested expiration of 4294967296 seconds shortened to 86400 seconds\""],
+        ),
+    ] {
+        let request = object!({"spec": {"expirationSeconds": asked}});
+        let answer = client.send(Call::post(format!("{path}/token"), &request)).await;
+        let made = answer.expect(201).expect("a token");
+        assert_eq!(made.i64_at(&["spec", "expirationSeconds"]), Some(given), "{asked}");
+        assert_eq!(answer.warnings(), warnings, "{asked}");
+    }
+    let request = object!({"spec": {"expirationSeconds": ((1_i64 << 32) + 1)}});
+    let answer = client.send(Call::post(format!("{path}/token"), &request)).await;
+    check("too long", &answer, 422, "Invalid", "may not specify a duration larger than 2^32 seconds");
+}
+
+#[tokio::test]
+async fn options_of_deletion() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    client.send(Call::post(MAPS, &config_map("a"))).await.expect(201).expect("made");
+    let one = format!("{MAPS}/a");
+    let delete = async |path: &str, content_type: &str, body: &[u8]| {
+        client.send(Call::delete(path).body(content_type, body.to_vec())).await
+    };
+    for body in [
+        r#"{"gracePeriodSeconds": "0"}"#,
+        r#"{"gracePeriodSeconds": 1.5}"#,
+        r#"{"propagationPolicy": 1}"#,
+        r#"{"orphanDependents": "false"}"#,
+        r#"{"preconditions": []}"#,
+        r#"{"preconditions": {"uid": 1}}"#,
+        r#"{"dryRun": "All"}"#,
+        r#"{"dryRun": [true]}"#,
+        r#"{"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}}"#,
+        r#"{"kind": 1}"#,
+        r#"{"kind": "DeleteOptions", "apiVersion": "a/b/c"}"#,
+        "[]",
+        "1",
+        "{",
+    ] {
+        check(body, &delete(&one, JSON, body.as_bytes()).await, 400, "BadRequest", "unrecognized");
+        check(body, &delete(MAPS, JSON, body.as_bytes()).await, 400, "BadRequest", "unrecognized");
+    }
+    let yaml = delete(&one, YAML, b"dryRun: All").await;
+    check("YAML", &yaml, 400, "BadRequest", "unrecognized");
+    check("CSV", &delete(&one, "text/csv", b"a").await, 415, "UnsupportedMediaType", "application/json");
+    let policy = delete(&one, JSON, br#"{"propagationPolicy": "Nonsense"}"#).await;
+    check("a policy", &policy, 422, "Invalid", "propagationPolicy");
+    let uid = delete(&one, JSON, br#"{"preconditions": {"uid": "nonsense"}}"#).await;
+    check("another object", &uid, 409, "Conflict", "Precondition failed: UID");
+    // Every group and version has the kind; what it does not have is dropped in silence.
+    for version in ["v1", "meta.k8s.io/v1", "policy/v1", "apps/v1beta1", "example.com/v7", ""] {
+        let tree = object!({"kind": "DeleteOptions", "apiVersion": version, "dryRun": ["All"], "odd": 1});
+        for (form, body) in [(JSON, json::to_vec(&tree)), (YAML, json::to_vec(&tree))] {
+            let answer = delete(&format!("{one}?fieldValidation=Strict"), form, &body).await;
+            answer.expect(200).unwrap_or_else(|why| panic!("{version} {form}: {why}"));
+            assert_eq!(answer.warnings(), [] as [String; 0], "{version} {form}");
+        }
+        if !version.is_empty() {
+            let message = xebec_api::protobuf::encode_object(&tree).expect("the kind has a protobuf form");
+            let answer = delete(&one, PROTOBUF, &message).await;
+            answer.expect(200).unwrap_or_else(|why| panic!("{version} as protobuf: {why}"));
+        }
+    }
+    client.get(&one).await.expect(200).expect("nothing of this was more than tried");
+    for (n, body) in ["null", "{}", r#"{"kind": null, "gracePeriodSeconds": null}"#].iter().enumerate() {
+        let name = format!("b{n}");
+        client.send(Call::post(MAPS, &config_map(&name))).await.expect(201).expect("made");
+        let answer = delete(&format!("{MAPS}/{name}"), JSON, body.as_bytes()).await;
+        answer.expect(200).unwrap_or_else(|why| panic!("{body}: {why}"));
+        assert_eq!(client.get(&format!("{MAPS}/{name}")).await.code, 404, "{body}");
+    }
 }
 
 #[tokio::test]

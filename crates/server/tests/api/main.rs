@@ -1,14 +1,20 @@
 //! The API server on the real store, asked over real TLS and HTTP/2.
 
+mod bounds;
 mod client;
 mod cluster;
+mod documents;
 mod escalation;
+mod evictions;
 mod faults;
 mod parity;
 mod paths;
 mod samples;
 mod special;
+mod statuses;
 mod steps;
+mod versions;
+mod warnings;
 
 /// What is wrong, for the person who reads the failure.
 type Checked<T = ()> = Result<T, String>;

@@ -56,8 +56,6 @@ pub(crate) enum DiskError {
     Write(#[source] Arc<fjall::Error>),
     #[error("the files do not open again")]
     Reopen(#[source] Arc<LoadError>),
-    #[error(transparent)]
-    Seal(SealError),
 }
 
 /// Why the files cannot be used.
@@ -129,13 +127,12 @@ impl Disk {
         let engine = self.engine.as_ref().expect("nothing is written before a failed store is open again");
         let mut batch = engine.database.batch().durability(Some(PersistMode::SyncData));
         let mut bytes = 0;
-        for (key, record) in changes {
+        for (key, frame) in changes {
             let name = key.as_str().as_bytes();
-            match record {
-                Some(record) => {
-                    let value = frame_for_disk(record, self.encryption.as_ref()).map_err(DiskError::Seal)?;
-                    bytes += name.len() + value.len();
-                    batch.insert(&engine.keyspace, name, Slice::from(value));
+            match frame {
+                Some(frame) => {
+                    bytes += name.len() + frame.len();
+                    batch.insert(&engine.keyspace, name, Slice::from(frame.clone()));
                 }
                 None => {
                     bytes += name.len();
@@ -147,6 +144,11 @@ impl Disk {
         batch.commit().map_err(|error| DiskError::Write(Arc::new(error)))?;
         self.unflushed = self.unflushed.saturating_add(bytes);
         Ok(())
+    }
+
+    /// How values are sealed.
+    pub(crate) fn encryption(&self) -> Option<&Encryption> {
+        self.encryption.as_ref()
     }
 
     /// Starts a flush when enough was written.
@@ -253,9 +255,6 @@ impl Engine {
 impl DiskError {
     /// What it means for the store.
     pub(crate) fn fault(&self) -> StorageFault {
-        if matches!(self, Self::Seal(_)) {
-            return StorageFault::Seal;
-        }
         match io_error(self).map(io::Error::kind) {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge) => {
                 StorageFault::OutOfSpace
@@ -285,16 +284,4 @@ fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
         Some(error) => Some(error),
         None => error.source().and_then(io_error),
     }
-}
-
-/// The record's frame, its value sealed when it has to be.
-fn frame_for_disk(record: &Record, encryption: Option<&Encryption>) -> Result<Bytes, SealError> {
-    let Some(encryption) = encryption.filter(|encryption| (encryption.covers)(record.key())) else {
-        return Ok(record.frame().clone());
-    };
-    let sealed = encryption.sealer.seal(record.key(), record.as_slice())?;
-    let mut frame = Vec::with_capacity(HEADER_BYTES + sealed.len());
-    Header { sealed: true, ..*record.header() }.encode(&mut frame);
-    frame.extend_from_slice(&sealed);
-    Ok(frame.into())
 }

@@ -3,6 +3,8 @@
 //! Only the last batch of a journal can be unconfirmed by the disk: the writer syncs each one before the next. So:
 //! - A broken batch with nothing whole behind it is a commit that was interrupted; it is cut off. The engine would
 //!   refuse to open a journal whose last batch has a hole, although pages reach a disk in any order.
+//! - More than one group of transactions can leave, and nothing of it whole, is no interrupted commit but damage, or
+//!   another format: an error. To cut it off would lose what was acknowledged.
 //! - A broken batch with whole ones behind it is damage to what was acknowledged, and an error. The engine would drop
 //!   everything behind it in silence.
 //! - A whole last batch may be in the kernel's cache only, when its sync failed and the process was restarted. It is
@@ -28,7 +30,10 @@ use xxhash_rust::xxh3::Xxh3;
 use super::disk::REVISION;
 use crate::Revision;
 use crate::frame::HEADER_BYTES;
-use crate::limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use crate::limits::{
+    MAX_GROUP_BYTES, MAX_GROUP_TXNS, MAX_KEY_BYTES, MAX_SEAL_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS,
+    MAX_VALUE_BYTES,
+};
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
@@ -38,6 +43,13 @@ const TRAILER: [u8; 4] = *b"FJL\x03";
 
 /// Key and value of one item at most: a sealed value is a little larger than a plain one.
 const MAX_ITEM_BYTES: usize = MAX_KEY_BYTES + MAX_VALUE_BYTES + HEADER_BYTES + 1_024;
+/// What a batch has beside the keys and values of its transactions: around each item, with the text of a revision in its
+/// value, and around them all with the item of the revision.
+const ITEM_OVERHEAD: usize = 21 + HEADER_BYTES + 20 + MAX_SEAL_BYTES;
+const BATCH_OVERHEAD: usize = 13 + 21 + REVISION.len() + 8 + 13;
+/// The longest batch: a group that one transaction more has filled.
+const MAX_BATCH_BYTES: u64 =
+    (MAX_GROUP_BYTES + MAX_TXN_BYTES + MAX_GROUP_TXNS * MAX_TXN_OPS * ITEM_OVERHEAD + BATCH_OVERHEAD) as u64;
 const CHUNK_BYTES: usize = 1 << 18;
 
 /// Why a journal cannot be used.
@@ -59,6 +71,29 @@ pub enum JournalError {
         /// Where the first unreadable commit starts.
         offset: u64,
     },
+    /// The end cannot be read, and is too long to be one commit.
+    #[error(
+        "the journal {path} cannot be read from byte {offset} on, and the {bytes} bytes there are more than the \
+         {limit} of an interrupted commit; restore the data directory from a backup, or give up what was written \
+         since with `truncate -s {offset} {path}`", limit = MAX_BATCH_BYTES
+    )]
+    Unreadable {
+        /// The journal.
+        path: PathBuf,
+        /// Where the readable commits end.
+        offset: u64,
+        /// How many bytes are behind it, up to the last one that is not zero.
+        bytes: u64,
+    },
+}
+
+/// What is behind the last whole batch of a journal.
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    /// That many bytes, up to the last one that is not zero, and no whole batch.
+    Bytes(u64),
+    /// Another whole batch somewhere.
+    Batch,
 }
 
 /// Makes the journals in `directory` end with a whole batch that the disk has.
@@ -68,15 +103,17 @@ pub(crate) fn mend(directory: &Path) -> Result<(), JournalError> {
             let mut journal = Journal::open(&path)?;
             let last = journal.batches(|_| true)?;
             let end = last.as_ref().map_or(0, |batch| batch.end);
-            if journal.holds_batch_after(end)? {
-                return Ok(Some(end));
+            let rest = journal.rest_after(end)?;
+            if matches!(rest, Rest::Bytes(bytes) if bytes <= MAX_BATCH_BYTES) {
+                journal.cut(end)?;
+                last.map_or(Ok(()), |batch| journal.rewrite(&batch))?;
             }
-            journal.cut(end)?;
-            last.map_or(Ok(()), |batch| journal.rewrite(&batch)).map(|()| None)
+            Ok((end, rest))
         };
         match mend() {
-            Ok(None) => (),
-            Ok(Some(offset)) => return Err(JournalError::Damaged { path, offset }),
+            Ok((_, Rest::Bytes(bytes))) if bytes <= MAX_BATCH_BYTES => (),
+            Ok((offset, Rest::Bytes(bytes))) => return Err(JournalError::Unreadable { path, offset, bytes }),
+            Ok((offset, Rest::Batch)) => return Err(JournalError::Damaged { path, offset }),
             Err(source) => return Err(JournalError::Io { path, source }),
         }
     }
@@ -143,32 +180,34 @@ impl Journal {
         Ok(last)
     }
 
-    /// Whether a whole batch starts anywhere behind a trailer that is behind `offset`.
-    fn holds_batch_after(&mut self, offset: u64) -> io::Result<bool> {
+    /// What is behind `offset`; a whole batch counts only behind a trailer.
+    fn rest_after(&mut self, offset: u64) -> io::Result<Rest> {
         let mut chunk = vec![0; CHUNK_BYTES];
         let zeros = vec![0; CHUNK_BYTES];
-        let mut start = offset;
+        let (mut start, mut written) = (offset, 0);
         loop {
             // The journal is made with a size, but without blocks.
             start = match rustix::fs::seek(self.file.get_ref(), rustix::fs::SeekFrom::Data(start)) {
                 Ok(data) => data,
-                Err(rustix::io::Errno::NXIO) => return Ok(false),
+                Err(rustix::io::Errno::NXIO) => return Ok(Rest::Bytes(written)),
                 Err(error) => return Err(error.into()),
             };
             let length = read_at(self.file.get_ref(), &mut chunk, start)?;
             let bytes = &chunk[..length];
             if bytes != &zeros[..length] {
+                let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+                written = start + last as u64 + 1 - offset;
                 for position in 0..length.saturating_sub(TRAILER.len() - 1) {
                     if bytes[position..].starts_with(&TRAILER) {
                         self.seek(start + (position + TRAILER.len()) as u64)?;
                         if self.read_batch()?.is_some() {
-                            return Ok(true);
+                            return Ok(Rest::Batch);
                         }
                     }
                 }
             }
             if length < TRAILER.len() {
-                return Ok(false);
+                return Ok(Rest::Bytes(written));
             }
             // Chunks overlap, so that none cuts a trailer in two.
             start += (length - (TRAILER.len() - 1)) as u64;
@@ -282,10 +321,10 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 mod tests {
     use std::collections::BTreeMap;
     use std::fs;
+    use std::os::unix::fs::FileExt;
     use std::path::{Path, PathBuf};
-    use std::sync::Arc;
 
-    use super::{Journal, JournalError, cut_after, mend};
+    use super::{Journal, JournalError, MAX_BATCH_BYTES, cut_after, mend};
     use crate::embedded::disk::Disk;
     use crate::limits::DiskLimits;
     use crate::{Key, Record, Revision, Value};
@@ -297,7 +336,7 @@ mod tests {
         for number in 1..=commits {
             let (key, revision) = (Key::new(format!("/k/{number}")).expect("key"), Revision::new(number));
             let record = Record::new(key.clone(), revision, revision, &Value::opaque(vec![b'v'; 9_000]));
-            disk.write(&BTreeMap::from([(key, Some(Arc::new(record)))]), revision).expect("write");
+            disk.write(&BTreeMap::from([(key, Some(record.frame().clone()))]), revision).expect("write");
         }
         drop(disk);
         let journal = path.join("0.jnl");
@@ -343,6 +382,32 @@ mod tests {
             let error = mend(&directory.path().join("data")).expect_err("damaged");
             assert!(matches!(error, JournalError::Damaged { offset, .. } if offset == ends[0]), "{error}");
             assert_eq!(length(&journal), before, "evidence is left alone");
+        }
+    }
+
+    #[test]
+    fn more_than_one_commit_is_not_cut_off() {
+        for (garbage, too_long) in [(1, false), (MAX_BATCH_BYTES, false), (MAX_BATCH_BYTES + 1, true)] {
+            let directory = tempfile::tempdir().expect("directory");
+            let (journal, ends) = files(directory.path(), 3);
+            let file = fs::File::options().write(true).open(&journal).expect("open");
+            // Zeros between are what the disk has not got yet.
+            file.write_all_at(b"x", ends[2] + garbage - 1).expect("write");
+            file.set_len(ends[2] + garbage + 100_000).expect("more zeros");
+            let before = length(&journal);
+            let mended = mend(&directory.path().join("data"));
+            if too_long {
+                let error = mended.expect_err("nothing may be cut");
+                assert!(
+                    matches!(error, JournalError::Unreadable { offset, bytes, .. } if (offset, bytes) == (ends[2], garbage)),
+                    "{error}"
+                );
+                assert!(error.to_string().contains(&format!("truncate -s {}", ends[2])), "{error}");
+                assert_eq!(length(&journal), before, "evidence is left alone");
+            } else {
+                mended.expect("mend");
+                assert_eq!(length(&journal), ends[2], "{garbage} bytes");
+            }
         }
     }
 

@@ -7,9 +7,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::disk::{Disk, DiskError};
 use super::stage::Stage;
-use crate::limits::QueueLimits;
+use crate::limits::{MAX_GROUP_BYTES, MAX_GROUP_TXNS, QueueLimits};
 use crate::live::Live;
-use crate::{CommitError, Committed, Health, StorageFault, Txn};
+use crate::{CommitError, Committed, Health, Txn};
 
 /// How long a store that failed waits before it opens its files again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -81,8 +81,10 @@ impl Writer {
         disk: Disk,
         live: Arc<Live>,
         health: SharedHealth,
-        limits: QueueLimits,
+        mut limits: QueueLimits,
     ) -> Self {
+        limits.group_txns = limits.group_txns.min(MAX_GROUP_TXNS);
+        limits.group_bytes = limits.group_bytes.min(MAX_GROUP_BYTES);
         Self { queue, disk, live, health, limits, failure: None }
     }
 
@@ -124,11 +126,11 @@ impl Writer {
         if let Err(error) = self.recover() {
             return refuse(group.into_iter().map(|pending| pending.answer), &error);
         }
-        let mut stage = Stage::new(self.live.snapshot());
+        let mut stage = Stage::new(self.live.snapshot(), self.disk.encryption().cloned());
         let mut rooms = Vec::with_capacity(group.len());
         let decide = |Pending { txn, answer, room }| {
             rooms.push(room);
-            (answer, stage.apply(&txn).map_err(CommitError::Conflict))
+            (answer, stage.apply(&txn).map_err(CommitError::from))
         };
         let answers: Vec<_> = group.into_iter().map(decide).collect();
         // A conflict, too, is answered only when what it conflicts with is durable.
@@ -182,12 +184,7 @@ impl Writer {
     }
 
     fn fail(&mut self, error: DiskError) {
-        let fault = error.fault();
-        if fault == StorageFault::Seal {
-            // Nothing reached the disk.
-            return;
-        }
-        let reason = error.reason();
+        let (fault, reason) = (error.fault(), error.reason());
         if self.failure.is_none() {
             tracing::error!(%fault, reason, "the store stopped writing");
         }

@@ -1,5 +1,6 @@
 //! The fan-out: from one publisher to all watchers.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,6 +14,9 @@ use super::{Subscription, Watch};
 use crate::limits::WatchLimits;
 use crate::{Event, Revision, StoreError};
 
+/// Which part of the limit on all logs is made free when it is reached.
+const TRIM_PART: usize = 16;
+
 /// All partitions of a store. Only its publisher, one thread at a time, appends.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -21,6 +25,8 @@ pub(crate) struct Hub {
     whole: Arc<Partition>,
     /// Everything up to this revision is in the logs and marked in the slots.
     published: AtomicU64,
+    /// Bytes of all logs together.
+    bytes: AtomicUsize,
     watches: AtomicUsize,
     next_id: AtomicU64,
     limits: WatchLimits,
@@ -45,6 +51,7 @@ impl Hub {
             }),
             whole: Arc::new(Partition::new("/", revision)),
             published: AtomicU64::new(revision.get()),
+            bytes: AtomicUsize::new(0),
             watches: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
             limits,
@@ -67,7 +74,10 @@ impl Hub {
             self.append(events, now, &mut wakers, &mut dropped);
             self.published.store(revision.get(), Ordering::Release);
         }
-        self.trim_all(&mut dropped);
+        self.discount(&dropped);
+        if self.bytes.load(Ordering::Relaxed) > self.limits.log_bytes {
+            self.trim_all();
+        }
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -84,25 +94,50 @@ impl Hub {
         paths.dedup();
         for path in paths {
             let partition = self.partition(path);
-            let own = events.iter().filter(|event| partition_of(event.key().as_str()) == Some(path));
-            partition.append(own, now, wakers);
+            let own = || events.iter().filter(|event| partition_of(event.key().as_str()) == Some(path));
+            self.count(own());
+            partition.append(own(), now, wakers);
             partition.trim(&self.limits, now, dropped);
         }
+        self.count(events.iter());
         self.whole.append(events.iter(), now, wakers);
         self.whole.trim(&self.limits, now, dropped);
     }
 
-    /// Takes from the largest log until all together are within the limit.
-    fn trim_all(&self, dropped: &mut Vec<Arc<Event>>) {
+    /// Takes from the largest log until all together are well within the limit: this looks at every log, and is not to
+    /// be done on each commit.
+    fn trim_all(&self) {
         let partitions = self.read();
         let logs = || partitions.by_path.values().chain([&self.whole]);
-        let mut bytes: usize = logs().map(|partition| partition.read().log.bytes()).sum();
-        while bytes > self.limits.log_bytes {
-            let largest = logs().max_by_key(|partition| partition.read().log.bytes());
-            let Some(event) = largest.and_then(|partition| partition.write().log.pop()) else { return };
-            bytes -= event.cost();
-            dropped.push(event);
+        let enough = self.limits.log_bytes - self.limits.log_bytes / TRIM_PART;
+        loop {
+            let mut excess = self.bytes.load(Ordering::Relaxed).saturating_sub(enough);
+            let mut sizes: Vec<_> = logs().map(|log| (log.read().log.bytes(), log)).collect();
+            sizes.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
+            let [(largest, log), rest @ ..] = &sizes[..] else { return };
+            let second = rest.first().map_or(0, |(bytes, _)| *bytes);
+            if excess == 0 || *largest == 0 {
+                return;
+            }
+            let mut dropped = Vec::new();
+            {
+                let mut state = log.write();
+                while excess > 0 && (dropped.is_empty() || state.log.bytes() >= second) {
+                    let Some(event) = state.log.pop() else { break };
+                    excess = excess.saturating_sub(event.cost());
+                    dropped.push(event);
+                }
+            }
+            self.discount(&dropped);
         }
+    }
+
+    fn count<'a>(&self, events: impl Iterator<Item = &'a Arc<Event>>) {
+        self.bytes.fetch_add(events.map(|event| event.cost()).sum(), Ordering::Relaxed);
+    }
+
+    fn discount(&self, dropped: &[Arc<Event>]) {
+        self.bytes.fetch_sub(dropped.iter().map(|event| event.cost()).sum(), Ordering::Relaxed);
     }
 
     /// Opens a watch.
@@ -145,6 +180,7 @@ impl Hub {
             state.log.drop_until(revision, &mut dropped);
             state.log.trim(&self.limits, now, &mut dropped);
         }
+        self.discount(&dropped);
         let Partitions { by_path, complete_after, closed: _ } = &mut *partitions;
         *complete_after = revision.max(*complete_after);
         by_path.retain(|_, partition| {
@@ -156,6 +192,7 @@ impl Hub {
             }
             keep
         });
+        by_path.shrink_to_fit();
     }
 
     /// Ends all watches, when they have delivered what is pending.
@@ -212,5 +249,81 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.0.watches.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::time::{Duration, Instant};
+
+    use super::{Hub, TRIM_PART};
+    use crate::limits::WatchLimits;
+    use crate::{Event, Key, Prefix, Record, Revision, Scope, Value};
+
+    fn publish(hub: &Hub, path: &str, revision: u64, bytes: usize, now: Instant) {
+        let (key, revision) = (Key::new(path).expect("key"), Revision::new(revision));
+        let record = Record::new(key, revision, revision, &Value::opaque(vec![b'x'; bytes]));
+        let event = Arc::new(Event::put(Arc::new(record), None));
+        hub.publish([(revision, &[event][..])].into_iter(), now);
+    }
+
+    /// What the logs hold, counted, and what the hub says.
+    fn bytes(hub: &Hub) -> (usize, usize) {
+        let partitions = hub.read();
+        let logs = partitions.by_path.values().chain([&hub.whole]);
+        (logs.map(|log| log.read().log.bytes()).sum(), hub.bytes.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn the_bytes_of_all_logs_are_known_and_bounded() {
+        let limits = WatchLimits { log_bytes: 200_000, log_events: 300, ..WatchLimits::default() };
+        let hub = Hub::new(Revision::FIRST, limits.clone());
+        let now = Instant::now();
+        for number in 2..1_000_u64 {
+            let path = format!("/r/core/{}/x", if number % 7 == 0 { "small" } else { "large" });
+            publish(&hub, &path, number, 100 + (number as usize * 37) % 900, now);
+            let (held, known) = bytes(&hub);
+            assert_eq!(held, known, "after {number}");
+            assert!(known <= limits.log_bytes, "{known} after {number}");
+        }
+        assert!(
+            bytes(&hub).1 >= limits.log_bytes - limits.log_bytes / TRIM_PART - 4_000,
+            "no more is dropped"
+        );
+        let small = hub.partition("/r/core/small/");
+        assert!(
+            small.read().log.complete_after() < hub.partition("/r/core/large/").read().log.complete_after()
+        );
+        hub.compact(Revision::new(990), now);
+        let (held, known) = bytes(&hub);
+        assert!(held == known && known > 0, "{held} held, {known} known");
+        hub.compact(Revision::new(999), now);
+        assert_eq!(bytes(&hub), (0, 0));
+    }
+
+    #[test]
+    fn what_nobody_uses_is_forgotten_and_comes_back() {
+        let hub = Arc::new(Hub::new(Revision::FIRST, WatchLimits::default()));
+        let now = Instant::now();
+        for number in 2..100 {
+            publish(&hub, &format!("/r/core/kind-{number}/x"), number, 10, now);
+        }
+        let watched = Scope::Prefix(Prefix::new("/r/core/kind-50/").expect("prefix"));
+        let watch = hub.subscribe(watched, Revision::new(99)).expect("watch");
+        assert_eq!(hub.read().by_path.len(), 98);
+        hub.compact(Revision::new(90), now);
+        assert_eq!(hub.read().by_path.len(), 10, "91 to 99, and the one that is watched");
+        // Age alone is enough.
+        hub.compact(Revision::new(90), now + WatchLimits::default().age + Duration::from_secs(1));
+        assert_eq!(hub.read().by_path.len(), 1);
+        drop(watch);
+        hub.compact(Revision::new(90), now);
+        let partitions = hub.read();
+        assert_eq!((partitions.by_path.len(), partitions.by_path.capacity()), (0, 0));
+        drop(partitions);
+        publish(&hub, "/r/core/kind-7/x", 100, 10, now);
+        assert_eq!(hub.partition("/r/core/kind-7/").read().log.end(), 1);
     }
 }

@@ -5,14 +5,16 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::{Files, VolumeError, disk, make_directory, own};
+use super::owner::Owner;
+use super::{File, Files, VolumeError, create_directory, disk};
 
 /// Writes all files into a new directory, and lets `..data` and a link per file lead there. Nothing is done if they are
 /// there already as they should be.
-pub(super) fn write_files(volume: &Path, files: &Files, group: Option<i64>) -> Result<(), VolumeError> {
+pub(super) fn write_files(volume: &Path, files: &Files, owner: Owner) -> Result<(), VolumeError> {
+    create_directory(volume)?;
+    owner.directory(volume, 0o755)?;
     let data = volume.join("..data");
     let current = generation(&data).map(|name| volume.join(name));
     if current.as_ref().is_some_and(|dir| same(dir, files)) {
@@ -22,17 +24,21 @@ pub(super) fn write_files(volume: &Path, files: &Files, group: Option<i64>) -> R
         .map(|n| volume.join(format!("..{n}")))
         .find(|p| !p.exists())
         .expect("numbers do not run out");
-    make_directory(&fresh, 0o755)?;
-    for (name, (bytes, mode)) in files {
+    create_directory(&fresh)?;
+    owner.directory(&fresh, 0o755)?;
+    for (name, file) in files {
         let path = fresh.join(name);
-        for parent in
-            path.ancestors().skip(1).take_while(|p| *p != fresh).collect::<Vec<_>>().into_iter().rev()
-        {
-            make_directory(parent, 0o755)?;
+        let parents: Vec<&Path> = path.ancestors().skip(1).take_while(|p| *p != fresh).collect();
+        for parent in parents.into_iter().rev() {
+            create_directory(parent)?;
+            owner.directory(parent, 0o755)?;
         }
-        fs::write(&path, bytes).map_err(disk(&path))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).map_err(disk(&path))?;
-        own(&path, group)?;
+        fs::write(&path, &file.bytes).map_err(disk(&path))?;
+        if file.secret {
+            owner.secret_file(&path, file.mode)?;
+        } else {
+            owner.file(&path, file.mode)?;
+        }
     }
     let next = volume.join("..data_new");
     remove_if_there(&next)?;
@@ -84,7 +90,7 @@ fn remove_if_there(path: &Path) -> Result<(), VolumeError> {
 
 fn same(dir: &Path, files: &Files) -> bool {
     let equal =
-        |(name, (bytes, _)): (&String, &(Vec<u8>, u32))| fs::read(dir.join(name)).is_ok_and(|b| b == *bytes);
+        |(name, file): (&String, &File)| fs::read(dir.join(name)).is_ok_and(|bytes| bytes == file.bytes);
     let count = walk(dir);
     count == files.len() && files.iter().all(equal)
 }
@@ -104,13 +110,13 @@ mod tests {
         let (volume, other) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
         let kept = other.path().join("kept");
         fs::write(&kept, "").expect("a file");
-        let files = |text: &str| Files::from([("a".to_owned(), (text.as_bytes().to_vec(), 0o644))]);
-        write_files(volume.path(), &files("1"), None).expect("written");
+        let files = |text: &str| Files::from([("a".to_owned(), File::new(text.as_bytes().to_vec(), 0o644))]);
+        write_files(volume.path(), &files("1"), Owner::default()).expect("written");
         for target in [other.path().display().to_string(), "..".into(), "../..".into(), "..9".into()] {
             let data = volume.path().join("..data");
             fs::remove_file(&data).expect("removed");
             std::os::unix::fs::symlink(&target, &data).expect("a link");
-            write_files(volume.path(), &files(&target), None).expect("written");
+            write_files(volume.path(), &files(&target), Owner::default()).expect("written");
             assert!(kept.exists() && volume.path().exists());
             assert_eq!(fs::read_to_string(volume.path().join("a")).expect("read"), target);
         }
@@ -119,7 +125,8 @@ mod tests {
     #[test]
     fn a_tree_is_known_again() {
         let directory = tempfile::tempdir().expect("a directory");
-        let files = |text: &str| Files::from([("a/b".to_owned(), (text.as_bytes().to_vec(), 0o644))]);
+        let files =
+            |text: &str| Files::from([("a/b".to_owned(), File::new(text.as_bytes().to_vec(), 0o644))]);
         fs::create_dir(directory.path().join("a")).expect("a directory");
         fs::write(directory.path().join("a/b"), "1").expect("a file");
         assert!(same(directory.path(), &files("1")));

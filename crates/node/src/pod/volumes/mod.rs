@@ -6,12 +6,13 @@
 //! Everything is owned as the pod's containers need it: ids of a container are shifted (`xebec_sandbox::config::host_id`).
 
 mod atomic;
+mod owner;
 mod token;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,17 +21,32 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath, Pod, Secret, Volume, VolumeProjection,
 };
 use kube::api::Api;
-use xebec_sandbox::config::host_id;
 
+use self::owner::Owner;
 use self::token::Tokens;
-use super::env::{Addresses, field_value, resource_value};
+use super::env::{Surroundings, field_value, resource_value};
 use super::plan;
 use super::run::uid;
 use crate::host::Host;
 use crate::objects::{self, Data, Interest, Key, Kind};
 
-/// Files of one volume: their paths below it, contents and modes.
-type Files = BTreeMap<String, (Vec<u8>, u32)>;
+/// Files of one volume by their paths below it.
+type Files = BTreeMap<String, File>;
+
+/// A file of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct File {
+    bytes: Vec<u8>,
+    mode: u32,
+    /// It is not for everybody in the pod.
+    secret: bool,
+}
+
+impl File {
+    fn new(bytes: Vec<u8>, mode: u32) -> Self {
+        Self { bytes, mode, secret: false }
+    }
+}
 
 /// How many bytes all files of a volume may have together.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -83,6 +99,14 @@ pub(super) enum VolumeError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// An owner that there is not inside a pod.
+    #[error("{field} {id} is not one of the ids that pods have here: 0 to {}", xebec_sandbox::config::POD_IDS - 1)]
+    Id {
+        /// The field that names it.
+        field: &'static str,
+        /// The id.
+        id: i64,
     },
     /// More than a volume may hold.
     #[error("the files have more than {MAX_BYTES} bytes together")]
@@ -166,25 +190,24 @@ pub type Places = BTreeMap<String, Place>;
 pub(super) async fn set_up(
     host: &Host,
     pod: &Pod,
-    addresses: &Addresses,
+    around: &Surroundings,
     contents: &mut Contents,
 ) -> Result<Places, VolumeError> {
     let dir = host.pod_dir(uid(pod));
-    let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|s| s.fs_group);
+    let owner = Owner::of(pod)?;
     let mut out = Places::new();
     for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
         let path = dir.volume(&volume.name);
         let place = match &volume.empty_dir {
             Some(empty) if empty.medium.as_deref() == Some("Memory") => memory(empty, pod),
             Some(_) => {
-                make_empty(&path, group)?;
+                make_empty(&path, owner)?;
                 Place::Directory { path, read_only: false }
             }
             None => {
-                let files = files(host, pod, volume, addresses, contents).await?;
-                make_directory(&path, 0o755)?;
+                let files = files(host, pod, volume, around, contents).await?;
                 let target = path.clone();
-                tokio::task::spawn_blocking(move || atomic::write_files(&target, &files, group))
+                tokio::task::spawn_blocking(move || atomic::write_files(&target, &files, owner))
                     .await
                     .map_err(|e| VolumeError::Disk { path: path.clone(), source: io::Error::other(e) })??;
                 Place::Directory { path, read_only: true }
@@ -210,36 +233,30 @@ fn memory(empty: &EmptyDirVolumeSource, pod: &Pod) -> Place {
 }
 
 /// An empty directory that everybody in the pod may write to; with a group, what is made in it belongs to that.
-fn make_empty(path: &Path, group: Option<i64>) -> Result<(), VolumeError> {
+fn make_empty(path: &Path, owner: Owner) -> Result<(), VolumeError> {
     if path.exists() {
         return Ok(());
     }
-    make_directory(path, 0o777)?;
-    if group.is_some() {
-        own(path, group)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o2777)).map_err(disk(path))?;
-    }
-    Ok(())
+    create_directory(path)?;
+    owner.writable_directory(path, 0o777)
 }
 
 /// Makes a directory that the pod's root owns.
 pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), VolumeError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(disk(path))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(disk(path))?;
-    own(path, None)
+    create_directory(path)?;
+    Owner::default().directory(path, mode)
 }
 
-/// Makes the pod's root the owner; the group is the pod's, if it has one.
-fn own(path: &Path, group: Option<i64>) -> Result<(), VolumeError> {
-    let group = group.and_then(|g| u32::try_from(g).ok()).unwrap_or(0);
-    std::os::unix::fs::lchown(path, host_id(0), host_id(group)).map_err(disk(path))
+/// Makes a directory that nobody else may look into yet.
+fn create_directory(path: &Path) -> Result<(), VolumeError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(disk(path))
 }
 
 async fn files(
     host: &Host,
     pod: &Pod,
     volume: &Volume,
-    addresses: &Addresses,
+    around: &Surroundings,
     contents: &mut Contents,
 ) -> Result<Files, VolumeError> {
     let mut out = Files::new();
@@ -256,15 +273,15 @@ async fn files(
         let what = (Kind::Secret, name);
         pick(&mut out, what, data.as_deref(), source.items.as_deref(), mode(source.default_mode), optional)?;
     } else if let Some(source) = &volume.downward_api {
-        downward(&mut out, pod, source.items.iter().flatten(), mode(source.default_mode), addresses)?;
+        downward(&mut out, pod, source.items.iter().flatten(), mode(source.default_mode), around)?;
     } else if let Some(source) = &volume.projected {
         for projection in source.sources.iter().flatten() {
-            project(&mut out, of, projection, mode(source.default_mode), addresses, contents).await?;
+            project(&mut out, of, projection, mode(source.default_mode), around, contents).await?;
         }
     } else {
         return Err(VolumeError::Unsupported(volume.name.clone()));
     }
-    let total: usize = out.values().map(|(bytes, _)| bytes.len()).sum();
+    let total: usize = out.values().map(|file| file.bytes.len()).sum();
     if total > MAX_BYTES { Err(VolumeError::TooLarge) } else { Ok(out) }
 }
 
@@ -277,7 +294,7 @@ async fn project(
     of: (&Host, &Pod),
     projection: &VolumeProjection,
     mode: u32,
-    addresses: &Addresses,
+    around: &Surroundings,
     contents: &mut Contents,
 ) -> Result<(), VolumeError> {
     if let Some(source) = &projection.config_map {
@@ -293,12 +310,11 @@ async fn project(
         pick(out, what, data.as_deref(), source.items.as_deref(), mode, optional)?;
     }
     if let Some(source) = &projection.downward_api {
-        downward(out, of.1, source.items.iter().flatten(), mode, addresses)?;
+        downward(out, of.1, source.items.iter().flatten(), mode, around)?;
     }
     if let Some(source) = &projection.service_account_token {
         let token = contents.tokens.get(of.0, of.1, source).await?;
-        // Readable by whoever the container runs as, but by nobody outside of the pod.
-        out.insert(safe(&source.path)?, (token.into_bytes(), mode));
+        out.insert(safe(&source.path)?, File { bytes: token.into_bytes(), mode, secret: true });
     }
     Ok(())
 }
@@ -344,7 +360,7 @@ fn pick(
     let Some(data) = data else { return Ok(()) };
     let Some(items) = items.filter(|i| !i.is_empty()) else {
         for (key, value) in data {
-            out.insert(safe(key)?, (value.clone(), mode));
+            out.insert(safe(key)?, File::new(value.clone(), mode));
         }
         return Ok(());
     };
@@ -352,7 +368,7 @@ fn pick(
         match data.get(&item.key) {
             Some(value) => {
                 let mode = item.mode.map_or(mode, |m| self::mode(Some(m)));
-                out.insert(safe(&item.path)?, (value.clone(), mode));
+                out.insert(safe(&item.path)?, File::new(value.clone(), mode));
             }
             None if optional => {}
             None => return Err(VolumeError::NoKey { kind, name: name.into(), key: item.key.clone() }),
@@ -366,21 +382,21 @@ fn downward<'a>(
     pod: &Pod,
     items: impl Iterator<Item = &'a DownwardAPIVolumeFile>,
     mode: u32,
-    addresses: &Addresses,
+    around: &Surroundings,
 ) -> Result<(), VolumeError> {
     for item in items {
         let text = if let Some(field) = &item.field_ref {
-            field_value(field, pod, addresses)?
+            field_value(field, pod, around)?
         } else if let Some(resource) = &item.resource_field_ref {
             let name = resource.container_name.as_deref().unwrap_or_default();
             let all = plan::containers(pod).iter().chain(plan::init_containers(pod));
             let container = all.into_iter().find(|c| c.name == name).cloned().unwrap_or_default();
-            resource_value(resource, &container)?
+            resource_value(resource, &container, around)?
         } else {
             continue;
         };
         let mode = item.mode.map_or(mode, |m| self::mode(Some(m)));
-        out.insert(safe(&item.path)?, (text.into_bytes(), mode));
+        out.insert(safe(&item.path)?, File::new(text.into_bytes(), mode));
     }
     Ok(())
 }
@@ -426,7 +442,7 @@ mod tests {
         assert_eq!(out.len(), 2);
         let mut out = Files::new();
         pick(&mut out, what, Some(&data), Some(&[item("a", "d/e")]), 0o600, false).expect("one");
-        assert_eq!(out, Files::from([("d/e".to_owned(), (b"1".to_vec(), 0o600))]));
+        assert_eq!(out, Files::from([("d/e".to_owned(), File::new(b"1".to_vec(), 0o600))]));
         assert!(pick(&mut out, what, Some(&data), Some(&[item("c", "c")]), 0o600, false).is_err());
         assert!(pick(&mut out, what, Some(&data), Some(&[item("c", "c")]), 0o600, true).is_ok());
     }

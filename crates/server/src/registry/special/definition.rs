@@ -3,6 +3,7 @@
 //! Names are accepted, and the resource established, in the write itself: the row is served before the client has its
 //! answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use xebec_api::{Status, Value, crd, meta, object};
@@ -135,15 +136,14 @@ pub fn refresh_table(core: &Core) {
 fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<Row>> {
     let Some(row) = table.row("apiextensions.k8s.io", "customresourcedefinitions") else { return Vec::new() };
     let Ok(prefix) = row.prefix("") else { return Vec::new() };
-    let known = |record: &xebec_store::Record| {
-        table
-            .rows()
-            .find(|row| row.origin.as_ref() == Some(&(record.key().clone(), record.mod_revision())))
-            .cloned()
-    };
+    let former: HashMap<_, _> = table
+        .rows()
+        .filter_map(|row| row.origin.as_ref().map(|(key, revision)| (key, (revision, row))))
+        .collect();
     let made = |record: &Arc<xebec_store::Record>| {
-        if let Some(row) = known(record) {
-            return Some(row);
+        let former = former.get(record.key());
+        if let Some((_, row)) = former.filter(|(revision, _)| **revision == record.mod_revision()) {
+            return Some(Arc::clone(row));
         }
         let definition = convert::stored_object(record).ok()?;
         let established = definition
@@ -155,7 +155,9 @@ fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<R
         }
         match crd::resource(&definition) {
             Ok(def) => {
-                Some(Arc::new(Row::custom(def, definition, (record.key().clone(), record.mod_revision()))))
+                let origin = (record.key().clone(), record.mod_revision());
+                let former = former.map(|(_, row)| row.as_ref());
+                Some(Arc::new(Row::custom(def, definition, origin, former)))
             }
             Err(causes) => {
                 let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();

@@ -49,7 +49,9 @@ pub async fn instead(
             Some(reviews::create(core, incoming, target, served).await)
         }
         ("", "bindings") => Some(pod::bind_by_name(core, incoming, target).await),
-        ("", "componentstatuses") => Some(reviews::component_status(core, verb, target, served)),
+        ("", "componentstatuses") => {
+            Some(reviews::component_status(core, &incoming.context, verb, target, served))
+        }
         _ => None,
     }
 }

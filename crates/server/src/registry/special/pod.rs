@@ -3,7 +3,7 @@
 use http::StatusCode;
 use xebec_api::selector::Selector;
 use xebec_api::structural::Strictness;
-use xebec_api::{FieldPath, Reason, Status, Value, builtin, meta, object};
+use xebec_api::{Cause, FieldPath, Reason, Status, Value, builtin, meta, object};
 
 use crate::core::{Context, Core};
 use crate::http::body::{self, Format};
@@ -75,7 +75,7 @@ async fn bind_to(core: &Core, context: &Context, target: &Target, binding: &Valu
     let served = pods(core)?;
     let node = binding.str_at(&["target", "name"]).unwrap_or_default();
     if node.is_empty() {
-        let cause = xebec_api::Cause::required(FieldPath::new("target.name"), "");
+        let cause = Cause::required(FieldPath::new("target.name"), "");
         return Err(Status::invalid("", "Binding", &target.name, vec![cause]));
     }
     let mut bind = Bind { node, uid: meta::uid(binding), name: &target.name, now: context.now.to_string() };
@@ -190,14 +190,13 @@ async fn spend_budget(core: &Core, context: &Context, pod: &Value, dry_run: bool
     let mut covering = Vec::new();
     for record in snapshot.range(&served.row.prefix(namespace)?, None) {
         let budget = convert::stored_object(record)?;
-        let selector = budget.at(&["spec", "selector"]).cloned().unwrap_or_default();
-        let selector = Selector::from_object(&selector, &FieldPath::new("spec.selector")).unwrap_or_default();
-        if selector.matches_labels(meta::labels(pod)) {
+        if covers(&budget, pod) {
             covering.push(budget);
         }
     }
     match covering.as_slice() {
         [] => Ok(()),
+        [budget] if needs_none(budget, pod) => Ok(()),
         [budget] => {
             let mut spend = Spend { pod: meta::name(pod), now: context.now.to_string() };
             if dry_run {
@@ -213,26 +212,88 @@ async fn spend_budget(core: &Core, context: &Context, pod: &Value, dry_run: bool
     }
 }
 
+/// Whether a budget is about a pod: an empty selector is about all pods (policy/v1), none or an unreadable one about none.
+fn covers(budget: &Value, pod: &Value) -> bool {
+    let selector = budget.at(&["spec", "selector"]).filter(|selector| !selector.is_null());
+    let selector = selector.map(|selector| Selector::from_object(selector, &FieldPath::new("spec.selector")));
+    selector.and_then(Result::ok).is_some_and(|selector| selector.matches_labels(meta::labels(pod)))
+}
+
+/// Whether a pod that is not ready may go although it is covered: it is not among those that the budget counts.
+fn needs_none(budget: &Value, pod: &Value) -> bool {
+    let conditions = pod.array_at(&["status", "conditions"]).iter();
+    let ready = |c: &Value| c.str_at(&["type"]) == Some("Ready") && c.str_at(&["status"]) == Some("True");
+    if conditions.into_iter().any(ready) {
+        return false;
+    }
+    let count = |field: &str| budget.i64_at(&["status", field]).unwrap_or(0);
+    let enough = count("desiredHealthy") > 0 && count("currentHealthy") >= count("desiredHealthy");
+    budget.str_at(&["spec", "unhealthyPodEvictionPolicy"]) == Some("AlwaysAllow")
+        || (observed(budget) && enough)
+}
+
+/// Whether the status of a budget is about its present specification.
+fn observed(budget: &Value) -> bool {
+    let generation = budget.i64_at(&["metadata", "generation"]).unwrap_or(0);
+    budget.i64_at(&["status", "observedGeneration"]).unwrap_or(0) >= generation
+}
+
+/// How many evicted pods a budget remembers whose end has not been seen.
+const MAX_DISRUPTED: usize = 2000;
+
 struct Spend<'a> {
     pod: &'a str,
     now: String,
 }
 
+impl Spend<'_> {
+    /// 429: there is no disruption left, for a reason that may pass.
+    fn refuse(why: String) -> Status {
+        let text = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let mut status = Status::new(Reason::TooManyRequests, text);
+        let details = xebec_api::error::Details {
+            retry_after_seconds: Some(10),
+            causes: vec![Cause::disruption_budget(why)],
+            ..Default::default()
+        };
+        status.details = Some(Box::new(details));
+        status
+    }
+}
+
 impl Change for Spend<'_> {
     fn apply(&mut self, old: &Value) -> Result<Value, Status> {
-        let allowed = old.i64_at(&["status", "disruptionsAllowed"]).unwrap_or(0);
+        let name = meta::name(old);
+        if !observed(old) {
+            let why = format!("The disruption budget {name} is still being processed by the server.");
+            return Err(Self::refuse(why));
+        }
+        let count = |field: &str| old.i64_at(&["status", field]).unwrap_or(0);
+        let allowed = count("disruptionsAllowed");
         if allowed <= 0 {
-            let mut status = Status::new(
-                Reason::TooManyRequests,
-                "Cannot evict pod as it would violate the pod's disruption budget.",
+            let (needed, healthy) = (count("desiredHealthy"), count("currentHealthy"));
+            let why = format!(
+                "The disruption budget {name} needs {needed} healthy pods and has {healthy} currently"
             );
-            let details = xebec_api::error::Details { retry_after_seconds: Some(10), ..Default::default() };
-            status.details = Some(Box::new(details));
-            return Err(status);
+            return Err(Self::refuse(why));
+        }
+        let disrupted = old.object_at(&["status", "disruptedPods"]).map_or(0, xebec_api::Map::len);
+        if disrupted >= MAX_DISRUPTED {
+            let why =
+                format!("{MAX_DISRUPTED} evicted pods of {name} have not ended yet, which is the limit");
+            return Err(Status::forbidden("policy", "poddisruptionbudgets", name, why));
         }
         let mut new = old.clone();
         new.set(&["status", "disruptionsAllowed"], allowed - 1);
         new.set(&["status", "disruptedPods", self.pod], self.now.as_str());
+        if allowed == 1 {
+            let generation = old.at(&["status", "observedGeneration"]).cloned().unwrap_or_default();
+            let insufficient = object!({
+                "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+                "observedGeneration": (generation), "lastTransitionTime": (self.now.as_str())
+            });
+            set_condition(&mut new, insufficient);
+        }
         Ok(new)
     }
 

@@ -6,7 +6,8 @@ use xebec_api::{Status, Value, object};
 use super::pod::read_kind;
 use crate::auth::User;
 use crate::authz::Question;
-use crate::core::Core;
+use crate::core::{Context, Core};
+use crate::http::query::ListOptions;
 use crate::http::reply::Reply;
 use crate::http::route::{Target, Verb};
 use crate::registry::table::Served;
@@ -124,6 +125,7 @@ fn rules(core: &Core, user: &User, spec: &Value) -> Result<Value, Status> {
 /// `componentstatuses`: the parts that upstream lists, as they are here.
 pub(super) fn component_status(
     core: &Core,
+    context: &Context,
     verb: Verb,
     target: &Target,
     served: &Served,
@@ -138,7 +140,12 @@ pub(super) fn component_status(
     };
     let all = [one("controller-manager", true), one("etcd-0", healthy), one("scheduler", true)];
     if verb == Verb::List {
-        let items: Vec<Value> = all.to_vec();
+        let ListOptions { labels, fields, .. } = ListOptions::from_query(&context.query)?;
+        let wanted = |item: &Value| {
+            let name = |path: &str| (path == "metadata.name").then(|| xebec_api::meta::name(item));
+            labels.matches_labels(None) && fields.matches(name)
+        };
+        let items: Vec<Value> = all.into_iter().filter(wanted).collect();
         return Ok(Reply::ok(object!({
             "apiVersion": "v1", "kind": "ComponentStatusList", "metadata": {}, "items": (items)
         })));

@@ -1,0 +1,272 @@
+//! The watch over all nodes: when each was last heard of, and whether pods may be driven out of them. Pure.
+//!
+//! Times are moments of a clock that nobody sets and that stands still while the machine sleeps. Whoever was away all
+//! the same, because the process was stopped, notices by being late for a look: the time that nobody listened is not
+//! held against a node.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::health::{GRACE, Pace, Renewal, Seen, grace, last_report, pace};
+use super::taints::{DriveOut, Standing, standing};
+use crate::runtime::object::ObjectKey;
+
+/// How often a node is looked at.
+pub const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How late a look may be without anybody having been away.
+const LATE: Duration = Duration::from_secs(2);
+
+/// See the module's documentation. Bounded by the nodes and zones that there are.
+#[derive(Debug, Default)]
+pub struct Vigil {
+    nodes: HashMap<ObjectKey, Listening>,
+    /// When the next node of a zone may be given up.
+    paced_until: HashMap<String, Instant>,
+    /// Whether every node was lost at the last look.
+    all_lost: bool,
+    /// Until when nobody is driven out, after every node was lost.
+    calm_until: Option<Instant>,
+    /// Nodes whose pods have been marked as not ready.
+    marked: HashSet<ObjectKey>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    seen: Seen,
+    /// When the next look is due.
+    due: Instant,
+}
+
+impl Vigil {
+    /// Takes in a sign of life of a node that is known.
+    pub fn hear(
+        &mut self,
+        key: &ObjectKey,
+        renewed: Option<&Renewal>,
+        reported: Option<Timestamp>,
+        now: Instant,
+    ) {
+        if let Some(Listening { seen, .. }) = self.nodes.get_mut(key) {
+            seen.update(renewed, reported, now);
+        }
+    }
+
+    /// Takes in a node and its lease as the caches show them; gives when it counts as lost unless it is heard of
+    /// before. A node that is new here counts as seen now. Called at least every [`LOOK_EVERY`].
+    pub fn listen(
+        &mut self,
+        key: &ObjectKey,
+        node: &Node,
+        renewed: Option<&Renewal>,
+        now: Instant,
+    ) -> Instant {
+        let seen = || Seen { at: now, renewed: renewed.cloned(), reported: last_report(node) };
+        let fresh = || Listening { seen: seen(), due: now };
+        let Listening { seen, due } = self.nodes.entry(key.clone()).or_insert_with(fresh);
+        let away = now.saturating_duration_since(*due);
+        if away > LATE && standing(node) != Standing::Lost {
+            seen.at = (seen.at + away).min(now);
+        }
+        seen.update(renewed, last_report(node), now);
+        let silent_at = seen.at + grace(node);
+        *due = now + LOOK_EVERY;
+        if silent_at > now {
+            *due = silent_at.min(*due);
+        }
+        silent_at
+    }
+
+    /// Whether pods may be driven out of a node of `zone` that is not ready, given zone and readiness of every node,
+    /// and when to ask again. The pace is used up only by a node that would change.
+    pub fn drive_out(
+        &mut self,
+        zone: &str,
+        nodes: &[(String, bool)],
+        would_change: bool,
+        now: Instant,
+    ) -> (DriveOut, Option<Instant>) {
+        let Some(pace) = pace(zone, nodes.iter().map(|(zone, ready)| (zone.as_str(), *ready))) else {
+            self.all_lost = true;
+            return (DriveOut::No, None);
+        };
+        if std::mem::take(&mut self.all_lost) {
+            // Somebody is back: it was us, and everybody gets their time again.
+            self.nodes.values_mut().for_each(|node| node.seen.at = now);
+            self.calm_until = Some(now + GRACE);
+        }
+        self.calm_until = self.calm_until.filter(|until| now < *until);
+        if self.calm_until.is_some() {
+            return (DriveOut::No, self.calm_until);
+        }
+        let Pace::Every(interval) = pace else { return (DriveOut::Wait, None) };
+        if !would_change {
+            return (DriveOut::Wait, None);
+        }
+        if let Some(until) = self.paced_until.get(zone).filter(|until| now < **until) {
+            return (DriveOut::Wait, Some(*until));
+        }
+        self.paced_until.insert(zone.to_owned(), now + interval);
+        (DriveOut::Yes, None)
+    }
+
+    /// Whether the pods of a node that is not ready have yet to be marked.
+    pub fn has_to_mark(&self, key: &ObjectKey) -> bool {
+        !self.marked.contains(key)
+    }
+
+    /// The pods of a node have been marked as not ready.
+    pub fn mark(&mut self, key: &ObjectKey) {
+        self.marked.insert(key.clone());
+    }
+
+    /// The pods of a node that is ready say for themselves how they are.
+    pub fn unmark(&mut self, key: &ObjectKey) {
+        self.marked.remove(key);
+    }
+
+    /// Forgets a node that is gone.
+    pub fn forget(&mut self, key: &ObjectKey) {
+        self.nodes.remove(key);
+        self.marked.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::object::Revision;
+    use crate::runtime::rng::Rng;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+    use serde_json::json;
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    fn node(ready: &str) -> Node {
+        let conditions = json!([{"type": "Ready", "status": ready}]);
+        serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}}))
+            .unwrap()
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("", name)
+    }
+
+    #[test]
+    fn everybody_gets_their_time_after_an_outage_of_all() {
+        let start = Instant::now();
+        let at = |second| start + seconds(second);
+        let mut vigil = Vigil::default();
+        let mut check = |ready: [bool; 3], second, drive_out, again: Option<u64>| {
+            let nodes = ready.map(|ready| ("/".to_owned(), ready));
+            let found = vigil.drive_out("/", &nodes, true, at(second));
+            assert_eq!(found, (drive_out, again.map(at)), "{ready:?} at {second}");
+        };
+        let none = [false; 3];
+        check(none, 0, DriveOut::No, None);
+        check(none, 500, DriveOut::No, None);
+        // One is back. The others, whoever asks first, get their grace.
+        let some = [true, false, false];
+        check(some, 600, DriveOut::No, Some(650));
+        check(some, 600, DriveOut::No, Some(650));
+        check(some, 649, DriveOut::No, Some(650));
+        check(some, 650, DriveOut::Yes, None);
+        check(some, 651, DriveOut::Wait, Some(660));
+        check(some, 660, DriveOut::Yes, None);
+        // Once more.
+        check(none, 700, DriveOut::No, None);
+        check(some, 710, DriveOut::No, Some(760));
+        check(some, 760, DriveOut::Yes, None);
+    }
+
+    #[test]
+    fn a_node_that_would_not_change_uses_up_no_pace() {
+        let now = Instant::now();
+        let mut vigil = Vigil::default();
+        let nodes = [("/".to_owned(), true), ("/".to_owned(), false)];
+        assert_eq!(vigil.drive_out("/", &nodes, false, now), (DriveOut::Wait, None));
+        assert_eq!(vigil.drive_out("/", &nodes, true, now), (DriveOut::Yes, None));
+    }
+
+    #[test]
+    fn time_that_nobody_listened_is_not_held_against_a_node() {
+        let start = Instant::now();
+        let at = |second| start + seconds(second);
+        let (ready, lost) = (node("True"), node("Unknown"));
+        let check = |node: &Node, looks: &[u64], silent_at: u64| {
+            let mut vigil = Vigil::default();
+            let last = looks.iter().map(|second| vigil.listen(&key("n"), node, None, at(*second))).last();
+            assert_eq!(last, Some(at(silent_at)), "{looks:?}");
+        };
+        check(&ready, &[0], 50);
+        check(&ready, &[0, 10, 20, 30, 40, 50], 50);
+        check(&ready, &[0, 3, 12, 20, 31, 40, 52], 50);
+        check(&ready, &[0, 10, 65], 95);
+        check(&ready, &[0, 10, 20, 30, 40, 50, 55], 50);
+        check(&ready, &[0, 10, 30_000], 30_030);
+        check(&ready, &[0, 10, 110, 300], 320);
+        check(&lost, &[0, 10, 65], 50);
+    }
+
+    /// Nodes that live and die, a cache of their leases that lags, and a machine that stands still for a while: a node
+    /// that lives is never given up, and a dead one is in the end.
+    #[test]
+    fn only_the_dead_are_given_up() {
+        for seed in 0..300 {
+            simulate(&Rng::seeded(seed), seed);
+        }
+    }
+
+    fn simulate(rng: &Rng, seed: u64) {
+        let start = Instant::now();
+        let (ready, key) = (node("True"), key("n"));
+        let dies_at = 300 + rng.below(600);
+        let mut vigil = Vigil::default();
+        let (mut renewals, mut cached, mut stuck, mut frozen) = (0, 0, false, 0);
+        let mut look_at = start;
+        let mut beat_at = 0;
+        for second in 0..5_000 {
+            if rng.below(200) == 0 {
+                frozen = rng.below(400);
+            }
+            if frozen > 0 {
+                // Neither the node nor the controller runs, and time goes by.
+                frozen -= 1;
+                continue;
+            }
+            let now = start + seconds(second);
+            stuck = if stuck { rng.below(300) != 0 } else { rng.below(60) == 0 };
+            // Its agent is not always the first to go on.
+            if second >= beat_at && second < dies_at && rng.below(3) == 0 {
+                (renewals, beat_at) = (renewals + 1, second + 10);
+            }
+            let lease = |number: u32| Renewal {
+                revision: Revision(number.into()),
+                time: MicroTime(Timestamp::from_second(number.into()).unwrap()),
+            };
+            if !stuck && cached != renewals {
+                cached = renewals;
+                vigil.hear(&key, Some(&lease(cached)), None, now);
+            }
+            if now < look_at {
+                continue;
+            }
+            let mut silent_at = vigil.listen(&key, &ready, Some(&lease(cached)), now);
+            if silent_at <= now {
+                vigil.hear(&key, Some(&lease(renewals)), None, now);
+                silent_at = vigil.listen(&key, &ready, Some(&lease(cached)), now);
+            }
+            look_at = silent_at.min(now + LOOK_EVERY);
+            if silent_at <= now {
+                assert!(second >= dies_at, "seed {seed}: given up at {second}, dies at {dies_at}");
+                return;
+            }
+        }
+        panic!("seed {seed}: a node that died at {dies_at} is never given up");
+    }
+}

@@ -1,0 +1,124 @@
+//! What is stored but not enforced is said in the answer.
+
+use http::Method;
+use xebec_api::{Value, json, meta};
+
+use crate::client::{Call, MERGE_PATCH, YAML};
+use crate::cluster::Cluster;
+use crate::samples::{STORED, Sample};
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// Of these kinds every object promises something that is not kept.
+const PROMISES: &[&str] = &[
+    "apiservices",
+    "flowschemas",
+    "limitranges",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+    "mutatingwebhookconfigurations",
+    "networkpolicies",
+    "prioritylevelconfigurations",
+    "resourcequotas",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
+];
+
+fn collection(sample: &Sample, namespaced: bool) -> String {
+    let root = if sample.api_version.contains('/') { "apis" } else { "api" };
+    let namespace = if namespaced { "namespaces/default/" } else { "" };
+    format!("/{root}/{}/{namespace}{}", sample.api_version, sample.resource)
+}
+
+fn told(warnings: &[String]) -> Vec<&String> {
+    warnings.iter().filter(|warning| warning.contains("stored, but not enforced by Xebec yet: ")).collect()
+}
+
+#[tokio::test]
+async fn who_writes_what_is_not_enforced_is_told() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let rows = xebec_api::builtin::resources();
+    let mut seen = Vec::new();
+    for sample in STORED {
+        let row = rows.iter().find(|row| {
+            row.names.plural == sample.resource && sample.api_version == row.api_version(&row.storage().name)
+        });
+        let Some(row) = row else { continue };
+        let object = sample.object.replace("$ID", "told").replace("$NS", "default").replace("$N", "7");
+        let collection = collection(sample, row.is_namespaced());
+        let dry = Call::new(Method::POST, format!("{collection}?dryRun=All")).body(YAML, object.clone());
+        let answer = admin.send(dry).await;
+        let (warnings, promises) = (answer.warnings(), PROMISES.contains(&sample.resource));
+        assert_eq!(told(&warnings).len(), usize::from(promises), "{}: {warnings:?}", sample.resource);
+        seen.extend(promises.then_some(sample.resource));
+    }
+    assert_eq!(seen.len(), PROMISES.len(), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_definition_and_a_namespace_are_told_what_of_them_is_not_enforced() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let definition = |name: &str, schema: &str, conversion: &str| {
+        format!(
+            "{{metadata: {{name: {name}s.told.example.com}}, spec: {{group: told.example.com, scope: Namespaced,
+              names: {{plural: {name}s, kind: {name}, singular: {name}}}, conversion: {conversion},
+              versions: [{{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, properties:
+              {{spec: {{type: object, {schema}}}}}}}}}}}]}}}}"
+        )
+    };
+    let plain = "properties: {pattern: {type: string}}";
+    let hook =
+        "{strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {url: 'https://a/b'}}}";
+    let namespaces = "/api/v1/namespaces";
+    let namespace = |label: &str| format!("{{metadata: {{name: told, labels: {{{label}}}}}}}");
+    for (collection, object, want) in [
+        (DEFINITIONS, definition("plain", plain, "{strategy: None}"), None),
+        (
+            DEFINITIONS,
+            definition("rule", "x-kubernetes-validations: [{rule: 'true'}]", "{strategy: None}"),
+            Some("x-kubernetes-validations are not evaluated"),
+        ),
+        (
+            DEFINITIONS,
+            definition("texts", "properties: {a: {type: string, pattern: ^a}}", "{strategy: None}"),
+            Some("`pattern` is not checked"),
+        ),
+        (DEFINITIONS, definition("hook", plain, hook), Some("conversion webhooks are not called")),
+        (namespaces, namespace(""), None),
+        (namespaces, namespace("pod-security.kubernetes.io/enforce: privileged"), None),
+        (
+            namespaces,
+            namespace("pod-security.kubernetes.io/enforce: restricted"),
+            Some("Pod Security labels refuse no pod"),
+        ),
+    ] {
+        let dry = Call::new(Method::POST, format!("{collection}?dryRun=All")).body(YAML, object.clone());
+        let answer = admin.send(dry).await;
+        answer.expect(201).unwrap_or_else(|why| panic!("{object}: {why}"));
+        let warnings = answer.warnings();
+        let told = told(&warnings);
+        assert_eq!(told.len(), usize::from(want.is_some()), "{object}: {warnings:?}");
+        assert!(told.iter().all(|text| text.contains(want.unwrap_or_default())), "{object}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_changes_it_is_told_again_but_not_who_writes_its_status() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let tree = |text: &str| -> Value { json::from_slice(text.as_bytes()).expect(text) };
+    let quota = tree(r#"{"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}}"#);
+    admin.send(Call::post(quotas, &quota)).await.expect(201).expect("made");
+    for (path, patch, want) in [
+        ("q", r#"{"spec": {"hard": {"pods": "2"}}}"#, 1),
+        ("q/status", r#"{"status": {"used": {"pods": "1"}}}"#, 0),
+    ] {
+        let answer = admin.send(Call::patch(format!("{quotas}/{path}"), MERGE_PATCH, &tree(patch))).await;
+        assert_eq!(meta::name(&answer.expect(200).expect(patch)), "q");
+        assert_eq!(told(&answer.warnings()).len(), want, "{path}: {:?}", answer.warnings());
+    }
+}
