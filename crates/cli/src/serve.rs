@@ -64,8 +64,12 @@ const WORKERS: usize = 2;
 /// How long streams to pods may take to end when the server stops.
 const STREAMS_END: Duration = Duration::from_secs(5);
 
-/// How long all parts together may take to end.
-const PARTS_END: Duration = Duration::from_secs(30);
+/// How long what ends when the server stops may take: what passes streams on, all parts together, the store, and what
+/// blocks a thread. Together less than the keeper waits.
+const TUNNELS_END: Duration = Duration::from_secs(6);
+const PARTS_END: Duration = Duration::from_secs(15);
+const STORE_END: Duration = Duration::from_secs(15);
+const THREADS_END: Duration = Duration::from_secs(2);
 
 /// How long the way out of the cluster rests before it is opened again.
 const WAY_OUT_PAUSE: Duration = Duration::from_secs(1);
@@ -79,7 +83,10 @@ pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    match runtime.block_on(serve(place, options)) {
+    let outcome = runtime.block_on(serve(place, options));
+    // What still blocks, as a name that is looked up, has nobody waiting for it any more.
+    runtime.shutdown_timeout(THREADS_END);
+    match outcome {
         Ok(code) => Ok(code),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -87,6 +94,15 @@ pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
             Ok(ExitCode::from(EXIT_FATAL))
         }
     }
+}
+
+/// Waits for something that was told to end, for so long; whether it did.
+async fn ends(what: &str, limit: Duration, ending: impl Future<Output = ()>) -> bool {
+    let ended = tokio::time::timeout(limit, ending).await.is_ok();
+    if !ended {
+        tracing::error!(what, ?limit, "something does not end in time and is cut off");
+    }
+    ended
 }
 
 /// Connections, watches and pods each take descriptors, and the usual soft limit of 1,024 is for programs that cannot
@@ -362,12 +378,14 @@ impl Cluster {
     /// Ends everything, in the order in which it depends on each other.
     async fn stop(mut self, server: &ApiServer) {
         self.shutdown.cancel();
-        server.stop().await;
-        match tokio::time::timeout(PARTS_END, self.parts.end()).await {
-            Ok(failures) => failures.iter().for_each(|failure| tracing::error!("{failure}")),
-            Err(_) => tracing::error!(parts = ?self.parts.running(), "these do not end, and are cut off"),
+        ends("what passes streams on", TUNNELS_END, server.stop()).await;
+        let parts = async {
+            self.parts.end().await.iter().for_each(|failure| tracing::error!("{failure}"));
+        };
+        if !ends("the parts of the server", PARTS_END, parts).await {
+            tracing::error!(parts = ?self.parts.running(), "these do not end");
         }
-        server.core().store.shutdown().await;
+        ends("the store", STORE_END, server.core().store.shutdown()).await;
     }
 
     fn start_api(
