@@ -48,13 +48,14 @@ impl Demo {
         fs::create_dir_all(&root)?;
         let kubectl = clients::find("kubectl", &target.join("clients"))?;
         let demo = Self { data: root.join("data"), kubectl, user: is_root().then_some(USER), root };
-        let program = demo.root.join("xebec");
-        if program.exists() {
-            // An earlier demonstration may still run.
+        // A program that still runs cannot be written to, but it can be replaced.
+        let (program, fresh) = (demo.root.join("xebec"), demo.root.join("xebec.new"));
+        fs::copy(target.join("release/xebec"), &fresh).context("copying the program")?;
+        fs::rename(&fresh, &program).context("replacing the program")?;
+        if demo.data.exists() {
+            // An earlier demonstration, perhaps of an earlier version, may still run.
             demo.xebec(&["down", "--purge"])?;
-            fs::remove_file(&program)?;
         }
-        fs::copy(target.join("release/xebec"), &program).context("copying the program")?;
         fs::copy(top.join("examples/hello/hello.yaml"), demo.root.join("hello.yaml"))
             .context("copying the example")?;
         if demo.user.is_some() {

@@ -122,13 +122,25 @@ impl KeeperInfo {
 
     /// Reads what the keeper of a run directory recorded.
     pub fn load(run_dir: &Path) -> io::Result<Self> {
-        let bytes = fs::read(run_dir.join(Self::FILE))?;
-        serde_json::from_slice(&bytes).map_err(io::Error::other)
+        let path = run_dir.join(Self::FILE);
+        let bytes = fs::read(&path)?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "{} is of another version of Xebec ({error}); stop that with its own `xebec down`, or if it does \
+                     not run any more, remove the file",
+                    path.display()
+                ),
+            )
+        })
     }
 
     fn save(&self) -> io::Result<()> {
         let bytes = serde_json::to_vec(self).map_err(io::Error::other)?;
-        fs::write(self.run_dir.join(Self::FILE), bytes)
+        let fresh = self.run_dir.join("keeper.new");
+        fs::write(&fresh, bytes)?;
+        fs::rename(fresh, self.run_dir.join(Self::FILE))
     }
 }
 
