@@ -5,7 +5,8 @@
 //! `fuzz/artifacts`; git ignores both.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -24,7 +25,7 @@ const BOUNDS: [&str; 3] = ["-max_len=8192", "-rss_limit_mb=2048", "-timeout=10"]
 /// There is no such target, it does not build, or it found something.
 pub(crate) fn run_targets(options: &[&str]) -> Result<()> {
     let (each, wanted) = parse(options)?;
-    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("fuzz");
+    let crate_dir = crate_dir();
     let all = targets(&crate_dir.join("fuzz_targets"))?;
     for name in &wanted {
         ensure!(
@@ -34,11 +35,7 @@ pub(crate) fn run_targets(options: &[&str]) -> Result<()> {
         );
     }
     let chosen: Vec<&str> = if wanted.is_empty() { all.iter().map(String::as_str).collect() } else { wanted };
-    let cargo = |arguments: &[&str]| -> Result<_> {
-        let mut command = cargo(arguments);
-        command.current_dir(&crate_dir).env("CARGO_TARGET_DIR", target()?.join("fuzz"));
-        Ok(command)
-    };
+    let cargo = |arguments: &[&str]| in_fuzz(&crate_dir, arguments);
     let mut build = cargo(&["build", "--release"])?;
     run(build.args(chosen.iter().flat_map(|name| ["--bin", name])))?;
     for name in chosen {
@@ -52,6 +49,25 @@ pub(crate) fn run_targets(options: &[&str]) -> Result<()> {
             .with_context(|| format!("{name} found something: the input is in fuzz/{artifacts}"))?;
     }
     Ok(())
+}
+
+/// Looks whether the targets still fit what they try.
+///
+/// # Errors
+/// One does not compile.
+pub(crate) fn check() -> Result<()> {
+    run(&mut in_fuzz(&crate_dir(), &["check", "--quiet"])?)
+}
+
+fn crate_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("fuzz")
+}
+
+/// Cargo among the targets, whose flags are others.
+fn in_fuzz(crate_dir: &Path, arguments: &[&str]) -> Result<Command> {
+    let mut command = cargo(arguments);
+    command.current_dir(crate_dir).env("CARGO_TARGET_DIR", target()?.join("fuzz"));
+    Ok(command)
 }
 
 fn parse<'a>(options: &[&'a str]) -> Result<(Duration, Vec<&'a str>)> {

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::command::{cargo, run, target};
-use crate::{clients, image, packages, tidy};
+use crate::{clients, fuzz, image, packages, tidy};
 
 /// Runs all checks and tests.
 ///
@@ -16,6 +16,7 @@ pub(crate) fn run_checks() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;
     run(cargo(&["clippy", "--workspace", "--all-targets"]).args(["--", "--deny", "warnings"]))?;
+    fuzz::check()?;
     run(&mut cargo(&["test", "--workspace", "--exclude", "xebec-e2e"]))?;
     end_to_end()
 }
