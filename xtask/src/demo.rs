@@ -47,6 +47,8 @@ impl Demo {
         let root = if is_root() { PathBuf::from("/var/tmp/xebec-demo") } else { target.join("demo") };
         fs::create_dir_all(&root)?;
         let kubectl = clients::find("kubectl", &target.join("clients"))?;
+        // The README's tour goes on with it.
+        clients::find("helm", &target.join("clients"))?;
         let demo = Self { data: root.join("data"), kubectl, user: is_root().then_some(USER), root };
         // A program that still runs cannot be written to, but it can be replaced.
         let (program, fresh) = (demo.root.join("xebec"), demo.root.join("xebec.new"));
