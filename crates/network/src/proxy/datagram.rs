@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
@@ -16,18 +16,26 @@ use crate::proxy::balance::{Balancer, Targets};
 
 /// Clients of one port that may have a session at once; the one silent for longest makes room for another.
 const MAX_SESSIONS: usize = 1024;
+/// Sessions of all ports together.
+pub(crate) const MAX_ALL_SESSIONS: usize = 4096;
 /// How long a session lasts without a datagram from either side.
 const IDLE: Duration = Duration::from_secs(60);
 /// The largest datagram, in bytes.
 const MAX_DATAGRAM: usize = 65_535;
 
-/// Relays between `listener` and the current targets until dropped.
-pub(crate) async fn serve(listener: UdpSocket, node: Netns, targets: watch::Receiver<Targets>) {
+/// Relays between `listener` and the current targets until dropped. Each session takes one of `permits`.
+pub(crate) async fn serve(
+    listener: UdpSocket,
+    node: Netns,
+    targets: watch::Receiver<Targets>,
+    permits: Arc<Semaphore>,
+) {
     let listener = Arc::new(listener);
     let mut relay = Relay {
         listener: listener.clone(),
         node,
         targets,
+        permits,
         balancer: Balancer::default(),
         sessions: HashMap::new(),
         tasks: JoinSet::new(),
@@ -56,6 +64,7 @@ struct Relay {
     listener: Arc<UdpSocket>,
     node: Netns,
     targets: watch::Receiver<Targets>,
+    permits: Arc<Semaphore>,
     balancer: Balancer,
     sessions: HashMap<SocketAddr, Session>,
     tasks: JoinSet<()>,
@@ -67,6 +76,7 @@ struct Session {
     socket: Arc<UdpSocket>,
     last: Arc<Mutex<Instant>>,
     answers: AbortHandle,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Relay {
@@ -90,10 +100,12 @@ impl Relay {
 
     async fn open(&mut self, client: SocketAddr) -> io::Result<Option<&Session>> {
         self.close(client);
-        if self.sessions.len() >= MAX_SESSIONS {
+        if self.sessions.len() >= MAX_SESSIONS || self.permits.available_permits() == 0 {
             let silent = self.sessions.iter().min_by_key(|(_, s)| last(&s.last)).map(|(client, _)| *client);
             silent.into_iter().for_each(|client| self.close(client));
         }
+        let full = |_| io::Error::other(format!("there are {MAX_ALL_SESSIONS} sessions already"));
+        let permit = self.permits.clone().try_acquire_owned().map_err(full)?;
         let now = std::time::Instant::now();
         let backend = {
             let targets = self.targets.borrow();
@@ -106,7 +118,7 @@ impl Relay {
         let last = Arc::new(Mutex::new(Instant::now()));
         let task = answer(socket.clone(), self.listener.clone(), client, last.clone());
         let answers = self.tasks.spawn(task);
-        let session = Session { backend, socket, last, answers };
+        let session = Session { backend, socket, last, answers, _permit: permit };
         Ok(Some(self.sessions.entry(client).insert_entry(session).into_mut()))
     }
 

@@ -100,6 +100,7 @@ pub fn node_ports(services: &[ServiceSpec], places: &[(Site, IpAddr)]) -> Vec<Po
 pub struct Ports {
     node: Netns,
     permits: Arc<Semaphore>,
+    sessions: Arc<Semaphore>,
     open: HashMap<PortAddress, OpenPort>,
 }
 
@@ -124,7 +125,9 @@ impl OpenPort {
 impl Ports {
     /// No ports yet. Backends are reached through `node`.
     pub fn new(node: Netns) -> Self {
-        Self { node, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), open: HashMap::new() }
+        let (permits, sessions) =
+            (Semaphore::new(MAX_CONNECTIONS), Semaphore::new(datagram::MAX_ALL_SESSIONS));
+        Self { node, permits: Arc::new(permits), sessions: Arc::new(sessions), open: HashMap::new() }
     }
 
     /// Opens, changes and closes ports until they are those of `desired`; the answer is in its order.
@@ -177,7 +180,7 @@ impl Ports {
             Protocol::Udp => {
                 let socket = self.bind_udp(spec.listen).await;
                 let socket = socket.map_err(|error| explain(spec.listen, &error))?;
-                tokio::spawn(datagram::serve(socket, self.node.clone(), receiver))
+                tokio::spawn(datagram::serve(socket, self.node.clone(), receiver, self.sessions.clone()))
             }
         };
         let port = OpenPort { targets: sender, task: AbortOnDropHandle::new(task) };
