@@ -2,6 +2,7 @@
 
 mod command;
 mod local_node;
+mod log;
 mod notes;
 mod parts;
 mod progress;
@@ -76,7 +77,7 @@ const WAY_OUT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until told to stop.
 pub(crate) fn run(place: &Place, options: &Serve) -> Result<ExitCode> {
-    start_log();
+    let _last_lines = log::start().context("starting the log")?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -113,18 +114,6 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-}
-
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("XEBEC_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    // A line that cannot be written, as when the log's disk is full, is lost; complaining of it on the same stream would
-    // panic.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false)
-        .init();
 }
 
 async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {

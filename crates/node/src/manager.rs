@@ -14,7 +14,7 @@ use kube::api::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use xebec_image::config::ChainId;
 use xebec_image::store::Lease;
@@ -23,7 +23,7 @@ use xebec_sandbox::sandbox::{ContainerInfo, ContainerState, Recovered};
 use crate::host::Host;
 use crate::pod::run::uid;
 use crate::pod::spec::CHAIN;
-use crate::pod::worker::{Found, Images, View, Wanted, Worker};
+use crate::pod::worker::{Found, View, Wanted, Worker};
 
 /// A pod's worker, seen from outside.
 struct Handle {
@@ -53,44 +53,111 @@ impl Pods {
     }
 }
 
+/// The workers of all pods, as tasks.
+struct Workers {
+    host: Arc<Host>,
+    pods: Arc<Pods>,
+    tasks: JoinSet<()>,
+    /// The pod of each task.
+    uids: HashMap<Id, String>,
+}
+
 /// Runs the node's pods until `shutdown`; containers run on then.
 pub async fn run(host: Arc<Host>, pods: Arc<Pods>, shutdown: CancellationToken) {
-    let mut found = recover(&host).await;
+    let Some(mut found) = shutdown.run_until_cancelled(recover(&host)).await else { return };
     let api: Api<Pod> = Api::all(host.client.clone());
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", host.name));
     let mut events = pin!(watcher::watcher(api, config).default_backoff());
-    let mut workers: JoinSet<String> = JoinSet::new();
+    let mut workers =
+        Workers { host: host.clone(), pods: pods.clone(), tasks: JoinSet::new(), uids: HashMap::new() };
+    let mut removal = JoinSet::new();
     let mut listed: Vec<String> = Vec::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(ended) = workers.join_next(), if !workers.is_empty() => match ended {
-                Ok(uid) => drop(pods.workers.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid)),
-                Err(error) => tracing::error!(%error, "the worker of a pod has failed"),
-            },
+            Some(ended) = workers.tasks.join_next_with_id(), if !workers.tasks.is_empty() => workers.ended(ended).await,
             Some(event) = events.next() => match event {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(pod)) => {
                     listed.push(uid(&pod).to_owned());
-                    apply(&host, &pods, &mut workers, Arc::new(pod), &mut found);
+                    workers.apply(Arc::new(pod), &mut found);
                 }
                 Ok(Event::InitDone) => {
                     forget_all_but(&pods, &listed);
-                    remove_unknown(&host, &pods, std::mem::take(&mut found), &listed).await;
+                    removal.spawn(remove_unknown(host.clone(), pods.clone(), std::mem::take(&mut found), listed.clone()));
                 }
-                Ok(Event::Apply(pod)) => apply(&host, &pods, &mut workers, Arc::new(pod), &mut found),
+                Ok(Event::Apply(pod)) => workers.apply(Arc::new(pod), &mut found),
                 Ok(Event::Delete(pod)) => gone(&pods, Arc::new(pod)),
                 Err(error) => tracing::warn!(%error, "the watch on this node's pods broke, trying again"),
+            },
+            Some(removed) = removal.join_next(), if !removal.is_empty() => if let Err(error) = removed {
+                tracing::error!(%error, "removing what is left of pods has failed");
             },
         }
     }
     // Workers end when nobody can tell them anything any more.
     pods.workers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    while workers.join_next().await.is_some() {}
+    while workers.tasks.join_next().await.is_some() {}
 }
 
-/// How long a sandbox that is found again has to say what runs in it.
-const ANSWER: Duration = Duration::from_secs(10);
+impl Workers {
+    fn apply(&mut self, pod: Arc<Pod>, found: &mut HashMap<String, Found>) {
+        let id = uid(&pod).to_owned();
+        if let Some(handle) = self.pods.workers.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            handle.wanted.send_replace(Wanted::Pod(pod));
+            return;
+        }
+        let over = pod
+            .status
+            .as_ref()
+            .and_then(|s| s.phase.as_deref())
+            .is_some_and(|p| p == "Succeeded" || p == "Failed");
+        let found = found.remove(&id);
+        if over
+            && found.is_none()
+            && pod.metadata.deletion_timestamp.is_none()
+            && !self.host.pod_dir(&id).root().exists()
+        {
+            return;
+        }
+        self.begin(pod.clone(), Wanted::Pod(pod), found, Duration::ZERO);
+    }
+
+    /// Begins to look after a pod, after a pause.
+    fn begin(&mut self, pod: Arc<Pod>, wanted: Wanted, found: Option<Found>, pause: Duration) {
+        let id = uid(&pod).to_owned();
+        let (worker, view) = Worker::new(self.host.clone(), pod, found);
+        let (wanted, wants) = watch::channel(wanted);
+        let mut known = self.pods.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(id.clone(), Handle { wanted, view });
+        let task = self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            worker.run(wants).await;
+        });
+        self.uids.insert(task.id(), id);
+    }
+
+    /// A worker has ended: its pod is gone. If it has failed, another takes over what it left.
+    async fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (task, failure) = match ended {
+            Ok((task, ())) => (task, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some(id) = self.uids.remove(&task) else { return };
+        let handle = self.pods.workers.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let (Some(error), Some(handle)) = (failure, handle) else { return };
+        tracing::error!(%error, uid = id, "the worker of a pod has failed, another takes over");
+        let (view, wanted) = (handle.view.borrow().clone(), handle.wanted.borrow().clone());
+        let found = match view.sandbox {
+            Some(sandbox) => Some(look_into(&self.host, Recovered::Alive(sandbox)).await.1),
+            None => None,
+        };
+        self.begin(view.pod, wanted, found, AFTER_FAILURE);
+    }
+}
+
+/// How long a pod whose worker has failed is left alone, so that one that fails each time does little else.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// What an earlier server left of pods, by the UID of each.
 async fn recover(host: &Host) -> HashMap<String, Found> {
@@ -111,27 +178,23 @@ async fn recover(host: &Host) -> HashMap<String, Found> {
 
 /// What is in a sandbox that was found again. One that does not say is of no use: its pod gets another.
 async fn look_into(host: &Host, recovered: Recovered) -> (String, Found) {
-    let sandbox = match recovered {
-        Recovered::Alive(sandbox) => sandbox,
+    let (id, sandbox, containers) = match recovered {
+        Recovered::Alive(sandbox) => {
+            let listed = sandbox.list().await;
+            (sandbox.id().as_str().to_owned(), Some(sandbox), listed)
+        }
         Recovered::Dead { id, containers, .. } => {
             tracing::info!(%id, "a sandbox ended with its processes");
-            return (id.as_str().to_owned(), Found { sandbox: None, containers, images: Images::new() });
+            (id.as_str().to_owned(), None, Ok(containers))
         }
     };
-    let id = sandbox.id().as_str().to_owned();
-    let why = match tokio::time::timeout(ANSWER, sandbox.list()).await {
-        Ok(Ok(containers)) => {
-            let images = containers.iter().filter_map(|info| hold(host, info)).collect();
-            return (id, Found { sandbox: Some(sandbox), containers, images });
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
-    };
-    tracing::warn!(id, why, "a sandbox does not say what runs in it and is removed");
-    if let Err(error) = sandbox.remove().await {
-        tracing::warn!(id, %error, "a sandbox that does not answer could not be removed");
-    }
-    (id, Found { sandbox: None, containers: Vec::new(), images: Images::new() })
+    let answers = containers.is_ok();
+    let containers = containers.unwrap_or_else(|error| {
+        tracing::warn!(id, %error, "a sandbox does not say what runs in it, its pod gets another");
+        Vec::new()
+    });
+    let images = containers.iter().filter_map(|info| hold(host, info)).collect();
+    (id, Found { sandbox, answers, containers, images })
 }
 
 /// Keeps the image layers of a container that runs.
@@ -147,41 +210,6 @@ fn hold(host: &Host, info: &ContainerInfo) -> Option<(String, Arc<Vec<Lease>>)> 
             None
         }
     }
-}
-
-fn apply(
-    host: &Arc<Host>,
-    pods: &Pods,
-    workers: &mut JoinSet<String>,
-    pod: Arc<Pod>,
-    found: &mut HashMap<String, Found>,
-) {
-    let id = uid(&pod).to_owned();
-    let mut known = pods.workers.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(handle) = known.get(&id) {
-        handle.wanted.send_replace(Wanted::Pod(pod));
-        return;
-    }
-    let over = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.phase.as_deref())
-        .is_some_and(|p| p == "Succeeded" || p == "Failed");
-    let sandbox = found.remove(&id);
-    if over
-        && sandbox.is_none()
-        && pod.metadata.deletion_timestamp.is_none()
-        && !host.pod_dir(&id).root().exists()
-    {
-        return;
-    }
-    let (worker, view) = Worker::new(host.clone(), pod.clone(), sandbox);
-    let (wanted, wants) = watch::channel(Wanted::Pod(pod));
-    known.insert(id.clone(), Handle { wanted, view });
-    workers.spawn(async move {
-        worker.run(wants).await;
-        id
-    });
 }
 
 fn gone(pods: &Pods, pod: Arc<Pod>) {
@@ -202,7 +230,12 @@ fn forget_all_but(pods: &Pods, listed: &[String]) {
 }
 
 /// What is left of pods that the API does not know is taken down: sandboxes, links, files.
-async fn remove_unknown(host: &Host, pods: &Pods, found: HashMap<String, Found>, listed: &[String]) {
+async fn remove_unknown(
+    host: Arc<Host>,
+    pods: Arc<Pods>,
+    found: HashMap<String, Found>,
+    listed: Vec<String>,
+) {
     for (id, found) in found {
         tracing::info!(uid = id, "a sandbox without a pod is removed");
         let Some(sandbox) = found.sandbox else { continue };

@@ -2,6 +2,8 @@
 //!
 //! New pods stay away from a node under pressure (its taints see to that). None is evicted because of it.
 
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::registration::read;
@@ -54,7 +56,7 @@ impl Resource {
         let levels = match self {
             Self::Memory => vec![memory()?],
             Self::Disk => space(disk)?,
-            Self::Processes => vec![processes()?],
+            Self::Processes => [processes(), own_processes()].into_iter().flatten().collect(),
         };
         levels.into_iter().find_map(|level| level.shortage(already))
     }
@@ -107,6 +109,21 @@ fn processes() -> Option<Level> {
     Some(Level { what: "processes", free: most.saturating_sub(used), least: percent(most, SHARE) })
 }
 
+/// Those of the pods, which have a limit of their own together.
+fn own_processes() -> Option<Level> {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nproc).current?;
+    let threads = |entry: io::Result<fs::DirEntry>| -> Option<u64> {
+        let name = entry.ok()?.file_name();
+        let pid: u32 = name.to_str()?.parse().ok()?;
+        // One that ends meanwhile counts no more.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(17)?.parse().ok()
+    };
+    let used: u64 = fs::read_dir("/proc").ok()?.filter_map(threads).sum();
+    let free = most.saturating_sub(used);
+    Some(Level { what: "processes of this user", free, least: percent(most, SHARE) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +142,10 @@ mod tests {
     fn this_machine_can_tell() {
         assert!(memory().is_some_and(|level| level.free > 0));
         assert!(processes().is_some_and(|level| level.free > 0));
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
+        let own = own_processes();
+        assert_eq!(own.is_some(), limit.is_some());
+        assert!(own.is_none_or(|level| limit.is_some_and(|limit| level.free < limit)));
         let disk = space(Path::new("/")).expect("there is a disk");
         assert!(disk[0].free > 0 && disk[0].least <= DISK);
     }

@@ -24,6 +24,9 @@ use crate::wire::{self, Decoder, Frame, HEADER_BYTES, MAX_CHUNK_BYTES, Request, 
 /// Bytes read from a connection at once.
 const READ_BYTES: usize = 16 << 10;
 
+/// How long a shim may take for what is asked of it.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+
 /// Where a shim listens, and for which pod.
 #[derive(Debug, Clone)]
 pub(crate) struct ShimClient {
@@ -33,8 +36,17 @@ pub(crate) struct ShimClient {
 }
 
 impl ShimClient {
-    /// Sends a request and reads its response.
+    /// Sends a request and reads its response, which is due at once or after some work of the shim's.
     pub(crate) async fn call(&self, request: &Request) -> Result<Response, SandboxError> {
+        let late = |_| {
+            let text = format!("no answer within {} s", ANSWER.as_secs());
+            self.connection(io::Error::new(io::ErrorKind::TimedOut, text))
+        };
+        tokio::time::timeout(ANSWER, self.call_patiently(request)).await.map_err(late)?
+    }
+
+    /// Sends a request whose response may be due at any later time.
+    pub(crate) async fn call_patiently(&self, request: &Request) -> Result<Response, SandboxError> {
         Ok(self.open(request).await?.0)
     }
 

@@ -60,6 +60,8 @@ pub struct View {
 pub struct Found {
     /// Its sandbox, if that lived on.
     pub sandbox: Option<Arc<dyn Sandbox>>,
+    /// Whether that says what runs in it; else it only makes room for another.
+    pub answers: bool,
     /// Its containers; all of them ended, if the sandbox has.
     pub containers: Vec<ContainerInfo>,
     /// What keeps the image layers of each container, by its name.
@@ -110,7 +112,9 @@ impl Worker {
         let mut images = Images::new();
         let mut ends = Vec::new();
         if let Some(found) = found {
-            if found.sandbox.is_some() {
+            if found.sandbox.is_some() && !found.answers {
+                state.sandbox.fail("the pod's sandbox does not answer".into(), SystemTime::now());
+            } else if found.sandbox.is_some() {
                 let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
                 state.sandbox = Stage::Ready(ip);
             }

@@ -58,14 +58,8 @@ impl Keeper {
         let output = open_output(&config.lifetime)?;
         let null = File::open("/dev/null").map_err(failed("open /dev/null"))?;
         let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWCGROUP;
-        let own_limit = share_processes().map_err(failed("bound the processes of all pods"))?;
-        let pid = match sys::clone(proof, flags).map_err(failed("create the namespaces"))? {
-            Fork::Parent(pid) => {
-                setrlimit(Resource::Nproc, own_limit)
-                    .map_err(io::Error::from)
-                    .map_err(failed("restore the limit of processes"))?;
-                pid
-            }
+        let pid = match clone_with_share(proof, flags).map_err(failed("create the namespaces"))? {
+            Fork::Parent(pid) => pid,
             Fork::Child => {
                 drop((order.write, report.read, lifeline.write));
                 let lifeline =
@@ -154,11 +148,12 @@ impl Keeper {
     }
 }
 
-/// Leaves half of the processes that the user may have to what is about to be cloned; the limit as it was.
+/// Makes a child in new namespaces that has half of the processes that the user may have.
 ///
 /// The kernel holds all processes in a user namespace together, at its owner, to the limit that the owner had when it was
-/// made: pods that multiply without end, however many, leave their user room to stop them.
-fn share_processes() -> io::Result<Rlimit> {
+/// made: pods that multiply without end, however many, leave their user room to stop them. A user with more than half of
+/// them already has the namespaces without that.
+fn clone_with_share(proof: SingleThreaded, flags: i32) -> io::Result<Fork> {
     let own = getrlimit(Resource::Nproc);
     let kernel = |name: &str| -> io::Result<Option<u64>> {
         Ok(fs::read_to_string(format!("/proc/sys/kernel/{name}"))?.trim().parse().ok())
@@ -166,7 +161,15 @@ fn share_processes() -> io::Result<Rlimit> {
     let most = [own.current, kernel("pid_max")?, kernel("threads-max")?].into_iter().flatten().min();
     let share = Rlimit { current: most.map(|most| (most / 2).max(1)), maximum: own.maximum };
     setrlimit(Resource::Nproc, share)?;
-    Ok(own)
+    let made = sys::clone(proof, flags);
+    if let Ok(Fork::Child) = made {
+        return made;
+    }
+    setrlimit(Resource::Nproc, own)?;
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => sys::clone(proof, flags),
+        made => made,
+    }
 }
 
 fn failed(action: &'static str) -> impl Fn(io::Error) -> BootstrapError {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::shims::{ANSWER, blocking, remove_remains};
+use super::shims::{KILLED, blocking, remove_remains};
 use crate::client::{EventStream, Session, ShimClient};
 use crate::config::{ContainerConfig, ContainerId, ExecConfig, SandboxId, Signal};
 use crate::sandbox::{
@@ -62,7 +62,7 @@ impl Sandbox for ShimSandbox {
 
     fn wait<'a>(&'a self, container: &'a ContainerId) -> BoxFuture<'a, Result<ExitStatus, SandboxError>> {
         Box::pin(async move {
-            match self.client.call(&Request::Wait(container.clone())).await? {
+            match self.client.call_patiently(&Request::Wait(container.clone())).await? {
                 Response::Exited(status) => Ok(status),
                 other => Err(self.client.unexpected(&other)),
             }
@@ -125,7 +125,7 @@ impl Sandbox for ShimSandbox {
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
                     tracing::warn!(id = %self.info.id, "a shim does not end its pod and is killed");
-                    self.client.kill(ANSWER).await?;
+                    self.client.kill(KILLED).await?;
                 }
             }
             let (run_dir, id) = (self.run_dir.clone(), self.info.id.clone());

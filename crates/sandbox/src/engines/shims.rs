@@ -22,8 +22,8 @@ use crate::sandbox::{
 use crate::shim::{Record, STATE, members, netns_pin, pod_dir, user_pin};
 use crate::wire::{EngineOptions, Request, Response, SandboxInfo, ShimOrder, ShimReport};
 
-/// How long a shim that is found again has to say who it is.
-pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// How long a shim that is killed has to be gone.
+pub(super) const KILLED: Duration = Duration::from_secs(5);
 
 /// Starting and finding shims.
 #[derive(Debug, Clone)]
@@ -73,19 +73,19 @@ impl Shims {
     /// `None` for a pod of another engine. A shim that does not answer is of no use to anybody: it is killed.
     async fn recover_one(&self, id: SandboxId) -> Result<Option<Recovered>, SandboxError> {
         let client = self.client(&id);
-        match tokio::time::timeout(ANSWER, client.call(&Request::Info)).await {
-            Ok(Ok(Response::Info(info))) if info.engine == self.options.kind() => {
+        match client.call(&Request::Info).await {
+            Ok(Response::Info(info)) if info.engine == self.options.kind() => {
                 Ok(Some(Recovered::Alive(Arc::new(self.handle(info)))))
             }
-            Ok(Ok(Response::Info(_))) => Ok(None),
-            Ok(Err(error)) if error.kind() == ErrorKind::Gone => self.bury(id).await,
-            Ok(Ok(other)) => Err(client.unexpected(&other)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
+            Ok(Response::Info(_)) => Ok(None),
+            Ok(other) => Err(client.unexpected(&other)),
+            Err(error) if error.kind() == ErrorKind::Gone => self.bury(id).await,
+            Err(SandboxError::Connection { source, .. }) if source.kind() == io::ErrorKind::TimedOut => {
                 tracing::warn!(%id, "a shim does not answer and is killed");
-                client.kill(ANSWER).await?;
+                client.kill(KILLED).await?;
                 self.bury(id).await
             }
+            Err(error) => Err(error),
         }
     }
 

@@ -14,6 +14,7 @@ mod writer;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -75,6 +76,8 @@ pub struct Embedded {
     room: Arc<Semaphore>,
     /// Closed when the writer has ended and the directory is free.
     ended: watch::Receiver<()>,
+    /// Whether the writer was asked to end.
+    asked: AtomicBool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,7 +114,15 @@ impl Embedded {
         let thread =
             thread::Builder::new().name("store-writer".to_owned()).spawn(run).map_err(OpenError::Thread)?;
         let room = Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { live, health, queue: Some(queue), room, ended, thread: Some(thread) })
+        Ok(Self {
+            live,
+            health,
+            queue: Some(queue),
+            room,
+            ended,
+            asked: AtomicBool::new(false),
+            thread: Some(thread),
+        })
     }
 
     async fn enqueue(&self, txn: Txn) -> Result<Committed, CommitError> {
@@ -153,6 +164,7 @@ impl Store for Embedded {
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.asked.store(true, Ordering::Relaxed);
             if let Some(queue) = &self.queue {
                 // Refused when the writer has ended already.
                 drop(queue.send(Request::Close).await);
@@ -166,6 +178,11 @@ impl Store for Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.queue = None;
+        if self.asked.load(Ordering::Relaxed) && self.ended.has_changed().is_ok() {
+            // Whoever asked for the end has given up waiting for the disk. What was acknowledged is on it.
+            tracing::error!("the store's files are not closed yet, and left as they are");
+            return;
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
