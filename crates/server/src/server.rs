@@ -224,3 +224,28 @@ where
         Box::pin(async move { Ok(service.handle(peer, request).await) })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use tempfile::TempDir;
+    use xebec_store::{Embedded, EmbeddedOptions};
+
+    use super::*;
+    use crate::core::SystemClock;
+    use crate::nodes::NoNodes;
+
+    /// A server on an empty store that has not been started.
+    pub(crate) fn server() -> (ApiServer, TempDir) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let random = ring::rand::SystemRandom::new();
+        let keys = ClusterKeys::open(&dir.path().join("pki"), &random).expect("keys");
+        let store = Embedded::open(&dir.path().join("store"), EmbeddedOptions::default());
+        let parts = Parts {
+            store: Arc::new(store.expect("an empty store")),
+            nodes: Arc::new(NoNodes),
+            clock: Arc::new(SystemClock),
+            settings: Settings::default(),
+        };
+        (ApiServer::new(parts, &keys).expect("usable keys"), dir)
+    }
+}
