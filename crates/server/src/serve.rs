@@ -38,16 +38,32 @@ pub struct ApiService {
 #[derive(Debug)]
 struct Inner {
     core: Arc<Core>,
-    bounds: Bounds,
+    bounds: Arc<Bounds>,
     watches: Watches,
     shutdown: CancellationToken,
 }
 
-/// How many more watches may be opened: by users, and by who must not be kept out by them.
+/// How many more watches may be opened, by each group of callers.
 #[derive(Debug)]
 struct Watches {
     common: Arc<Semaphore>,
-    trusted: Arc<Semaphore>,
+    masters: Arc<Semaphore>,
+    components: Arc<Semaphore>,
+}
+
+impl Watches {
+    fn new(each: usize) -> Self {
+        let pool = || Arc::new(Semaphore::new(each));
+        Self { common: pool(), masters: pool(), components: pool() }
+    }
+
+    const fn of(&self, caller: Caller<'_>) -> &Arc<Semaphore> {
+        match caller {
+            Caller::User(_) => &self.common,
+            Caller::Master => &self.masters,
+            Caller::Component => &self.components,
+        }
+    }
 }
 
 /// One request after authentication.
@@ -69,10 +85,9 @@ impl ApiService {
     #[must_use]
     pub fn new(core: Arc<Core>, shutdown: CancellationToken) -> Self {
         let settings = &core.settings;
-        let watches = || Arc::new(Semaphore::new(settings.max_watches));
         let inner = Inner {
-            bounds: Bounds::new(settings),
-            watches: Watches { common: watches(), trusted: watches() },
+            bounds: Arc::new(Bounds::new(settings)),
+            watches: Watches::new(settings.max_watches),
             shutdown,
             core,
         };
@@ -123,9 +138,11 @@ impl ApiService {
         let core = &self.inner.core;
         let now = core.clock.now();
         let asker = self.authenticate(peer, request.headers(), now)?;
-        let trusted = matches!(peer, Peer::Local(_)) || asker.is_in(MASTERS);
-        let caller = if trusted { Caller::Trusted } else { Caller::User(&asker.name) };
-        let watches = if trusted { &self.inner.watches.trusted } else { &self.inner.watches.common };
+        let caller = match peer {
+            Peer::Local(_) => Caller::Component,
+            _ if asker.is_in(MASTERS) => Caller::Master,
+            _ => Caller::User(&asker.name),
+        };
         // Who has not said who they are should. Who acts as the anonymous has said it.
         let known = |status| if asker.is_anonymous() { Status::unauthorized() } else { status };
         let other = auth::impersonated(&core.authorizer, &asker, request.headers()).map_err(known)?;
@@ -140,7 +157,7 @@ impl ApiService {
             context,
             accept: Accept::default(),
             shutdown: self.inner.shutdown.clone(),
-            watches: watches.clone(),
+            watches: self.inner.watches.of(caller).clone(),
         };
         match route {
             Route::Path(path) if discovery::is_vital(&path) => {
@@ -202,7 +219,7 @@ impl ApiService {
         caller: Caller<'_>,
         write: bool,
         request: &mut Request<RequestBody>,
-    ) -> Result<Turn<'_>, Status> {
+    ) -> Result<Turn, Status> {
         let mut turn = self.inner.bounds.turn(caller).await?;
         if write {
             let body = std::mem::take(request.body_mut());

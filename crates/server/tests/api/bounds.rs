@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use tower::ServiceExt as _;
 use xebec_api::{Value, object};
+use xebec_server::auth::User;
+use xebec_server::auth::user::MASTERS;
 use xebec_server::config::Settings;
 
 use crate::client::{Call, Client};
@@ -94,7 +100,13 @@ async fn watches_of_users_leave_room_for_those_of_others() {
     let text = jane.get(&path).await.refused(429, "TooManyRequests").expect("one is open");
     assert!(text.starts_with("1 watches are open, which is the limit"), "{text}");
     let of_admin = admin.watch(&path).await.expect("who may do everything is not kept out");
-    drop((open, of_admin));
+    let text = admin.get(&path).await.refused(429, "TooManyRequests").expect("one is open");
+    assert!(text.starts_with("1 watches are open, which is the limit"), "{text}");
+    let component = cluster.server.local(User::component("heart", &[MASTERS]));
+    let request = Request::get(&path).body(Empty::<Bytes>::new()).expect("a request");
+    let of_component = component.oneshot(request).await.expect("an answer");
+    assert_eq!(of_component.status(), 200, "a component is kept out by neither");
+    drop((open, of_admin, of_component));
 }
 
 #[tokio::test]
