@@ -265,10 +265,14 @@ impl ApiService {
 
 /// The answer to a request that the server could not stand.
 fn panicked(panic: &(dyn Any + Send)) -> Status {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
-    tracing::error!(panic = text, "a request panicked: this is a fault of Xebec");
+    tracing::error!(panic = panic_text(panic), "a request panicked: this is a fault of Xebec");
     Status::internal("the server met a fault of its own, which its log tells of")
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
 fn authorize(
