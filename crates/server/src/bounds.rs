@@ -2,13 +2,14 @@
 //! their bodies.
 //!
 //! ```text
-//!   authorized ──turn of the user──▶ body read ──permit of all users──▶ work ──▶ the answer begins
+//!   authorized ──turn of the user──▶ body read ──permit of all users──▶ work ──▶ the answer is read
 //! ```
 //!
 //! A request takes a permit, which others wait for, only when its body is there: a client that sends slowly, or never ends,
 //! spends nothing but turns and bytes of its own. Members of `system:masters` have a pool of their own and need no turns, so
 //! that whoever can help is not kept out; components in this process have another, so that the help does not keep out what
-//! the cluster lives by, such as heartbeats. Watches and streams are bounded elsewhere.
+//! the cluster lives by, such as heartbeats. An answer that is made while it is read needs its user's turn, but no permit,
+//! until its end. Watches and streams are bounded elsewhere.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -180,6 +181,11 @@ impl Turn {
         let full = || "too many requests are under way".to_owned();
         self.permit = Some(in_time(self.wait, bound.clone().acquire_owned(), full).await?);
         Ok(())
+    }
+
+    /// Ends the work: others may be worked on while this request's answer is read.
+    pub(crate) fn give_permit_back(&mut self) {
+        self.permit = None;
     }
 }
 

@@ -21,6 +21,7 @@ use crate::bounds::{Bounds, Caller, Turn};
 use crate::core::{Context, Core};
 use crate::http::accept::{Accept, Rows};
 use crate::http::body::{self, RequestBody};
+use crate::http::delivery::Delivery;
 use crate::http::query::Query;
 use crate::http::reply::{self, ReplyBody};
 use crate::http::route::{Route, Target, Verb};
@@ -162,28 +163,28 @@ impl ApiService {
         match route {
             Route::Path(path) if discovery::is_vital(&path) => {
                 let reply = discovery::handle(core, &path, &mut incoming).await?;
-                reply::respond(reply, accept.unwrap_or_default()).await
+                reply::respond(reply, accept.unwrap_or_default(), self.delivery(None)).await
             }
             Route::Path(path) => {
                 self.within_deadline(async {
-                    let _turn = self.admit(caller, false, &mut incoming.request).await?;
+                    let turn = self.admit(caller, false, &mut incoming.request).await?;
                     let reply = discovery::handle(core, &path, &mut incoming).await?;
-                    reply::respond(reply, accept.unwrap_or_default()).await
+                    reply::respond(reply, accept.unwrap_or_default(), self.delivery(Some(turn))).await
                 })
                 .await
             }
             Route::Resource(verb, target) if resources::is_stream(&target) => {
                 incoming.accept = accept.unwrap_or_default();
-                self.work(incoming, verb, &target).await
+                self.work(incoming, verb, &target, None).await
             }
             Route::Resource(verb, target) => {
                 incoming.accept = accept?;
                 if verb == Verb::Watch {
-                    return self.work(incoming, verb, &target).await;
+                    return self.work(incoming, verb, &target, None).await;
                 }
                 self.within_deadline(async {
-                    let _turn = self.admit(caller, verb.is_write(), &mut incoming.request).await?;
-                    self.work(incoming, verb, &target).await
+                    let turn = self.admit(caller, verb.is_write(), &mut incoming.request).await?;
+                    self.work(incoming, verb, &target, Some(turn)).await
                 })
                 .await
             }
@@ -195,14 +196,19 @@ impl ApiService {
         mut incoming: Incoming,
         verb: Verb,
         target: &Target,
+        turn: Option<Turn>,
     ) -> Result<Response<ReplyBody>, Status> {
         let reply = resources::handle(&self.inner.core, &mut incoming, verb, target).await?;
         let warnings = incoming.context.take_warnings();
-        let mut response = reply::respond(reply, incoming.accept).await?;
+        let mut response = reply::respond(reply, incoming.accept, self.delivery(turn)).await?;
         for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
             response.headers_mut().append(WARNING, warning);
         }
         Ok(response)
+    }
+
+    fn delivery(&self, turn: Option<Turn>) -> Delivery {
+        Delivery { patience: self.inner.core.settings.request_timeout, turn }
     }
 
     async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {

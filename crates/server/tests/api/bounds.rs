@@ -62,6 +62,39 @@ async fn slow_bodies_hold_up_only_who_sends_them() {
 }
 
 #[tokio::test]
+async fn a_list_counts_until_it_is_read() {
+    let settings =
+        Settings { max_user_requests: 1, request_timeout: Duration::from_secs(8), ..Settings::default() };
+    let cluster = Cluster::start_with(settings).await;
+    let admin = cluster.admin().await;
+    let jane = user(&cluster, &admin, "jane").await;
+    // Far more than is on its way while nobody reads.
+    for n in 0..10 {
+        let made = admin.send(Call::post(MAPS, &map(&format!("m{n}"), 900_000))).await;
+        made.expect(201).expect("made");
+    }
+    let list = jane.watch(MAPS).await.expect("it begins");
+    let one = format!("{MAPS}/m0");
+    let text = jane.get(&one).await.refused(429, "TooManyRequests").expect("her list has not ended");
+    assert!(text.starts_with("1 requests of this user are under way"), "{text}");
+    drop(list);
+    jane.get(&one).await.expect(200).expect("she has turns again");
+    let all = jane.get(MAPS).await.expect(200).expect("a list that is read");
+    assert_eq!(all.array_at(&["items"]).len(), 10);
+    // The same, which the server gives up.
+    let list = jane.watch(MAPS).await.expect("it begins");
+    let mut answer = jane.get(&one).await;
+    for _ in 0..10 {
+        if answer.code == 200 {
+            break;
+        }
+        answer = jane.get(&one).await;
+    }
+    answer.expect(200).expect("she has turns again, since nobody read the list");
+    list.rest().await.expect_err("the rest of it never comes");
+}
+
+#[tokio::test]
 async fn bodies_that_never_end_are_given_up() {
     let settings = Settings { request_timeout: Duration::from_secs(1), ..Settings::default() };
     let cluster = Cluster::start_with(settings).await;
