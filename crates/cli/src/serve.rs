@@ -148,15 +148,18 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
             asked?;
             ExitCode::SUCCESS
         }
-        // Half a server helps nobody: the keeper starts a whole one.
-        lost = cluster.parts.lost() => {
-            tracing::error!("{lost}; the server ends, to be started again");
-            ExitCode::FAILURE
-        }
+        lost = cluster.parts.lost() => start_over(&lost),
+        lost = server.lost() => start_over(&lost),
     };
     tracing::info!("stopping");
     cluster.stop(&server).await;
     Ok(code)
+}
+
+/// Half a server helps nobody: the keeper starts a whole one.
+fn start_over(lost: &str) -> ExitCode {
+    tracing::error!("{lost}; the server ends, to be started again");
+    ExitCode::FAILURE
 }
 
 fn control_socket(layout: &Layout) -> Result<UnixListener> {

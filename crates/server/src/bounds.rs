@@ -2,19 +2,22 @@
 //! their bodies.
 //!
 //! ```text
-//!   authorized ──turn of the user──▶ body read ──permit of all users──▶ work ──▶ the answer begins
+//!   authorized ──turn of the user──▶ body read ──permit of all users──▶ work ──▶ the answer is read
 //! ```
 //!
 //! A request takes a permit, which others wait for, only when its body is there: a client that sends slowly, or never ends,
-//! spends nothing but turns and bytes of its own. Components in this process and members of `system:masters` have a pool of
-//! their own and need no turns, so that whoever can help is not kept out. Watches and streams are bounded elsewhere.
+//! spends nothing but turns and bytes of its own. Members of `system:masters` have a pool of their own and need no turns, so
+//! that whoever can help is not kept out; components in this process have another, so that the help does not keep out what
+//! the cluster lives by, such as heartbeats. An answer that is made while it is read needs its user's turn, but no permit,
+//! until its end. Watches and streams are bounded elsewhere.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use xebec_api::error::Details;
 use xebec_api::{Reason, Status};
 
 use crate::config::Settings;
@@ -27,15 +30,18 @@ const SHARE: usize = 4;
 pub(crate) enum Caller<'a> {
     /// A user, by name.
     User(&'a str),
-    /// A component in this process, or who may do everything.
-    Trusted,
+    /// Who may do everything.
+    Master,
+    /// A component in this process.
+    Component,
 }
 
 /// The bounds of one server.
 #[derive(Debug)]
 pub(crate) struct Bounds {
-    common: Pool,
-    trusted: Pool,
+    common: Arc<Pool>,
+    masters: Arc<Pool>,
+    components: Arc<Pool>,
     users: Mutex<HashMap<String, Account>>,
     user_requests: usize,
     /// A short wait smooths bursts; a queue that does not move within it is full.
@@ -45,8 +51,8 @@ pub(crate) struct Bounds {
 /// What a group of users shares.
 #[derive(Debug)]
 struct Pool {
-    mutating: Semaphore,
-    reading: Semaphore,
+    mutating: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
     bodies: Bytes,
 }
 
@@ -72,19 +78,19 @@ struct Share {
 
 /// A request that may go on. What it holds is given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    pool: &'a Pool,
+pub(crate) struct Turn {
+    pool: Arc<Pool>,
     wait: Duration,
     bytes: usize,
-    permit: Option<SemaphorePermit<'a>>,
+    permit: Option<OwnedSemaphorePermit>,
     _turn: Option<OwnedSemaphorePermit>,
-    place: Option<Place<'a>>,
+    place: Option<Place>,
 }
 
 /// A place in a user's account.
 #[derive(Debug)]
-struct Place<'a> {
-    bounds: &'a Bounds,
+struct Place {
+    bounds: Arc<Bounds>,
     user: String,
     share: Arc<Share>,
 }
@@ -92,14 +98,17 @@ struct Place<'a> {
 impl Bounds {
     /// The bounds that the operator chose.
     pub(crate) fn new(settings: &Settings) -> Self {
-        let pool = || Pool {
-            mutating: Semaphore::new(settings.max_mutating),
-            reading: Semaphore::new(settings.max_reading),
-            bodies: Bytes::new(settings.max_body_bytes),
+        let pool = || {
+            Arc::new(Pool {
+                mutating: Arc::new(Semaphore::new(settings.max_mutating)),
+                reading: Arc::new(Semaphore::new(settings.max_reading)),
+                bodies: Bytes::new(settings.max_body_bytes),
+            })
         };
         Self {
             common: pool(),
-            trusted: pool(),
+            masters: pool(),
+            components: pool(),
             users: Mutex::default(),
             user_requests: settings.max_user_requests,
             wait: settings.request_timeout / 4,
@@ -110,9 +119,10 @@ impl Bounds {
     ///
     /// # Errors
     /// 429: too many requests of the user are under way.
-    pub(crate) async fn turn(&self, caller: Caller<'_>) -> Result<Turn<'_>, Status> {
+    pub(crate) async fn turn(self: &Arc<Self>, caller: Caller<'_>) -> Result<Turn, Status> {
         let (pool, place) = match caller {
-            Caller::Trusted => (&self.trusted, None),
+            Caller::Component => (&self.components, None),
+            Caller::Master => (&self.masters, None),
             Caller::User(name) => (&self.common, Some(self.enter(name))),
         };
         let turn = match &place {
@@ -124,10 +134,10 @@ impl Bounds {
                 Some(in_time(self.wait, turn, full).await?)
             }
         };
-        Ok(Turn { pool, wait: self.wait, bytes: 0, permit: None, _turn: turn, place })
+        Ok(Turn { pool: pool.clone(), wait: self.wait, bytes: 0, permit: None, _turn: turn, place })
     }
 
-    fn enter(&self, user: &str) -> Place<'_> {
+    fn enter(self: &Arc<Self>, user: &str) -> Place {
         let mut users = self.users();
         if !users.contains_key(user) {
             let turns = Arc::new(Semaphore::new(self.user_requests));
@@ -136,7 +146,7 @@ impl Bounds {
         }
         let account = users.get_mut(user).expect("an account that there was not has just been opened");
         account.places += 1;
-        Place { bounds: self, user: user.to_owned(), share: account.share.clone() }
+        Place { bounds: self.clone(), user: user.to_owned(), share: account.share.clone() }
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<String, Account>> {
@@ -144,7 +154,7 @@ impl Bounds {
     }
 }
 
-impl Turn<'_> {
+impl Turn {
     /// Counts bytes of the request's body, which the caller keeps.
     ///
     /// # Errors
@@ -169,12 +179,17 @@ impl Turn<'_> {
     pub(crate) async fn permit(&mut self, write: bool) -> Result<(), Status> {
         let bound = if write { &self.pool.mutating } else { &self.pool.reading };
         let full = || "too many requests are under way".to_owned();
-        self.permit = Some(in_time(self.wait, bound.acquire(), full).await?);
+        self.permit = Some(in_time(self.wait, bound.clone().acquire_owned(), full).await?);
         Ok(())
+    }
+
+    /// Ends the work: others may be worked on while this request's answer is read.
+    pub(crate) fn give_permit_back(&mut self) {
+        self.permit = None;
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         self.pool.bodies.remove(self.bytes);
         if let Some(place) = &self.place {
@@ -183,7 +198,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut users = self.bounds.users();
         if let Some(account) = users.get_mut(&self.user) {
@@ -230,28 +245,33 @@ fn too_many_bytes(whose: &str, limit: usize) -> Status {
     too_many(&format!("bodies of requests {whose} hold more than {limit} bytes, which is the limit"))
 }
 
-fn too_many(what: &str) -> Status {
-    Status::new(Reason::TooManyRequests, format!("{what}, try again later"))
+/// 429: something is at its limit, which may soon be otherwise.
+pub(crate) fn too_many(what: &str) -> Status {
+    let mut status = Status::new(Reason::TooManyRequests, format!("{what}, try again later"));
+    status.details = Some(Box::new(Details { retry_after_seconds: Some(1), ..Details::default() }));
+    status
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn bounds() -> Bounds {
-        Bounds::new(&Settings {
+    fn bounds() -> Arc<Bounds> {
+        let settings = Settings {
             max_mutating: 2,
             max_reading: 1,
             max_user_requests: 2,
             max_body_bytes: 400,
             request_timeout: Duration::from_millis(40),
             ..Settings::default()
-        })
+        };
+        Arc::new(Bounds::new(&settings))
     }
 
     fn text<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
         let status = result.expect_err("over a limit");
         assert_eq!(status.code(), 429);
+        assert_eq!(status.details.and_then(|details| details.retry_after_seconds), Some(1));
         status.message.into_owned()
     }
 
@@ -263,9 +283,11 @@ mod tests {
         let second = bounds.turn(jane).await.expect("the second");
         assert!(text(bounds.turn(jane).await).contains("2 requests of this user"));
         bounds.turn(Caller::User("bob")).await.expect("another user");
-        let mut masters = Vec::new();
-        for _ in 0..9 {
-            masters.push(bounds.turn(Caller::Trusted).await.expect("who may do everything"));
+        let mut others = Vec::new();
+        for caller in [Caller::Master, Caller::Component] {
+            for _ in 0..9 {
+                others.push(bounds.turn(caller).await.unwrap_or_else(|why| panic!("{caller:?}: {why}")));
+            }
         }
         drop(first);
         bounds.turn(jane).await.expect("one ended");
@@ -287,7 +309,11 @@ mod tests {
         }
         let mut late = bounds.turn(Caller::User("e")).await.expect("a turn");
         assert!(text(late.hold(1)).contains("of all users hold more than 400 bytes"));
-        bounds.turn(Caller::Trusted).await.expect("a turn").hold(400).expect("a pool of its own");
+        for caller in [Caller::Master, Caller::Component] {
+            let mut turn = bounds.turn(caller).await.expect("a turn");
+            turn.hold(400).unwrap_or_else(|why| panic!("{caller:?} has a pool of its own: {why}"));
+            all.push(turn);
+        }
         drop(all);
         late.hold(100).expect("given back");
     }
@@ -303,7 +329,13 @@ mod tests {
         turns[1].permit(true).await.expect("the second");
         assert!(text(turns[2].permit(true).await).contains("too many requests"));
         turns[2].permit(false).await.expect("reading is counted apart");
-        bounds.turn(Caller::Trusted).await.expect("a turn").permit(true).await.expect("a pool of its own");
+        let mut others = Vec::new();
+        for caller in [Caller::Master, Caller::Master, Caller::Component, Caller::Component] {
+            let mut turn = bounds.turn(caller).await.expect("a turn");
+            let permit = turn.permit(true).await;
+            permit.unwrap_or_else(|why| panic!("{caller:?} has a pool of its own: {why}"));
+            others.push(turn);
+        }
         turns.remove(0);
         turns[1].permit(true).await.expect("one ended");
     }

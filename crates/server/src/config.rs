@@ -18,8 +18,8 @@ pub struct Settings {
     pub node_ports: std::ops::RangeInclusive<u16>,
     /// Roles of Xebec's own components.
     pub component_roles: Vec<Role>,
-    /// How many requests that change data run at once. This and the next two hold once for components in this process and
-    /// members of `system:masters`, and once for everybody else.
+    /// How many requests that change data run at once. This and the next two hold once for components in this process,
+    /// once for members of `system:masters`, and once for everybody else.
     pub max_mutating: usize,
     /// How many requests that read data run at once; watches do not count.
     pub max_reading: usize,
@@ -27,7 +27,7 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// How many requests of one user are under way, from their body on.
     pub max_user_requests: usize,
-    /// How many watches are open at once; these too are counted apart for components and members of `system:masters`.
+    /// How many watches are open at once; these too are counted apart for components, and for members of `system:masters`.
     pub max_watches: usize,
     /// How long a watch lasts when the client does not say, at least; up to twice as long, so that not all end at once.
     pub watch_timeout: Duration,

@@ -6,6 +6,7 @@ use xebec_api::structural::{self, Decoded, Strictness};
 use xebec_api::{Reason, Status, Value, builtin};
 
 use crate::authz::Question;
+use crate::bounds::too_many;
 use crate::core::{Context, Core};
 use crate::http::body::{self, Format};
 use crate::http::query::{At, ListOptions};
@@ -120,9 +121,7 @@ fn open_watch(core: &Core, incoming: &Incoming, target: &Target, served: Served)
         });
     }
     let permit = incoming.watches.clone().try_acquire_owned().map_err(|_| {
-        let text =
-            format!("{} watches are open, which is the limit; try again later", core.settings.max_watches);
-        Status::new(Reason::TooManyRequests, text)
+        too_many(&format!("{} watches are open, which is the limit", core.settings.max_watches))
     })?;
     let how = watch::How { accept: incoming.accept, shutdown: incoming.shutdown.clone(), permit };
     let open = watch::open(core, served, &target.namespace, &options, how)?;

@@ -21,6 +21,7 @@ use crate::bounds::{Bounds, Caller, Turn};
 use crate::core::{Context, Core};
 use crate::http::accept::{Accept, Rows};
 use crate::http::body::{self, RequestBody};
+use crate::http::delivery::Delivery;
 use crate::http::query::Query;
 use crate::http::reply::{self, ReplyBody};
 use crate::http::route::{Route, Target, Verb};
@@ -38,16 +39,32 @@ pub struct ApiService {
 #[derive(Debug)]
 struct Inner {
     core: Arc<Core>,
-    bounds: Bounds,
+    bounds: Arc<Bounds>,
     watches: Watches,
     shutdown: CancellationToken,
 }
 
-/// How many more watches may be opened: by users, and by who must not be kept out by them.
+/// How many more watches may be opened, by each group of callers.
 #[derive(Debug)]
 struct Watches {
     common: Arc<Semaphore>,
-    trusted: Arc<Semaphore>,
+    masters: Arc<Semaphore>,
+    components: Arc<Semaphore>,
+}
+
+impl Watches {
+    fn new(each: usize) -> Self {
+        let pool = || Arc::new(Semaphore::new(each));
+        Self { common: pool(), masters: pool(), components: pool() }
+    }
+
+    const fn of(&self, caller: Caller<'_>) -> &Arc<Semaphore> {
+        match caller {
+            Caller::User(_) => &self.common,
+            Caller::Master => &self.masters,
+            Caller::Component => &self.components,
+        }
+    }
 }
 
 /// One request after authentication.
@@ -69,10 +86,9 @@ impl ApiService {
     #[must_use]
     pub fn new(core: Arc<Core>, shutdown: CancellationToken) -> Self {
         let settings = &core.settings;
-        let watches = || Arc::new(Semaphore::new(settings.max_watches));
         let inner = Inner {
-            bounds: Bounds::new(settings),
-            watches: Watches { common: watches(), trusted: watches() },
+            bounds: Arc::new(Bounds::new(settings)),
+            watches: Watches::new(settings.max_watches),
             shutdown,
             core,
         };
@@ -123,9 +139,11 @@ impl ApiService {
         let core = &self.inner.core;
         let now = core.clock.now();
         let asker = self.authenticate(peer, request.headers(), now)?;
-        let trusted = matches!(peer, Peer::Local(_)) || asker.is_in(MASTERS);
-        let caller = if trusted { Caller::Trusted } else { Caller::User(&asker.name) };
-        let watches = if trusted { &self.inner.watches.trusted } else { &self.inner.watches.common };
+        let caller = match peer {
+            Peer::Local(_) => Caller::Component,
+            _ if asker.is_in(MASTERS) => Caller::Master,
+            _ => Caller::User(&asker.name),
+        };
         // Who has not said who they are should. Who acts as the anonymous has said it.
         let known = |status| if asker.is_anonymous() { Status::unauthorized() } else { status };
         let other = auth::impersonated(&core.authorizer, &asker, request.headers()).map_err(known)?;
@@ -140,33 +158,33 @@ impl ApiService {
             context,
             accept: Accept::default(),
             shutdown: self.inner.shutdown.clone(),
-            watches: watches.clone(),
+            watches: self.inner.watches.of(caller).clone(),
         };
         match route {
             Route::Path(path) if discovery::is_vital(&path) => {
                 let reply = discovery::handle(core, &path, &mut incoming).await?;
-                reply::respond(reply, accept.unwrap_or_default()).await
+                reply::respond(reply, accept.unwrap_or_default(), self.delivery(None)).await
             }
             Route::Path(path) => {
                 self.within_deadline(async {
-                    let _turn = self.admit(caller, false, &mut incoming.request).await?;
+                    let turn = self.admit(caller, false, &mut incoming.request).await?;
                     let reply = discovery::handle(core, &path, &mut incoming).await?;
-                    reply::respond(reply, accept.unwrap_or_default()).await
+                    reply::respond(reply, accept.unwrap_or_default(), self.delivery(Some(turn))).await
                 })
                 .await
             }
             Route::Resource(verb, target) if resources::is_stream(&target) => {
                 incoming.accept = accept.unwrap_or_default();
-                self.work(incoming, verb, &target).await
+                self.work(incoming, verb, &target, None).await
             }
             Route::Resource(verb, target) => {
                 incoming.accept = accept?;
                 if verb == Verb::Watch {
-                    return self.work(incoming, verb, &target).await;
+                    return self.work(incoming, verb, &target, None).await;
                 }
                 self.within_deadline(async {
-                    let _turn = self.admit(caller, verb.is_write(), &mut incoming.request).await?;
-                    self.work(incoming, verb, &target).await
+                    let turn = self.admit(caller, verb.is_write(), &mut incoming.request).await?;
+                    self.work(incoming, verb, &target, Some(turn)).await
                 })
                 .await
             }
@@ -178,14 +196,19 @@ impl ApiService {
         mut incoming: Incoming,
         verb: Verb,
         target: &Target,
+        turn: Option<Turn>,
     ) -> Result<Response<ReplyBody>, Status> {
         let reply = resources::handle(&self.inner.core, &mut incoming, verb, target).await?;
         let warnings = incoming.context.take_warnings();
-        let mut response = reply::respond(reply, incoming.accept).await?;
+        let mut response = reply::respond(reply, incoming.accept, self.delivery(turn)).await?;
         for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
             response.headers_mut().append(WARNING, warning);
         }
         Ok(response)
+    }
+
+    fn delivery(&self, turn: Option<Turn>) -> Delivery {
+        Delivery { patience: self.inner.core.settings.request_timeout, turn }
     }
 
     async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
@@ -202,7 +225,7 @@ impl ApiService {
         caller: Caller<'_>,
         write: bool,
         request: &mut Request<RequestBody>,
-    ) -> Result<Turn<'_>, Status> {
+    ) -> Result<Turn, Status> {
         let mut turn = self.inner.bounds.turn(caller).await?;
         if write {
             let body = std::mem::take(request.body_mut());
@@ -248,10 +271,14 @@ impl ApiService {
 
 /// The answer to a request that the server could not stand.
 fn panicked(panic: &(dyn Any + Send)) -> Status {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
-    tracing::error!(panic = text, "a request panicked: this is a fault of Xebec");
+    tracing::error!(panic = panic_text(panic), "a request panicked: this is a fault of Xebec");
     Status::internal("the server met a fault of its own, which its log tells of")
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
 fn authorize(

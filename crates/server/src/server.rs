@@ -1,16 +1,19 @@
 //! The composition root: an API server out of its parts.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xebec_api::Status;
@@ -29,7 +32,7 @@ use crate::http::reply::ReplyBody;
 use crate::nodes::NodeConnector;
 use crate::registry::special::refresh_table;
 use crate::registry::table::{CurrentTable, Table};
-use crate::serve::ApiService;
+use crate::serve::{ApiService, panic_text};
 
 /// How long history is kept at least: upstream's five minutes.
 const COMPACT_EVERY: Duration = Duration::from_secs(300);
@@ -65,6 +68,8 @@ pub struct Parts {
 pub struct ApiServer {
     service: ApiService,
     shutdown: CancellationToken,
+    /// Which of the server's own tasks has ended too early, and how.
+    lost: watch::Sender<Option<String>>,
 }
 
 impl ApiServer {
@@ -92,7 +97,7 @@ impl ApiServer {
         };
         let shutdown = CancellationToken::new();
         let service = ApiService::new(Arc::new(core), shutdown.clone());
-        Ok(Self { service, shutdown })
+        Ok(Self { service, shutdown, lost: watch::Sender::new(None) })
     }
 
     /// Reads what is stored, and writes what every cluster has. The server answers afterwards.
@@ -105,9 +110,34 @@ impl ApiServer {
         bootstrap::run(core).await.map_err(StartError::Bootstrap)?;
         let snapshot = core.store.snapshot();
         core.authorizer.refresh(&snapshot);
-        core.tasks.spawn(follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone()));
-        core.tasks.spawn(compact(core.clone(), self.shutdown.clone()));
+        let following = follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone());
+        self.spawn("the follower of roles", following);
+        self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
         Ok(())
+    }
+
+    /// Runs a task that ends when the server stops, and is told of by [`ApiServer::lost`] if it does so before.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let (lost, shutdown) = (self.lost.clone(), self.shutdown.clone());
+        self.core().tasks.spawn(async move {
+            // Nothing of the task is looked at after a panic.
+            let how = match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(()) if shutdown.is_cancelled() => return,
+                Ok(()) => "has ended".to_owned(),
+                Err(panic) => format!("has failed: {}", panic_text(&*panic)),
+            };
+            tracing::error!(how, "{name} is lost");
+            lost.send_replace(Some(format!("{name} {how}")));
+        });
+    }
+
+    /// Waits until one of the server's own tasks ends before [`ApiServer::stop`], or panics: which, and how. What it did is
+    /// no longer done, such as taking back permissions, so that the server should be started again.
+    pub async fn lost(&self) -> String {
+        let mut lost = self.lost.subscribe();
+        let told = lost.wait_for(Option::is_some).await;
+        let text = told.expect("the sender lives as long as the server").clone();
+        text.expect("it was waited for")
     }
 
     /// Serves TLS connections until [`ApiServer::stop`].
@@ -173,13 +203,14 @@ async fn follow_roles(core: Arc<Core>, mut since: Revision, shutdown: Cancellati
         let Err(error) = lost else { return };
         pause = if since > before { first } else { (pause * 2).min(longest) };
         tracing::warn!(%error, ?pause, "changes of roles are lost: all are read anew");
+        // First of all, so that nothing that was revoked stays in force for the pause.
+        let snapshot = core.store.snapshot();
+        core.authorizer.refresh(&snapshot);
+        since = snapshot.revision();
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let snapshot = core.store.snapshot();
-        core.authorizer.refresh(&snapshot);
-        since = snapshot.revision();
     }
 }
 
@@ -222,5 +253,59 @@ where
         let (service, peer) = (self.service.clone(), self.peer.clone());
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         Box::pin(async move { Ok(service.handle(peer, request).await) })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use tempfile::TempDir;
+    use xebec_store::{Embedded, EmbeddedOptions};
+
+    use super::*;
+    use crate::core::SystemClock;
+    use crate::nodes::NoNodes;
+
+    /// A server on an empty store that has not been started.
+    pub(crate) fn server() -> (ApiServer, TempDir) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let random = ring::rand::SystemRandom::new();
+        let keys = ClusterKeys::open(&dir.path().join("pki"), &random).expect("keys");
+        let store = Embedded::open(&dir.path().join("store"), EmbeddedOptions::default());
+        let parts = Parts {
+            store: Arc::new(store.expect("an empty store")),
+            nodes: Arc::new(NoNodes),
+            clock: Arc::new(SystemClock),
+            settings: Settings::default(),
+        };
+        (ApiServer::new(parts, &keys).expect("usable keys"), dir)
+    }
+
+    #[tokio::test]
+    async fn a_lost_task_is_told_of() {
+        let (server, _dir) = server();
+        server.spawn("the idle one", async {});
+        assert_eq!(server.lost().await, "the idle one has ended");
+        let clone = server.clone();
+        server.spawn("the clumsy one", async { panic!("fell over {}", 1) });
+        server.core().tasks.close();
+        server.core().tasks.wait().await;
+        assert_eq!(clone.lost().await, "the clumsy one has failed: fell over 1");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_lost_by_stopping() {
+        let (server, _dir) = server();
+        server.start().await.expect("an empty store takes the first objects");
+        assert_eq!(server.lost().now_or_never(), None, "all run");
+        server.stop().await;
+        assert_eq!(server.lost().now_or_never(), None, "all were told to end");
+    }
+
+    #[tokio::test]
+    async fn the_follower_of_roles_is_missed() {
+        let (server, _dir) = server();
+        server.start().await.expect("an empty store takes the first objects");
+        server.core().store.shutdown().await;
+        assert_eq!(server.lost().await, "the follower of roles has ended");
     }
 }

@@ -1,14 +1,11 @@
-//! Lists, written item by item: whatever form and encoding is wanted, one frame of the answer is all that is in memory at a
-//! time besides the stored objects.
+//! Lists, written item by item: whatever form and encoding is wanted, one frame of the answer is made at a time.
 //!
-//! An item that cannot be made ends the answer early, which HTTP tells apart from its end.
+//! The first frame is made before the answer begins, so that an item in it that cannot be made fails the request. Another
+//! one ends the answer early, which HTTP tells apart from its end.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
 use xebec_api::protobuf::{self, Message};
 use xebec_api::table::Renderer;
 use xebec_api::time::Timestamp;
@@ -16,7 +13,6 @@ use xebec_api::{Map, Status, Value, json, object};
 use xebec_store::Record;
 
 use super::accept::{Encoding, Form};
-use super::body::BoxError;
 use super::render::{self, META_V1};
 use crate::registry::read::Page;
 use crate::registry::table::Served;
@@ -27,9 +23,9 @@ const FRAME: usize = 64 * 1024;
 /// About how many bytes of stored objects are read for one frame, which may hold little of each.
 const READ: usize = 4 * FRAME;
 
-/// The body of a list.
+/// A list as frames.
 #[derive(Debug)]
-pub(super) struct ListBody {
+pub(super) struct ListFrames {
     items: Items,
     records: std::vec::IntoIter<Arc<Record>>,
     /// What the items' messages have in bytes, which protobuf says in front.
@@ -49,8 +45,8 @@ struct Items {
     now: Timestamp,
 }
 
-impl ListBody {
-    /// The body of a page in a form and encoding that its resource can be given in.
+impl ListFrames {
+    /// The frames of a page in a form and encoding that its resource can be given in.
     ///
     /// # Errors
     /// 500: a stored object cannot be read, or the encoding cannot hold the list.
@@ -79,6 +75,11 @@ impl ListBody {
             tail: Some(tail),
             first: true,
         })
+    }
+
+    /// Whether the last frame has been made.
+    pub(super) const fn is_done(&self) -> bool {
+        self.tail.is_none()
     }
 
     fn next_frame(&mut self) -> Result<Vec<u8>, Status> {
@@ -225,33 +226,23 @@ fn page_metadata(page: &Page) -> Map {
     metadata
 }
 
-impl Body for ListBody {
-    type Data = Bytes;
-    type Error = BoxError;
+impl Iterator for ListFrames {
+    type Item = Result<Bytes, Status>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.tail.is_none() {
-            return Poll::Ready(None);
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_done() {
+            return None;
         }
         let frame = self.next_frame();
-        if let Err(status) = &frame {
-            tracing::error!(%status, "a list is given up: an object cannot be written");
+        if frame.is_err() {
             self.tail = None;
         }
-        Poll::Ready(Some(frame.map(|bytes| Frame::data(bytes.into())).map_err(BoxError::from)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.tail.is_none()
+        Some(frame.map(Bytes::from))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt as _;
     use xebec_store::{Embedded, EmbeddedOptions, Store as _, Txn, Value as Stored};
 
     use super::*;
@@ -297,14 +288,14 @@ mod tests {
     async fn read(page: &Page, served: &Served, form: Form, encoding: Encoding) -> (Value, Vec<usize>) {
         let copy =
             Page { records: page.records.clone(), continue_token: page.continue_token.clone(), ..*page };
-        let mut body = ListBody::new(copy, served, form, encoding).await.expect("a list");
+        let mut list = ListFrames::new(copy, served, form, encoding).await.expect("a list");
         let (mut all, mut frames) = (Vec::new(), Vec::new());
-        while let Some(frame) = body.frame().await {
-            let data = frame.expect("objects that can be written").into_data().expect("data");
+        for frame in list.by_ref() {
+            let data = frame.expect("objects that can be written");
             frames.push(data.len());
             all.extend_from_slice(&data);
         }
-        assert!(body.is_end_stream());
+        assert!(list.is_done());
         let value = match encoding {
             Encoding::Json => json::from_slice(&all).expect("JSON"),
             Encoding::Yaml => {
@@ -366,18 +357,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_object_ends_the_answer_early() {
+    async fn a_damaged_object_fails_its_frame() {
         let table = Table::built_in();
         let served = table.served("", "v1", "configmaps").expect("built in");
         let dir = tempfile::tempdir().expect("a directory");
         let store = Embedded::open(dir.path(), EmbeddedOptions::default()).expect("an empty store");
-        let key = served.row.key("a", "b").expect("a key");
-        store.commit(Txn::default().put(key, Stored::opaque("{nonsense"))).await.expect("committed");
+        let large = object!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "a"},
+            "data": {"a": ("x".repeat(READ))}
+        });
+        for (name, bytes) in [("a", json::to_vec(&large)), ("b", b"{nonsense".to_vec())] {
+            let key = served.row.key("a", name).expect("a key");
+            store.commit(Txn::default().put(key, Stored::opaque(bytes))).await.expect("committed");
+        }
         let snapshot = store.snapshot();
-        let records = snapshot.range(&served.row.prefix("").expect("a prefix"), None).cloned().collect();
-        let page =
-            Page { records, revision: snapshot.revision(), continue_token: String::new(), remaining: None };
-        let body = ListBody::new(page, &served, Form::Metadata, Encoding::Json).await.expect("it begins");
-        body.collect().await.map(drop).expect_err("it does not end well");
+        let records: Vec<_> =
+            snapshot.range(&served.row.prefix("").expect("a prefix"), None).cloned().collect();
+        for (what, records, before) in [("alone", &records[1..], 0), ("after another", &records[..], 1)] {
+            let page = Page {
+                records: records.to_vec(),
+                revision: snapshot.revision(),
+                continue_token: String::new(),
+                remaining: None,
+            };
+            let list = ListFrames::new(page, &served, Form::Metadata, Encoding::Json).await;
+            let mut list = list.expect("its items are not looked at yet");
+            for _ in 0..before {
+                list.next().expect("a frame").expect("what can be written");
+            }
+            let status = list.next().expect("a frame").expect_err("what cannot be written");
+            assert_eq!(status.code(), 500, "{what}");
+            let text = "the stored object /registry/core/configmaps/a/b cannot be read";
+            assert!(status.message.contains(text), "{what}: {status}");
+            assert!(list.next().is_none(), "{what}");
+        }
     }
 }

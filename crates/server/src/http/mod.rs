@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod body;
+pub(crate) mod delivery;
 pub(crate) mod document;
 mod list;
 pub mod listen;

@@ -12,7 +12,8 @@ use xebec_api::{Status, Value, json, protobuf};
 
 use super::accept::{Accept, Encoding, Form};
 use super::body::BoxError;
-use super::list::ListBody;
+use super::delivery::Delivery;
+use super::list::ListFrames;
 use super::render;
 use crate::registry::read::Page;
 use crate::registry::table::Served;
@@ -70,12 +71,18 @@ pub fn failure(status: &Status, accept: Accept) -> Response<ReplyBody> {
 ///
 /// # Errors
 /// A stored object cannot be read, or the document cannot be given in the form wanted.
-pub async fn respond(reply: Reply, accept: Accept) -> Result<Response<ReplyBody>, Status> {
+pub(crate) async fn respond(
+    reply: Reply,
+    accept: Accept,
+    delivery: Delivery,
+) -> Result<Response<ReplyBody>, Status> {
     match reply {
         Reply::Object(code, bytes, served) => respond_object(code, bytes, &served, accept),
         Reply::List(page, served) => {
-            let body = ListBody::new(page, &served, accept.form, accept.encoding).await?;
-            Ok(response(StatusCode::OK, accept.encoding.content_type(), body.boxed_unsync()))
+            let mut list = ListFrames::new(page, &served, accept.form, accept.encoding).await?;
+            let first = list.next().transpose()?.unwrap_or_default();
+            let body = if list.is_done() { full(first) } else { delivery.send(first, list).boxed_unsync() };
+            Ok(response(StatusCode::OK, accept.encoding.content_type(), body))
         }
         Reply::Document(code, value) => Ok(document(code, &value, accept.encoding)),
         Reply::Text(code, text) => Ok(response(code, "text/plain; charset=utf-8", full(text))),

@@ -18,7 +18,7 @@ use super::table::{Row, Served};
 /// # Errors
 /// 500: the stored bytes are damaged, or cannot be converted.
 pub fn object(record: &Record, served: &Served) -> Result<Value, Status> {
-    from_storage(stored_object(record)?, served)
+    from_storage(stored_object(record)?, served).map_err(|error| damaged(record, &error))
 }
 
 /// The record's object as a write would store it today.

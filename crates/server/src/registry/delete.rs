@@ -99,7 +99,11 @@ impl Options {
         })
     }
 
-    fn check(&self, object: &Value, row: &Row) -> Result<(), Status> {
+    /// Whether an object is the one that the deletion is meant for.
+    ///
+    /// # Errors
+    /// 409 naming the precondition that fails.
+    pub(super) fn check(&self, object: &Value, row: &Row) -> Result<(), Status> {
         let conflict = |what: &str, want: &str, have: &str| {
             let why =
                 format!("Precondition failed: {what} in precondition: {want}, {what} in object meta: {have}");

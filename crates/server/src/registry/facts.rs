@@ -1,13 +1,14 @@
 //! What is derived from a record and kept beside it: what selectors ask of it, and its protobuf form.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use xebec_api::protobuf::{self, Message};
+use xebec_api::resource::Text;
 use xebec_api::selector::{FieldSelector, Selector};
 use xebec_api::time::Timestamp;
 use xebec_api::{Key, Map, Status, Value, json, meta, selectable};
-use xebec_store::{Record, Revision};
+use xebec_store::Record;
 
 use super::convert;
 use super::table::{Row, Served};
@@ -63,8 +64,8 @@ struct Selected {
     namespace: Key,
     /// In the order of the row's selectable fields.
     fields: Vec<Option<Key>>,
-    /// The state of the definition that made the row; another one may select by other fields. Built-in rows have none.
-    of: Option<Revision>,
+    /// Those fields: a definition may come to have others.
+    of: Arc<[Text]>,
 }
 
 impl Selected {
@@ -80,12 +81,17 @@ impl Selected {
             fields: row.selectable.iter().map(|field| selectable::value(&stored, field, &object)).collect(),
             name: meta::name(&object).into(),
             namespace: meta::namespace(&object).into(),
-            of: state(row),
+            of: row.selectable.clone(),
             labels: match object.remove_at(&["metadata", "labels"]) {
                 Some(Value::Object(labels)) => Some(labels),
                 _ => None,
             },
         }
+    }
+
+    /// Whether the row's fields are the ones that were read.
+    fn is_for(&self, row: &Row) -> bool {
+        self.of == row.selectable
     }
 
     fn field(&self, path: &str, row: &Row) -> Option<&str> {
@@ -99,10 +105,6 @@ impl Selected {
             }
         }
     }
-}
-
-fn state(row: &Row) -> Option<Revision> {
-    row.origin.as_ref().map(|(_, revision)| *revision)
 }
 
 /// Which objects a list or watch wants.
@@ -123,7 +125,7 @@ impl Want {
         }
         let (kept, own);
         kept = Selected::of(record, row);
-        let selected = if kept.of == state(row) {
+        let selected = if kept.is_for(row) {
             kept
         } else {
             own = Selected::read(record, row);
@@ -131,5 +133,69 @@ impl Want {
         };
         self.labels.matches_labels(selected.labels.as_ref())
             && self.fields.matches(|path| selected.field(path, row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xebec_api::{crd, object};
+    use xebec_store::{Key as StoreKey, Revision, Txn};
+
+    use super::*;
+    use crate::registry::write;
+    use crate::server::tests::server;
+
+    /// The row of a definition with these selectable fields and this label, at some revision.
+    fn row(fields: &[&str], label: &str, revision: u64) -> Row {
+        let paths: Vec<Value> = fields.iter().map(|path| object!({"jsonPath": (*path)})).collect();
+        let text = || object!({"type": "string"});
+        let definition = object!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "things.example.com", "labels": {"a": label}},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced",
+                "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "selectableFields": (Value::Array(paths)),
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                        "spec": {"type": "object", "properties": {"a": (text()), "b": (text())}}
+                    }}}
+                }]
+            }
+        });
+        let def = crd::resource(&definition).expect("a good definition");
+        let key = StoreKey::new("/registry/things").expect("a key");
+        Row::custom(def, definition, (key, Revision::new(revision)), None)
+    }
+
+    #[tokio::test]
+    async fn what_was_read_holds_until_other_fields_are_selectable() {
+        let (server, _dir) = server();
+        let store = &server.core().store;
+        let first = row(&[".spec.a"], "x", 1);
+        let mut thing = object!({
+            "apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t", "namespace": "n"},
+            "spec": {"a": "1", "b": "2"}
+        });
+        let key = first.key("n", "t").expect("a key");
+        let committed = store.commit(Txn::default().put(key.clone(), write::stored(&mut thing))).await;
+        committed.expect("committed");
+        let snapshot = store.snapshot();
+        let record = snapshot.get(&key).expect("there");
+        let same = row(&[".spec.a"], "y", 2);
+        let other = row(&[".spec.b"], "y", 3);
+        for (what, row, kept, wanted, unwanted) in [
+            ("the first", &first, true, "spec.a=1", "spec.a=2"),
+            ("another label", &same, true, "spec.a=1", "spec.a=2"),
+            ("another field", &other, false, "spec.b=2", "spec.b=1"),
+        ] {
+            let matches = |text: &str| {
+                let fields = FieldSelector::parse(text).expect("a selector");
+                Want { fields, ..Want::default() }.matches(record, row)
+            };
+            assert!(matches(wanted), "{what}");
+            assert!(!matches(unwanted), "{what}");
+            assert_eq!(Selected::of(record, row).is_for(row), kept, "{what}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub struct Row {
     /// What the kind does with other objects.
     pub strategy: &'static dyn Strategy,
     /// The fields that selectors may name, as they are called in stored objects.
-    pub selectable: Vec<Text>,
+    pub selectable: Arc<[Text]>,
     /// Whether a `CustomResourceDefinition` made the row.
     pub custom: bool,
     /// The definition that made the row: its key and revision.
@@ -70,7 +70,7 @@ impl Row {
         let path = format!("{ROOT}/{group}/{}", stored.resource);
         let kind = kinds::of(&def.group, &def.names.plural);
         let strategy = strategy::of(&def.group, &def.names.plural);
-        let selectable = selectable::fields(&def);
+        let selectable = selectable::fields(&def).into();
         let custom = definition.is_some();
         let heads = if custom { def.versions.iter().map(|v| head(&def, v)).collect() } else { Vec::new() };
         let replaced = Arc::default();

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use xebec_api::{Status, Value, json, object, protobuf};
 use xebec_store::{Event, EventKind, Record, Revision, Scope, Watch, WatchError};
@@ -145,7 +145,10 @@ pub fn open(
     };
     let bookmarks = options.bookmarks.then(|| {
         let period = core.settings.bookmark_interval;
-        tokio::time::interval_at(Instant::now() + period, period)
+        let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+        // A client that was away for long wants one bookmark, not all that it has missed.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
     });
     let deadline = Instant::now() + lifetime(core, options)?;
     Ok(Open { served, want, accept, watch, pending, initial, bookmarks, deadline, shutdown, _permit: permit })
@@ -193,10 +196,14 @@ impl Open {
         if let Err(status) = &self.watch {
             return Next::Last(self.error(status));
         }
-        if let Some(frame) = self.initial_frame() {
-            return Next::Frame(frame);
-        }
         loop {
+            // Asked before anything else, without the cost of waiting for it: a busy watch never waits.
+            if self.is_over() {
+                return Next::End;
+            }
+            if let Some(frame) = self.initial_frame() {
+                return Next::Frame(frame);
+            }
             let Ok(watch) = &mut self.watch else { return Next::End };
             let bookmark = async {
                 match &mut self.bookmarks {
@@ -206,7 +213,11 @@ impl Open {
             };
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return Next::End,
+                // A bookmark says how far events have been delivered, so that it may overtake others.
+                _ = bookmark => {
+                    let revision = watch.progress();
+                    return Next::Frame(self.bookmark(revision, false));
+                }
                 batch = watch.next() => match batch {
                     Ok(batch) => {
                         let mut out = BytesMut::new();
@@ -218,14 +229,16 @@ impl Open {
                     Err(WatchError::Closed) => return Next::End,
                     Err(error) => return Next::Last(self.error(&Status::expired(error.to_string()))),
                 },
-                () = self.served.row.replaced.cancelled() => return Next::End,
-                _ = bookmark => {
-                    let revision = watch.progress();
-                    return Next::Frame(self.bookmark(revision, false));
-                }
-                () = tokio::time::sleep_until(self.deadline) => return Next::End,
+                () = self.shutdown.cancelled() => {}
+                () = self.served.row.replaced.cancelled() => {}
+                () = tokio::time::sleep_until(self.deadline) => {}
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        let cancelled = self.shutdown.is_cancelled() || self.served.row.replaced.is_cancelled();
+        cancelled || self.deadline <= Instant::now()
     }
 
     /// The next frame of what comes before live events.
@@ -345,4 +358,52 @@ fn line(kind: &str, object: &[u8]) -> Bytes {
     out.extend_from_slice(object);
     out.extend_from_slice(b"}\n");
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+    use xebec_store::Txn;
+
+    use super::*;
+    use crate::registry::write;
+    use crate::server::tests::server;
+
+    /// What the next frame of a watch for which there are events is, when something else is due.
+    async fn check(what: &str, due: impl FnOnce(&mut Open), want: &str) {
+        let (server, _dir) = server();
+        let core = server.core();
+        let served = core.table.get().served("", "v1", "configmaps").expect("built in");
+        let since = core.store.snapshot().revision();
+        for name in ["a", "b"] {
+            let mut map = object!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "a"}
+            });
+            let key = served.row.key("a", name).expect("a key");
+            core.store.commit(Txn::default().put(key, write::stored(&mut map))).await.expect("committed");
+        }
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one");
+        let how = How { accept: Accept::default(), shutdown: CancellationToken::new(), permit };
+        let options = ListOptions { at: At::NotOlderThan(since.get()), ..ListOptions::default() };
+        let mut open = open(core, served, "a", &options, how).expect("open");
+        due(&mut open);
+        let found = match open.next_frame().await {
+            Next::Frame(bytes) | Next::Last(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Next::End => "the end".into(),
+        };
+        assert!(found.starts_with(want), "{what}: {found}");
+    }
+
+    #[tokio::test]
+    async fn a_busy_watch_ends_too() {
+        check("nothing", |_| {}, r#"{"type":"ADDED","#).await;
+        check("the server stops", |open| open.shutdown.cancel(), "the end").await;
+        check("its row is replaced", |open| open.served.row.replaced.cancel(), "the end").await;
+        check("its time is over", |open| open.deadline = Instant::now(), "the end").await;
+        let bookmark = |open: &mut Open| {
+            let before = Instant::now().checked_sub(Duration::from_secs(1)).expect("the machine runs longer");
+            open.bookmarks = Some(tokio::time::interval_at(before, Duration::from_hours(1)));
+        };
+        check("a bookmark is due", bookmark, r#"{"type":"BOOKMARK","#).await;
+    }
 }

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use tower::ServiceExt as _;
 use xebec_api::{Value, object};
+use xebec_server::auth::User;
+use xebec_server::auth::user::MASTERS;
 use xebec_server::config::Settings;
 
 use crate::client::{Call, Client};
@@ -56,6 +62,39 @@ async fn slow_bodies_hold_up_only_who_sends_them() {
 }
 
 #[tokio::test]
+async fn a_list_counts_until_it_is_read() {
+    let settings =
+        Settings { max_user_requests: 1, request_timeout: Duration::from_secs(8), ..Settings::default() };
+    let cluster = Cluster::start_with(settings).await;
+    let admin = cluster.admin().await;
+    let jane = user(&cluster, &admin, "jane").await;
+    // Far more than is on its way while nobody reads.
+    for n in 0..10 {
+        let made = admin.send(Call::post(MAPS, &map(&format!("m{n}"), 900_000))).await;
+        made.expect(201).expect("made");
+    }
+    let list = jane.watch(MAPS).await.expect("it begins");
+    let one = format!("{MAPS}/m0");
+    let text = jane.get(&one).await.refused(429, "TooManyRequests").expect("her list has not ended");
+    assert!(text.starts_with("1 requests of this user are under way"), "{text}");
+    drop(list);
+    jane.get(&one).await.expect(200).expect("she has turns again");
+    let all = jane.get(MAPS).await.expect(200).expect("a list that is read");
+    assert_eq!(all.array_at(&["items"]).len(), 10);
+    // The same, which the server gives up.
+    let list = jane.watch(MAPS).await.expect("it begins");
+    let mut answer = jane.get(&one).await;
+    for _ in 0..10 {
+        if answer.code == 200 {
+            break;
+        }
+        answer = jane.get(&one).await;
+    }
+    answer.expect(200).expect("she has turns again, since nobody read the list");
+    list.rest().await.expect_err("the rest of it never comes");
+}
+
+#[tokio::test]
 async fn bodies_that_never_end_are_given_up() {
     let settings = Settings { request_timeout: Duration::from_secs(1), ..Settings::default() };
     let cluster = Cluster::start_with(settings).await;
@@ -94,7 +133,13 @@ async fn watches_of_users_leave_room_for_those_of_others() {
     let text = jane.get(&path).await.refused(429, "TooManyRequests").expect("one is open");
     assert!(text.starts_with("1 watches are open, which is the limit"), "{text}");
     let of_admin = admin.watch(&path).await.expect("who may do everything is not kept out");
-    drop((open, of_admin));
+    let text = admin.get(&path).await.refused(429, "TooManyRequests").expect("one is open");
+    assert!(text.starts_with("1 watches are open, which is the limit"), "{text}");
+    let component = cluster.server.local(User::component("heart", &[MASTERS]));
+    let request = Request::get(&path).body(Empty::<Bytes>::new()).expect("a request");
+    let of_component = component.oneshot(request).await.expect("an answer");
+    assert_eq!(of_component.status(), 200, "a component is kept out by neither");
+    drop((open, of_admin, of_component));
 }
 
 #[tokio::test]

@@ -241,6 +241,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// All that is still to come.
+    pub(crate) async fn rest(self) -> Result<Bytes, String> {
+        let rest = tokio::time::timeout(PATIENCE, self.body.collect()).await;
+        let rest = rest.map_err(|_| "no end in time")?;
+        rest.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+    }
+
     /// The next event; `None` when the server has ended the watch.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, String> {
         loop {

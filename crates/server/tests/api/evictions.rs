@@ -26,16 +26,58 @@ async fn running(client: &Client, name: &str, ready: bool) {
     written.expect(200).expect("runs");
 }
 
-#[tokio::test]
-async fn a_budget_holds_back_what_it_covers() {
+/// A cluster in which pods can be made.
+async fn start() -> (Cluster, Client) {
     let cluster = Cluster::start().await;
     let admin = cluster.admin().await;
     let accounts = "/api/v1/namespaces/default/serviceaccounts";
-    admin
-        .send(Call::post(accounts, &object!({"metadata": {"name": "default"}})))
-        .await
-        .expect(201)
-        .expect("made");
+    let account = admin.send(Call::post(accounts, &object!({"metadata": {"name": "default"}}))).await;
+    account.expect(201).expect("made");
+    (cluster, admin)
+}
+
+#[tokio::test]
+async fn the_pod_says_why_it_goes() {
+    let (_cluster, admin) = start().await;
+    running(&admin, "good", true).await;
+    let evict = async |name: &str, preconditions: Value| {
+        let eviction = object!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name},
+            "deleteOptions": {"preconditions": (preconditions)}
+        });
+        admin.send(Call::post(format!("{PODS}/good/eviction"), &eviction)).await
+    };
+    for name in ["other", ""] {
+        let text = evict(name, object!({})).await.refused(400, "BadRequest").expect("another pod is meant");
+        assert_eq!(text, "name in URL does not match name in Eviction object");
+    }
+    for other in [object!({"uid": "nonsense"}), object!({"resourceVersion": "1"})] {
+        let text = evict("good", other).await.refused(409, "Conflict").expect("it is another one");
+        assert!(text.contains("Precondition failed"), "{text}");
+    }
+    let pod = admin.get(&format!("{PODS}/good")).await.expect(200).expect("there");
+    assert!(pod.at(&["metadata", "deletionTimestamp"]).is_none());
+    let same = object!({
+        "uid": (pod.str_at(&["metadata", "uid"]).expect("a UID")),
+        "resourceVersion": (pod.str_at(&["metadata", "resourceVersion"]).expect("a version"))
+    });
+    let answer = evict("good", same).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    let pod = admin.get(&format!("{PODS}/good")).await.expect(200).expect("it has time to end");
+    assert!(pod.at(&["metadata", "deletionTimestamp"]).is_some());
+    let target = pod.array_at(&["status", "conditions"]).iter();
+    let target = target.into_iter().find(|c| c.str_at(&["type"]) == Some("DisruptionTarget"));
+    let target = target.expect("it says why");
+    for (field, text) in
+        [("status", "True"), ("reason", "EvictionByEvictionAPI"), ("message", "Eviction API: evicting")]
+    {
+        assert_eq!(target.str_at(&[field]), Some(text));
+    }
+}
+
+#[tokio::test]
+async fn a_budget_holds_back_what_it_covers() {
+    let (_cluster, admin) = start().await;
     running(&admin, "good", true).await;
     running(&admin, "bad", false).await;
     const WEB: &str = r#""selector": {"matchLabels": {"app": "web"}}"#;

@@ -6,7 +6,7 @@ use http::Method;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use xebec_api::{Value, json, meta, object};
 use xebec_server::auth::keys::{ClusterKeys, Credential};
-use xebec_store::Revision;
+use xebec_store::{Key, Revision, Txn, Value as Stored};
 
 use crate::client::{APPLY_PATCH, Answer, Call, Client, JSON, MERGE_PATCH, PROTOBUF, YAML};
 use crate::cluster::{Cluster, settle};
@@ -603,4 +603,38 @@ async fn what_is_not_allowed() {
         json::to_vec(&jane.get("/version").await.json()),
         json::to_vec(&admin.get("/version").await.json())
     );
+}
+
+#[tokio::test]
+async fn lists_of_what_cannot_be_read() {
+    let cluster = Cluster::start().await;
+    let client = cluster.admin().await;
+    client.send(Call::post(MAPS, &config_map("a"))).await.expect(201).expect("made");
+    let key = Key::new("/registry/core/configmaps/default/b").expect("a key");
+    let damaged = Txn::default().put(key, Stored::opaque("{nonsense"));
+    cluster.server.core().store.commit(damaged).await.expect("committed");
+    for form in [
+        "application/json;as=Table;v=v1;g=meta.k8s.io",
+        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+        YAML,
+        PROTOBUF,
+    ] {
+        let answer = client.send(Call::get(MAPS).accept(form)).await;
+        let status = match form {
+            PROTOBUF => xebec_api::protobuf::decode_object(&answer.body).expect("a Status"),
+            YAML => {
+                let text = answer.text();
+                assert!(text.contains("configmaps/default/b cannot be read"), "{text}");
+                assert_eq!(answer.code, 500);
+                continue;
+            }
+            _ => answer.json(),
+        };
+        assert_eq!(answer.code, 500, "{form}");
+        let text = status.str_at(&["message"]).unwrap_or_default();
+        assert!(
+            text.contains("the stored object /registry/core/configmaps/default/b cannot be read"),
+            "{text}"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! Kinds that do more with other objects than a custom resource does: one file each.
 
 mod definition;
+mod eviction;
 mod namespace;
 mod pod;
 pub mod reviews;
@@ -56,4 +57,5 @@ pub async fn instead(
     }
 }
 
-pub(crate) use pod::{bind, evict, read_kind};
+pub(crate) use eviction::evict;
+pub(crate) use pod::{bind, read_kind};
