@@ -340,7 +340,6 @@ impl Cluster {
         Ok((images, api))
     }
 
-    /// Lets pods out of the cluster where that can be had; when the way is lost, it is opened once more.
     /// Follows the host's addresses; if they cannot be followed any more, the server starts over.
     fn follow_host(&mut self, addresses: HostAddresses) -> watch::Receiver<Vec<IpAddr>> {
         let (tell, told) = watch::channel(Vec::new());
@@ -352,18 +351,16 @@ impl Cluster {
         told
     }
 
+    /// Lets pods out of the cluster where that can be had. When the way is lost, it is opened again, until that fails.
     async fn open_way_out(&mut self, node: Netns) {
         let mut egress = Egress::start(&node).await;
         let (notes, shutdown) = (self.notes.clone(), self.shutdown.clone());
         if let Egress::Unavailable { reason } = &egress {
             return notes.set(Topic::Egress, reason.clone());
         }
-        self.parts.spawn("the way out of the cluster", async move {
+        let keeping = async move {
             while let Egress::Available(way) = &egress {
-                let outcome = tokio::select! {
-                    outcome = way.lost() => outcome,
-                    () = shutdown.cancelled() => return,
-                };
+                let outcome = way.lost().await;
                 tracing::warn!(?outcome, "the way out of the cluster is lost, it is opened again");
                 tokio::time::sleep(WAY_OUT_PAUSE).await;
                 egress = Egress::start(&node).await;
@@ -371,7 +368,10 @@ impl Cluster {
             if let Egress::Unavailable { reason } = egress {
                 notes.set(Topic::Egress, reason);
             }
-            shutdown.cancelled().await;
+            std::future::pending::<()>().await;
+        };
+        self.parts.spawn("the way out of the cluster", async move {
+            shutdown.run_until_cancelled(keeping).await;
         });
     }
 
