@@ -64,10 +64,11 @@ const WORKERS: usize = 2;
 /// How long streams to pods may take to end when the server stops.
 const STREAMS_END: Duration = Duration::from_secs(5);
 
-/// How long what ends when the server stops may take: what passes streams on, all parts together, the store, and what
-/// blocks a thread. Together less than the keeper waits.
+/// How long what ends when the server stops may take: what passes streams on, all parts together, the
+/// controllers' caches, the store, and what blocks a thread. Together less than the keeper waits.
 const TUNNELS_END: Duration = Duration::from_secs(6);
 const PARTS_END: Duration = Duration::from_secs(15);
+const CACHES_END: Duration = Duration::from_secs(1);
 const STORE_END: Duration = Duration::from_secs(15);
 const THREADS_END: Duration = Duration::from_secs(2);
 
@@ -247,6 +248,8 @@ struct Cluster {
     parts: Parts,
     shutdown: CancellationToken,
     notes: Notes,
+    /// The caches of all controllers.
+    informers: Option<Informers>,
 }
 
 impl Cluster {
@@ -385,6 +388,9 @@ impl Cluster {
         if !ends("the parts of the server", PARTS_END, parts).await {
             tracing::error!(parts = ?self.parts.running(), "these do not end");
         }
+        if let Some(informers) = self.informers {
+            ends("the controllers' caches", CACHES_END, informers.stop()).await;
+        }
         ends("the store", STORE_END, server.core().store.shutdown()).await;
     }
 
@@ -423,7 +429,8 @@ impl Cluster {
         // One set of caches for all of them.
         let informers = Informers::new(client.clone(), Arc::new(Rng::seeded(controllers.seed)));
         controllers.informers = Some(informers.clone());
-        scheduler.informers = Some(informers);
+        scheduler.informers = Some(informers.clone());
+        self.informers = Some(informers);
         let shutdown = self.shutdown.clone();
         self.parts.spawn("the controllers", async move {
             if let Err(lost) = xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await {
