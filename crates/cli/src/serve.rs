@@ -65,10 +65,11 @@ const WORKERS: usize = 2;
 /// How long streams to pods may take to end when the server stops.
 const STREAMS_END: Duration = Duration::from_secs(5);
 
-/// How long what ends when the server stops may take: what passes streams on, all parts together, the store, and what
-/// blocks a thread. Together less than the keeper waits.
+/// How long what ends when the server stops may take: what passes streams on, all parts together, the
+/// controllers' caches, the store, and what blocks a thread. Together less than the keeper waits.
 const TUNNELS_END: Duration = Duration::from_secs(6);
 const PARTS_END: Duration = Duration::from_secs(15);
+const CACHES_END: Duration = Duration::from_secs(1);
 const STORE_END: Duration = Duration::from_secs(15);
 const THREADS_END: Duration = Duration::from_secs(2);
 
@@ -239,6 +240,8 @@ struct Cluster {
     parts: Parts,
     shutdown: CancellationToken,
     notes: Notes,
+    /// The caches of all controllers.
+    informers: Option<Informers>,
 }
 
 impl Cluster {
@@ -332,7 +335,6 @@ impl Cluster {
         Ok((images, api))
     }
 
-    /// Lets pods out of the cluster where that can be had; when the way is lost, it is opened once more.
     /// Follows the host's addresses; if they cannot be followed any more, the server starts over.
     fn follow_host(&mut self, addresses: HostAddresses) -> watch::Receiver<Vec<IpAddr>> {
         let (tell, told) = watch::channel(Vec::new());
@@ -344,18 +346,16 @@ impl Cluster {
         told
     }
 
+    /// Lets pods out of the cluster where that can be had. When the way is lost, it is opened again, until that fails.
     async fn open_way_out(&mut self, node: Netns) {
         let mut egress = Egress::start(&node).await;
         let (notes, shutdown) = (self.notes.clone(), self.shutdown.clone());
         if let Egress::Unavailable { reason } = &egress {
             return notes.set(Topic::Egress, reason.clone());
         }
-        self.parts.spawn("the way out of the cluster", async move {
+        let keeping = async move {
             while let Egress::Available(way) = &egress {
-                let outcome = tokio::select! {
-                    outcome = way.lost() => outcome,
-                    () = shutdown.cancelled() => return,
-                };
+                let outcome = way.lost().await;
                 tracing::warn!(?outcome, "the way out of the cluster is lost, it is opened again");
                 tokio::time::sleep(WAY_OUT_PAUSE).await;
                 egress = Egress::start(&node).await;
@@ -363,7 +363,10 @@ impl Cluster {
             if let Egress::Unavailable { reason } = egress {
                 notes.set(Topic::Egress, reason);
             }
-            shutdown.cancelled().await;
+            std::future::pending::<()>().await;
+        };
+        self.parts.spawn("the way out of the cluster", async move {
+            shutdown.run_until_cancelled(keeping).await;
         });
     }
 
@@ -376,6 +379,9 @@ impl Cluster {
         };
         if !ends("the parts of the server", PARTS_END, parts).await {
             tracing::error!(parts = ?self.parts.running(), "these do not end");
+        }
+        if let Some(informers) = self.informers {
+            ends("the controllers' caches", CACHES_END, informers.stop()).await;
         }
         ends("the store", STORE_END, server.core().store.shutdown()).await;
     }
@@ -415,7 +421,8 @@ impl Cluster {
         // One set of caches for all of them.
         let informers = Informers::new(client.clone(), Arc::new(Rng::seeded(controllers.seed)));
         controllers.informers = Some(informers.clone());
-        scheduler.informers = Some(informers);
+        scheduler.informers = Some(informers.clone());
+        self.informers = Some(informers);
         let shutdown = self.shutdown.clone();
         self.parts.spawn("the controllers", async move {
             if let Err(lost) = xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await {

@@ -86,7 +86,7 @@ pub struct Config {
     pub seed: u64,
     /// The name of this process in events.
     pub instance: String,
-    /// Caches to share with others of this process; own ones when absent.
+    /// Caches to share with others of this process, for whoever made them to stop; own ones when absent.
     pub informers: Option<Informers>,
 }
 

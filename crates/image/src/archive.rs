@@ -198,14 +198,8 @@ impl Import<'_> {
     /// Images of an OCI layout.
     fn layout(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
         let Document::Index(index) = Document::parse(bytes, None)? else { return Err(ImportError::NoImages) };
-        for entry in &index.manifests {
-            let names = names_of(entry)?;
-            match DocumentKind::of(&entry.media_type) {
-                Some(DocumentKind::Schema1) => return Err(ManifestError::Schema1.into()),
-                None => {}
-                Some(_) if entry.platform.as_ref().is_some_and(|p| !self.platform.runs(p)) => {}
-                Some(_) => self.document(entry, &entry.digest, &names, MAX_NESTING)?,
-            }
+        for (entry, names) in wanted(&index, self.platform)? {
+            self.document(entry, &entry.digest, &names, MAX_NESTING)?;
         }
         Ok(())
     }
@@ -418,6 +412,34 @@ impl Import<'_> {
     }
 }
 
+/// What an index has for this machine, in its order. A document that is listed once for each of its names, as is usual,
+/// or simply again and again, is one entry with all of them: it is read only once.
+fn wanted<'a>(
+    index: &'a Index,
+    platform: &Platform,
+) -> Result<Vec<(&'a Descriptor, Vec<Reference>)>, ImportError> {
+    let mut wanted: Vec<(&Descriptor, Vec<Reference>)> = Vec::new();
+    let mut places = BTreeMap::new();
+    for entry in &index.manifests {
+        let names = names_of(entry)?;
+        match DocumentKind::of(&entry.media_type) {
+            Some(DocumentKind::Schema1) => return Err(ManifestError::Schema1.into()),
+            None => {}
+            Some(_) if entry.platform.as_ref().is_some_and(|p| !platform.runs(p)) => {}
+            Some(_) => {
+                // Entries that contradict each other stay apart: each is held against the document.
+                let what = (&entry.digest, entry.size, &entry.media_type);
+                let place = *places.entry(what).or_insert(wanted.len());
+                match wanted.get_mut(place) {
+                    Some((_, known)) => known.extend(names),
+                    None => wanted.push((entry, names)),
+                }
+            }
+        }
+    }
+    Ok(wanted)
+}
+
 /// The entry of an index for this machine.
 fn pick(index: &Index, platform: &Platform) -> Result<Descriptor, ImportError> {
     Ok(index.pick(platform)?.clone())
@@ -436,4 +458,41 @@ fn names_of(entry: &Descriptor) -> Result<Vec<Reference>, ImportError> {
 
 fn parse_names(tags: &[String]) -> Result<Vec<Reference>, ImportError> {
     tags.iter().map(|tag| Ok(Reference::parse(tag)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_again_is_read_once() {
+        let entry = |content: &str, name: &str| {
+            let mut entry = Descriptor::new(media::OCI_MANIFEST, Digest::sha256(content.as_bytes()), 7);
+            if !name.is_empty() {
+                entry.annotations.insert(ANNOTATION_REF_NAME.to_owned(), name.to_owned());
+            }
+            entry
+        };
+        let check = |entries: &[Descriptor], expected: &[(usize, &[&str])]| {
+            let index = Index::new(entries.to_vec());
+            let found = wanted(&index, &Platform::host()).expect("well formed");
+            let found: Vec<(&Descriptor, Vec<String>)> = found
+                .into_iter()
+                .map(|(entry, names)| (entry, names.iter().map(ToString::to_string).collect()))
+                .collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(at, names)| (&entries[*at], names.iter().map(|name| (*name).to_owned()).collect()))
+                .collect();
+            assert_eq!(found, expected);
+        };
+        let larger = Descriptor { size: 8, ..entry("a", "") };
+        check(&[], &[]);
+        check(&vec![entry("a", ""); 1_000], &[(0, &[])]);
+        check(
+            &[entry("b", "h.io/b:1"), entry("a", ""), entry("b", "h.io/b:2"), entry("b", "")],
+            &[(0, &["h.io/b:1", "h.io/b:2"]), (1, &[])],
+        );
+        check(&[entry("a", ""), larger], &[(0, &[]), (1, &[])]);
+    }
 }

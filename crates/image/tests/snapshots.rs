@@ -218,6 +218,53 @@ fn whiteouts_show_through() {
 
 #[test]
 #[ignore = "runs as root of a namespace"]
+fn hard_links_reach_the_layers_below() {
+    let base = || {
+        let meta = Meta { mode: 0o640, uid: 3, gid: 4, mtime: 5 };
+        gz(layer().directory("d", 0o755).file_as("d/f", meta, b"f").symlink("s", "d").symlink("d/l", "f"))
+    };
+    let (d, f, l, s) = (("d", "d 755 1:1"), ("d/f", "f 640 4:5 f"), ("d/l", "-> f"), ("s", "-> d"));
+    let h = ("h", "f 640 4:5 f");
+    check("in the root", &[base(), gz(layer().hardlink("h", "d/f"))], &[d, f, l, h, s]);
+    check("beside it", &[base(), gz(layer().hardlink("d/h", "d/f"))], &[d, f, ("d/h", h.1), l, s]);
+    check("to a symbolic link", &[base(), gz(layer().hardlink("h", "d/l"))], &[d, f, l, ("h", "-> f"), s]);
+    check("to its own name", &[base(), gz(layer().hardlink("d/f", "d/f"))], &[d, f, l, s]);
+    let two = [base(), gz(layer().file("x", 0o600, b"x")), gz(layer().hardlink("h", "d/f"))];
+    check("two layers below", &two, &[d, f, l, h, s, ("x", "f 600 1:1 x")]);
+    let over = gz(layer().file("d/f", 0o600, b"new").hardlink("h", "d/f"));
+    check(
+        "to what the layer itself has",
+        &[base(), over],
+        &[d, ("d/f", "f 600 1:1 new"), l, ("h", "f 600 1:1 new"), s],
+    );
+    check(
+        "to what is hidden here",
+        &[base(), gz(layer().whiteout("d/f").hardlink("h", "d/f"))],
+        &[d, l, h, s],
+    );
+    let way = gz(layer().symlink("way", "d").hardlink("h", "way/f"));
+    check("by a link of this layer", &[base(), way], &[d, f, l, h, s, ("way", "-> d")]);
+
+    let refuse = |layers: &[Layer], expected: &str| {
+        for style in STYLES {
+            let error = Fixture::new(style).ensure(layers).map(|_| ()).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{style:?}: {error}");
+        }
+    };
+    let nothing = "there is no such file in this layer or below it";
+    refuse(&[base(), gz(layer().hardlink("h", "d/none"))], nothing);
+    refuse(&[base(), gz(layer().hardlink("h", "s/f"))], nothing);
+    refuse(&[base(), gz(layer().hardlink("h", "d/f/x"))], nothing);
+    refuse(&[base(), gz(layer().whiteout("d/f")), gz(layer().hardlink("h", "d/f"))], nothing);
+    refuse(&[base(), gz(layer().opaque("d")), gz(layer().hardlink("h", "d/f"))], nothing);
+    refuse(&[base(), gz(layer().hardlink("h", "d"))], nothing);
+    let out = gz(layer().symlink("out", "../../../../../../etc").symlink("etc", "/etc"));
+    refuse(&[out.clone(), gz(layer().hardlink("h", "out/passwd"))], nothing);
+    refuse(&[out, gz(layer().hardlink("h", "etc/passwd"))], nothing);
+}
+
+#[test]
+#[ignore = "runs as root of a namespace"]
 fn implied_directories_look_like_those_below() {
     let base = gz(layer()
         .directory_as(".", Meta { mode: 0o711, uid: 3, gid: 4, mtime: 5 })
@@ -448,9 +495,12 @@ fn hostile_layers_get_precise_errors_and_leave_nothing() {
     check(gz(layer().symlink("a", "b").symlink("b", "a").file("a/x", 0o644, b"")), "too many symbolic links");
     check(gz(layer().hardlink("h", "missing")), "there is no such file in this layer");
     check(gz(layer().hardlink("h", "../../etc/passwd")), "climbs out by `..`");
-    check(gz(layer().hardlink("h", "/etc/passwd")), "there is no directory `etc`");
+    check(gz(layer().hardlink("h", "/etc/passwd")), "there is no such file in this layer or below");
     check(gz(layer().symlink("etc", "/etc").hardlink("h", "etc/passwd")), "too many symbolic links");
-    check(gz(layer().symlink("up", "/usr").hardlink("h", "up/f")), "there is no directory `up`");
+    check(
+        gz(layer().symlink("up", "/usr").hardlink("h", "up/f")),
+        "there is no such file in this layer or below",
+    );
     check(gz(layer().directory("d", 0o755).hardlink("h", "d")), "that is a directory");
     check(gz(layer().hardlink("h", "/")), "that is the root");
     check(gz(layer().file("h", 0o644, b"").hardlink("h", "h")), "that is itself");

@@ -12,6 +12,7 @@
 //! The program outlives the server, so that pods keep their connections while it restarts; it ends with the
 //! namespaces.
 
+use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io;
 use std::net::IpAddr;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::netlink::{NetlinkError, Watch};
 use crate::netns::{Netns, NetnsError};
@@ -34,6 +35,11 @@ pub const EGRESS_LINK: &str = "xout0";
 const TUN: &str = "/dev/net/tun";
 /// How long a program may take to make the link.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a program that was killed may take to be gone.
+const KILLED: Duration = Duration::from_secs(2);
+/// The pauses, in milliseconds, before a watch that broke off is opened again; it is lost when it breaks off after all of
+/// them.
+const PAUSES: [u64; 8] = [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600];
 /// As much of a program's complaint as a reason repeats, in bytes.
 const MAX_COMPLAINT: usize = 300;
 
@@ -124,19 +130,56 @@ impl HostAddresses {
         Ok(addresses)
     }
 
-    /// Tells what they are whenever they change, until nobody listens.
-    pub async fn follow(mut self, tell: watch::Sender<Vec<IpAddr>>) -> Result<(), EgressError> {
-        loop {
-            tokio::select! {
-                () = tell.closed() => return Ok(()),
-                changed = self.watch.changed() => changed?,
+    /// Tells what they are now and whenever they change, until nobody listens. A watch that breaks off, as it does when
+    /// news come faster than they are taken, is opened again in the calling thread's network, and all is listed anew.
+    ///
+    /// # Errors
+    /// The watch has broken off several times in a row.
+    pub async fn follow(self, tell: watch::Sender<Vec<IpAddr>>) -> Result<(), EgressError> {
+        self.follow_over(tell, Self::open).await
+    }
+
+    async fn follow_over(
+        mut self,
+        tell: watch::Sender<Vec<IpAddr>>,
+        open: impl Fn() -> Result<Self, EgressError>,
+    ) -> Result<(), EgressError> {
+        let following = async {
+            let mut pauses = PAUSES.iter();
+            loop {
+                let Err(error) = self.pass_on(&tell, || pauses = PAUSES.iter()).await;
+                let Some(pause) = pauses.next().copied().map(Duration::from_millis) else {
+                    return Err(error);
+                };
+                tracing::warn!(%error, ?pause, "the host's addresses cannot be followed, they are listed anew");
+                sleep(pause).await;
+                match open() {
+                    Ok(again) => self = again,
+                    Err(error) => tracing::warn!(%error, "the host's addresses cannot be watched"),
+                }
             }
+        };
+        tokio::select! {
+            () = tell.closed() => Ok(()),
+            lost = following => lost,
+        }
+    }
+
+    /// Tells what they are now and whenever they change, until that fails; says `heard` of every change.
+    async fn pass_on(
+        &mut self,
+        tell: &watch::Sender<Vec<IpAddr>>,
+        mut heard: impl FnMut(),
+    ) -> Result<Infallible, EgressError> {
+        loop {
             let addresses = self.now().await?;
             tell.send_if_modified(|known| {
                 let changed = *known != addresses;
                 *known = addresses;
                 changed
             });
+            self.watch.changed().await?;
+            heard();
         }
     }
 }
@@ -215,7 +258,9 @@ async fn start_slirp(program: &Path, netns: &Path) -> Result<Child, String> {
     if let Err(error) = process.start_kill() {
         tracing::debug!(%error, "slirp4netns had ended already");
     }
-    let output = process.wait_with_output().await.map_err(|e| e.to_string())?;
+    // Whoever it has started may hold its output open.
+    let output = timeout(KILLED, process.wait_with_output()).await.map_err(|_| slow())?;
+    let output = output.map_err(|e| e.to_string())?;
     Err(if output.stderr.is_empty() { slow() } else { complaint(&output.stderr) })
 }
 
@@ -227,4 +272,48 @@ fn complaint(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join(" / ").chars().take(MAX_COMPLAINT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::net::Ipv4Addr;
+
+    /// One whose socket is closed, as after more news than it could hold.
+    fn broken_off() -> HostAddresses {
+        let host = HostAddresses::open().unwrap();
+        host.watch.break_off();
+        host
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_breaks_off_is_opened_again_and_all_is_listed_anew() {
+        let real = HostAddresses::open().unwrap().now().await.unwrap();
+        let (tell, mut told) = watch::channel(vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]);
+        let following = tokio::spawn(broken_off().follow(tell));
+        timeout(PATIENCE, told.wait_for(|told| *told == real)).await.unwrap().unwrap();
+        drop(told);
+        timeout(PATIENCE, following).await.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_breaks_off_each_time_is_given_up() {
+        let (tell, told) = watch::channel(Vec::new());
+        let opened = Cell::new(0);
+        let open = || {
+            opened.set(opened.get() + 1);
+            Ok(broken_off())
+        };
+        let lost = broken_off().follow_over(tell, open).await;
+        assert!(matches!(lost, Err(EgressError::Netlink(_))), "{lost:?}");
+        assert_eq!(opened.get(), PAUSES.len());
+        drop(told);
+    }
+
+    #[tokio::test]
+    async fn nobody_listens_from_the_beginning() {
+        let (tell, _) = watch::channel(Vec::new());
+        timeout(PATIENCE, broken_off().follow(tell)).await.unwrap().unwrap();
+    }
 }

@@ -206,6 +206,12 @@ impl Watch {
         Ok(Self { netlink: Netlink { handle, _connection: connection }, news })
     }
 
+    /// Closes the socket.
+    #[cfg(test)]
+    pub(crate) fn break_off(&self) {
+        self.netlink._connection.abort();
+    }
+
     /// A connection to ask for what the news are about.
     pub(crate) fn netlink(&self) -> &Netlink {
         &self.netlink

@@ -139,10 +139,13 @@ async fn host_is_blocked(node: &Netns, pod: &Netns) -> Result<()> {
     const LATER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
     let config = NodeConfig::new(node.path().to_owned());
     let host = HostAddresses::open()?;
-    let blocked = config.blocked_with_host(&host.now().await?);
+    let now = host.now().await?;
+    let blocked = config.blocked_with_host(&now);
     ensure!(blocked.len() == 2, "{blocked:?}");
     let (tell, mut told) = watch::channel(Vec::new());
     let following = tokio::spawn(host.follow(tell));
+    timeout(PATIENCE, told.changed()).await??;
+    ensure!(*told.borrow_and_update() == now, "what there is from the beginning is told as well");
     let mut rules = rules(node, blocked.clone())?;
     rules.apply(&[]).await?;
     ensure!(greeting(pod, WORLD, 80).await? == format!("world sees {HOST}"));

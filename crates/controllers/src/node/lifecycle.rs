@@ -15,7 +15,7 @@ use tracing::info;
 use super::NODE_LIFECYCLE_ROLE;
 use super::health::{Renewal, last_report, unknown_conditions, zone};
 use super::taints::{DriveOut, Standing, desired, standing};
-use super::vigil::{LOOK_EVERY, Vigil};
+use super::vigil::{LOOK_EVERY, Neighbour, Vigil};
 use crate::context::Context;
 use crate::kinds::NODE_LEASE_NAMESPACE;
 use crate::pod::PodRecord;
@@ -110,11 +110,8 @@ impl NodeLifecycle {
 
     /// Whether pods may be driven out of a node that is not ready, and when to ask again.
     fn drive_out(&self, node: &Node, would_change: bool) -> (DriveOut, Option<Instant>) {
-        let ready: Vec<_> = {
-            let nodes = self.nodes.read();
-            nodes.iter().map(|node| (zone(node), standing(node) == Standing::Ready)).collect()
-        };
-        lock(&self.vigil).drive_out(&zone(node), &ready, would_change, Instant::now())
+        let nodes: Vec<_> = self.nodes.read().iter().map(|node| Neighbour::of(node)).collect();
+        lock(&self.vigil).drive_out(&zone(node), &nodes, would_change, Instant::now())
     }
 
     /// Gives the node its taints; says when to look at them again.
@@ -142,7 +139,8 @@ impl NodeLifecycle {
         Ok(again)
     }
 
-    /// Marks the pods of a node that has become not ready, once.
+    /// Marks the pods of a node that is not ready. Done at every look: the cache may show late that one of them was
+    /// ready, and there is nobody on the node to take it back.
     async fn mark_pods(
         &self,
         node: &Node,
@@ -151,10 +149,6 @@ impl NodeLifecycle {
         writes: &Writes,
     ) -> Result<(), ApiError> {
         if standing(node) == Standing::Ready {
-            lock(&self.vigil).unmark(key);
-            return Ok(());
-        }
-        if !lock(&self.vigil).has_to_mark(key) {
             return Ok(());
         }
         let pods = self.pods.indexed(Index::Node, key.name());
@@ -172,7 +166,6 @@ impl NodeLifecycle {
                 text: "Node is not ready".to_owned(),
             });
         }
-        lock(&self.vigil).mark(key);
         Ok(())
     }
 
@@ -248,8 +241,9 @@ impl Controller for NodeLifecycle {
         }
         let again = self.taint(&node, key, now, writes).await?;
         self.mark_pods(&node, key, now, writes).await?;
-        let listen = silent_at.min(Instant::now() + LOOK_EVERY);
-        let next = again.into_iter().chain((!is_silent).then_some(listen)).min();
-        Ok(Next::after(next.map(|at| at.saturating_duration_since(Instant::now()))))
+        let look = Instant::now() + LOOK_EVERY;
+        let look = if is_silent { look } else { silent_at.min(look) };
+        let next = again.map_or(look, |again| again.min(look));
+        Ok(Next::after(Some(next.saturating_duration_since(Instant::now()))))
     }
 }

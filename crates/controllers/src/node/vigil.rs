@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::health::{GRACE, Pace, Renewal, Seen, grace, last_report, pace};
+use super::health::{GRACE, Pace, Renewal, Seen, grace, last_report, pace, zone};
 use super::taints::{DriveOut, Standing, standing};
 use crate::runtime::object::ObjectKey;
 
@@ -30,8 +30,22 @@ pub struct Vigil {
     all_lost: bool,
     /// Until when nobody is driven out, after every node was lost.
     calm_until: Option<Instant>,
-    /// Nodes whose pods have been marked as not ready.
-    marked: HashSet<ObjectKey>,
+}
+
+/// A node among all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    key: ObjectKey,
+    zone: String,
+    is_ready: bool,
+}
+
+impl Neighbour {
+    /// What counts of a node for the others.
+    pub fn of(node: &Node) -> Self {
+        let is_ready = standing(node) == Standing::Ready;
+        Self { key: ObjectKey::of(&node.metadata), zone: zone(node), is_ready }
+    }
 }
 
 #[derive(Debug)]
@@ -80,16 +94,17 @@ impl Vigil {
         silent_at
     }
 
-    /// Whether pods may be driven out of a node of `zone` that is not ready, given zone and readiness of every node,
-    /// and when to ask again. The pace is used up only by a node that would change.
+    /// Whether pods may be driven out of a node of `zone` that is not ready, given every node that there is, and when to
+    /// ask again. The pace is used up only by a node that would change.
     pub fn drive_out(
         &mut self,
         zone: &str,
-        nodes: &[(String, bool)],
+        nodes: &[Neighbour],
         would_change: bool,
         now: Instant,
     ) -> (DriveOut, Option<Instant>) {
-        let Some(pace) = pace(zone, nodes.iter().map(|(zone, ready)| (zone.as_str(), *ready))) else {
+        self.keep_only(nodes);
+        let Some(pace) = pace(zone, nodes.iter().map(|node| (node.zone.as_str(), node.is_ready))) else {
             self.all_lost = true;
             return (DriveOut::No, None);
         };
@@ -113,25 +128,17 @@ impl Vigil {
         (DriveOut::Yes, None)
     }
 
-    /// Whether the pods of a node that is not ready have yet to be marked.
-    pub fn has_to_mark(&self, key: &ObjectKey) -> bool {
-        !self.marked.contains(key)
-    }
-
-    /// The pods of a node have been marked as not ready.
-    pub fn mark(&mut self, key: &ObjectKey) {
-        self.marked.insert(key.clone());
-    }
-
-    /// The pods of a node that is ready say for themselves how they are.
-    pub fn unmark(&mut self, key: &ObjectKey) {
-        self.marked.remove(key);
-    }
-
     /// Forgets a node that is gone.
     pub fn forget(&mut self, key: &ObjectKey) {
         self.nodes.remove(key);
-        self.marked.remove(key);
+    }
+
+    /// Forgets what is there no more: zones, and nodes that a look under way took up again while they went.
+    fn keep_only(&mut self, nodes: &[Neighbour]) {
+        let zones: HashSet<_> = nodes.iter().map(|node| node.zone.as_str()).collect();
+        let keys: HashSet<_> = nodes.iter().map(|node| &node.key).collect();
+        self.paced_until.retain(|zone, _| zones.contains(zone.as_str()));
+        self.nodes.retain(|key, _| keys.contains(key));
     }
 }
 
@@ -157,13 +164,23 @@ mod tests {
         ObjectKey::new("", name)
     }
 
+    /// Nodes by name, zone and readiness.
+    fn neighbours<'a>(nodes: impl IntoIterator<Item = ((&'a str, &'a str), bool)>) -> Vec<Neighbour> {
+        let neighbour = |((name, zone), is_ready): ((&str, &str), bool)| Neighbour {
+            key: key(name),
+            zone: zone.to_owned(),
+            is_ready,
+        };
+        nodes.into_iter().map(neighbour).collect()
+    }
+
     #[test]
     fn everybody_gets_their_time_after_an_outage_of_all() {
         let start = Instant::now();
         let at = |second| start + seconds(second);
         let mut vigil = Vigil::default();
         let mut check = |ready: [bool; 3], second, drive_out, again: Option<u64>| {
-            let nodes = ready.map(|ready| ("/".to_owned(), ready));
+            let nodes = neighbours(["a", "b", "c"].map(|name| (name, "/")).into_iter().zip(ready));
             let found = vigil.drive_out("/", &nodes, true, at(second));
             assert_eq!(found, (drive_out, again.map(at)), "{ready:?} at {second}");
         };
@@ -188,9 +205,35 @@ mod tests {
     fn a_node_that_would_not_change_uses_up_no_pace() {
         let now = Instant::now();
         let mut vigil = Vigil::default();
-        let nodes = [("/".to_owned(), true), ("/".to_owned(), false)];
+        let nodes = neighbours([(("a", "/"), true), (("b", "/"), false)]);
         assert_eq!(vigil.drive_out("/", &nodes, false, now), (DriveOut::Wait, None));
         assert_eq!(vigil.drive_out("/", &nodes, true, now), (DriveOut::Yes, None));
+    }
+
+    #[test]
+    fn nodes_and_zones_that_are_gone_are_forgotten() {
+        let now = Instant::now();
+        let mut vigil = Vigil::default();
+        let check = |vigil: &Vigil, names: &[&str], zones: &[&str]| {
+            let found: HashSet<_> = vigil.nodes.keys().map(ObjectKey::name).collect();
+            assert_eq!(found, names.iter().copied().collect());
+            let found: HashSet<_> = vigil.paced_until.keys().map(String::as_str).collect();
+            assert_eq!(found, zones.iter().copied().collect());
+        };
+        for name in ["a", "b", "c"] {
+            vigil.listen(&key(name), &node("Unknown"), None, now);
+        }
+        let nodes = neighbours([(("a", "/x"), true), (("b", "/y"), false), (("c", "/x"), false)]);
+        for zone in ["/x", "/y"] {
+            assert_eq!(vigil.drive_out(zone, &nodes, true, now), (DriveOut::Yes, None));
+        }
+        check(&vigil, &["a", "b", "c"], &["/x", "/y"]);
+        // A look at the node was under way when it went.
+        vigil.forget(&key("b"));
+        vigil.listen(&key("b"), &node("Unknown"), None, now);
+        let left: Vec<_> = nodes.into_iter().filter(|node| node.zone == "/x").collect();
+        assert_eq!(vigil.drive_out("/x", &left, false, now), (DriveOut::Wait, None));
+        check(&vigil, &["a", "c"], &["/x"]);
     }
 
     #[test]

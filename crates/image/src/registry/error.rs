@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::limits::Exceeded;
+use crate::reference::Reference;
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +200,11 @@ impl RegistryError {
             }
             _ => false,
         }
+    }
+
+    /// No credentials were let in to an image.
+    pub(super) fn denied(image: &Reference) -> Self {
+        Self::Denied { what: image.to_string(), host: image.registry().to_owned(), message: String::new() }
     }
 
     /// Whether other credentials may help.

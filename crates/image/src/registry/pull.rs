@@ -82,12 +82,7 @@ pub async fn pull(
             outcome => return outcome,
         }
     }
-    let nobody = || RegistryError::Denied {
-        what: image.to_string(),
-        host: image.registry().to_owned(),
-        message: String::new(),
-    };
-    Err(refused.unwrap_or_else(nobody).into())
+    Err(refused.unwrap_or_else(|| RegistryError::denied(image)).into())
 }
 
 struct Pull<'a> {

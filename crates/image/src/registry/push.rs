@@ -68,12 +68,7 @@ pub async fn push(
             outcome => return outcome,
         }
     }
-    let nobody = || RegistryError::Denied {
-        what: to.to_string(),
-        host: to.registry().to_owned(),
-        message: String::new(),
-    };
-    Err(refused.unwrap_or_else(nobody).into())
+    Err(refused.unwrap_or_else(|| RegistryError::denied(to)).into())
 }
 
 struct Push<'a> {

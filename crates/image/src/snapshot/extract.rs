@@ -282,18 +282,28 @@ impl<'a> Extractor<'a> {
         let Some((parent, target_name)) = target_path.split() else {
             return Err(fail("that is the root".to_owned()));
         };
-        let from = resolve(self.context.root, &parent, Missing::Refuse, self.context.limits)
-            .map_err(|error| fail(error.to_string()))?;
-        let existing = inode::stat(from.fd.as_fd(), target_name)
-            .map_err(ExtractError::io("inspect", &target_path))?
-            .ok_or_else(|| fail("there is no such file in this layer".to_owned()))?;
-        if inode::is_dir(&existing) {
-            return Err(fail("that is a directory".to_owned()));
-        }
-        if from.path.join(target_name) == *path {
-            return Err(fail("that is itself".to_owned()));
-        }
-        let make = || linkat(&from.fd, target_name, dir, name, AtFlags::empty());
+        let from = match resolve(self.context.root, &parent, Missing::Refuse, self.context.limits) {
+            Ok(from) => Some(from),
+            Err(ExtractError::NoParent { .. }) => None,
+            Err(error) => return Err(fail(error.to_string())),
+        };
+        let existing = from.as_ref().map(|from| inode::stat(from.fd.as_fd(), target_name)).transpose();
+        let existing = existing.map_err(ExtractError::io("inspect", &target_path))?.flatten();
+        let from = match (from, existing) {
+            (_, Some(existing)) if inode::is_dir(&existing) => {
+                return Err(fail("that is a directory".to_owned()));
+            }
+            (Some(from), Some(_)) if from.path.join(target_name) == *path => {
+                return Err(fail("that is itself".to_owned()));
+            }
+            (Some(from), Some(_)) => from.fd,
+            // Linked and not copied, as where trees are merged: neither unpacking nor overlayfs ever writes to a file below.
+            // Whether this layer hides its old name makes no difference.
+            _ => (self.context.lower)
+                .directory_of(&self.real(&parent)?.join(target_name))?
+                .ok_or_else(|| fail("there is no such file in this layer or below it".to_owned()))?,
+        };
+        let make = || linkat(&from, target_name, dir, name, AtFlags::empty());
         self.replacing(dir, name, path, make, "create the hard link")
     }
 

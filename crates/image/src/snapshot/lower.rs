@@ -1,8 +1,8 @@
 //! What the layers below show at a path, as overlayfs will merge them.
 //!
-//! Needed for two things: a directory that a layer's archive only implies must look like the one below (otherwise
-//! `/tmp` would lose its sticky bit), and a whiteout is only worth placing over something (in a directory that is in
-//! no other layer, overlayfs would list it).
+//! Needed for three things: a directory that a layer's archive only implies must look like the one below (otherwise
+//! `/tmp` would lose its sticky bit), a whiteout is only worth placing over something (in a directory that is in
+//! no other layer, overlayfs would list it), and a hard link may be to a file of theirs.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::ExtractError;
 use super::inode::{self, Attributes};
-use super::path::LayerPath;
+use super::path::{LayerPath, open_dir};
 use super::whiteout::{OPAQUE, WHITEOUT};
 
 /// The layers below one that is being unpacked, topmost first.
@@ -52,6 +52,20 @@ impl LowerView {
             }
         }
         Ok(Visible::Nothing)
+    }
+
+    /// The directory, in the layer that decides, of what is visible at `path`, unless that is a directory itself. No
+    /// symbolic link is followed on the way.
+    pub(super) fn directory_of(&self, path: &LayerPath) -> Result<Option<OwnedFd>, ExtractError> {
+        let Some((parent, _)) = path.split() else { return Ok(None) };
+        for layer in &self.layers {
+            match ask(layer.as_fd(), path)? {
+                Answer::Ask => {}
+                Answer::Final(Visible::Other) => return open_dir(layer.as_fd(), &parent),
+                Answer::Final(Visible::Nothing | Visible::Directory(_)) => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     /// The names visible in the root.
