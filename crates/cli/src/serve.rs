@@ -4,7 +4,6 @@ mod command;
 mod local_node;
 mod log;
 mod notes;
-mod parts;
 mod progress;
 mod roles;
 
@@ -22,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xebec_controllers::runtime::informer::Informers;
 use xebec_controllers::runtime::rng::Rng;
+use xebec_controllers::runtime::tasks::Tasks;
 use xebec_image::ImageService;
 use xebec_image::service::ServiceConfig;
 use xebec_network::egress::{Egress, HostAddresses};
@@ -46,7 +46,7 @@ use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
 use xebec_server::core::SystemClock;
 use xebec_server::discovery::KUBERNETES_VERSION;
-use xebec_server::server::Parts as ServerParts;
+use xebec_server::server::Parts;
 use xebec_store::{
     AesGcmSealer, Embedded, EmbeddedOptions, Encryption, Health as StoreHealth, SealKeyId, Store,
 };
@@ -57,7 +57,6 @@ use crate::kubeconfig;
 use crate::layout::Layout;
 use local_node::LocalNode;
 use notes::{Notes, Topic};
-use parts::Parts;
 
 /// How many threads the asynchronous runtime has.
 const WORKERS: usize = 2;
@@ -149,7 +148,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
             asked?;
             ExitCode::SUCCESS
         }
-        lost = cluster.parts.lost() => start_over(&lost),
+        lost = cluster.parts.lost() => start_over(&lost.to_string()),
         lost = server.lost() => start_over(&lost),
     };
     tracing::info!("stopping");
@@ -184,7 +183,7 @@ fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str, nodes: Arc<LocalNo
         EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
     )?;
     let settings = Settings { url: url.to_owned(), component_roles: roles::all(), ..Settings::default() };
-    let parts = ServerParts { store: Arc::new(store), nodes, clock: Arc::new(SystemClock), settings };
+    let parts = Parts { store: Arc::new(store), nodes, clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
 }
 
@@ -237,7 +236,7 @@ impl Health {
 
 #[derive(Default)]
 struct Cluster {
-    parts: Parts,
+    parts: Tasks,
     shutdown: CancellationToken,
     notes: Notes,
     /// The caches of all controllers.
@@ -375,7 +374,7 @@ impl Cluster {
         self.shutdown.cancel();
         ends("what passes streams on", TUNNELS_END, server.stop()).await;
         let parts = async {
-            self.parts.end().await.iter().for_each(|failure| tracing::error!("{failure}"));
+            self.parts.failures().await.iter().for_each(|failure| tracing::error!("{failure}"));
         };
         if !ends("the parts of the server", PARTS_END, parts).await {
             tracing::error!(parts = ?self.parts.running(), "these do not end");

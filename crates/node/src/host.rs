@@ -12,6 +12,7 @@ use xebec_sandbox::sandbox::{Engine, EngineKind};
 use crate::events::Recorder;
 use crate::objects::Objects;
 use crate::pod::policy::Dangers;
+use crate::registration::read;
 
 /// Most processes and threads of a pod, on a machine that has room for many pods.
 const POD_PROCESSES: u64 = 4096;
@@ -21,12 +22,15 @@ const POD_PROCESSES: u64 = 4096;
 #[must_use]
 pub fn pod_processes() -> u64 {
     const SHARE: u64 = 8;
-    let kernel = |name: &str| -> Option<u64> {
-        std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?.trim().parse().ok()
-    };
     let own = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
-    let most = [kernel("pid_max"), kernel("threads-max"), own].into_iter().flatten().min();
+    let most = [kernel_processes(), own].into_iter().flatten().min();
     most.map_or(POD_PROCESSES, |most| (most / SHARE).clamp(1, POD_PROCESSES))
+}
+
+/// How many processes and threads the kernel has room for; `None` if it does not tell.
+pub(crate) fn kernel_processes() -> Option<u64> {
+    let limit = |name: &str| read(&format!("/proc/sys/kernel/{name}")).parse::<u64>().ok();
+    [limit("pid_max"), limit("threads-max")].into_iter().flatten().min()
 }
 
 /// The node, as pods see it.

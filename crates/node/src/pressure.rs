@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::host::kernel_processes;
 use crate::registration::read;
 
 /// Memory: as upstream's `memory.available<100Mi`.
@@ -101,8 +102,7 @@ fn space(path: &Path) -> Option<Vec<Level>> {
 }
 
 fn processes() -> Option<Level> {
-    let kernel = |name: &str| read(&format!("/proc/sys/kernel/{name}")).parse::<u64>().ok();
-    let most = kernel("pid_max")?.min(kernel("threads-max")?);
+    let most = kernel_processes()?;
     // `0.01 0.02 0.00 1/345 6789`: 345 threads.
     let load = read("/proc/loadavg");
     let used: u64 = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;

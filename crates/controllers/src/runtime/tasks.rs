@@ -53,14 +53,24 @@ impl Tasks {
     }
 
     /// Waits for all tasks, which were told to end; gives the first that did so in a panic.
-    pub async fn end(mut self) -> Result<(), TaskLost> {
-        let mut first = Ok(());
+    pub async fn end(&mut self) -> Result<(), TaskLost> {
+        self.failures().await.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Waits for all tasks, which were told to end; gives those that did so in a panic.
+    pub async fn failures(&mut self) -> Vec<TaskLost> {
+        let mut failures = Vec::new();
         while let Some(ended) = self.set.join_next_with_id().await {
-            if ended.is_err() {
-                first = first.and(Err(self.describe(ended)));
-            }
+            let failed = ended.is_err();
+            let lost = self.describe(ended);
+            failures.extend(failed.then_some(lost));
         }
-        first
+        failures
+    }
+
+    /// The names of those that still run.
+    pub fn running(&self) -> Vec<&str> {
+        self.names.values().map(String::as_str).collect()
     }
 
     fn describe(&mut self, ended: Result<(Id, ()), JoinError>) -> TaskLost {
