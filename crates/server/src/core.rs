@@ -12,6 +12,7 @@ use crate::auth::token::TokenSigner;
 use crate::auth::{CertificateVerifier, User};
 use crate::authz::Authorizer;
 use crate::config::Settings;
+use crate::health::Health;
 use crate::http::query::Query;
 use crate::nodes::NodeConnector;
 use crate::registry::table::CurrentTable;
@@ -52,6 +53,8 @@ pub struct Core {
     pub random: Arc<dyn SecureRandom + Send + Sync>,
     /// What the operator chose.
     pub settings: Settings,
+    /// How the server is.
+    pub health: Health,
     /// The OpenAPI documents.
     pub openapi: crate::openapi::Published,
     /// Connections and streams that outlive their request.

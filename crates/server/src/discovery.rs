@@ -2,13 +2,14 @@
 
 mod groups;
 
-use http::{Method, StatusCode};
+use http::Method;
 use xebec_api::{Status, Value, object};
-use xebec_store::Health;
 
 use crate::core::Core;
+use crate::health::{self, Question};
 use crate::http::document::Document;
 use crate::http::reply::Reply;
+use crate::metrics;
 use crate::serve::Incoming;
 
 /// The Kubernetes version whose API this is.
@@ -17,8 +18,8 @@ pub const KUBERNETES_VERSION: &str = "v1.36.0";
 /// Whether a path tells how the server is: it is answered however much is under way.
 #[must_use]
 pub fn is_vital(path: &str) -> bool {
-    let first = path.trim_start_matches('/').split('/').next();
-    matches!(first, Some("healthz" | "livez" | "readyz" | "version"))
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    first == "version" || Question::read(first).is_some()
 }
 
 /// Answers a request on a path that is no resource.
@@ -30,6 +31,9 @@ pub async fn handle(core: &Core, path: &str, incoming: &mut Incoming) -> Result<
         return Err(Status::method_not_allowed("", path, incoming.request.method().as_str()));
     }
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+    if let Some(question) = segments.first().and_then(|first| Question::read(first)) {
+        return health::answer(core, question, &segments[1..], &incoming.context.query);
+    }
     let table = core.table.get();
     match segments.as_slice() {
         [] => Ok(Reply::ok(paths(&table))),
@@ -50,7 +54,7 @@ pub async fn handle(core: &Core, path: &str, incoming: &mut Incoming) -> Result<
             crate::openapi::handle(&core.openapi, &table, rest, headers, query).await
         }
         ["version"] => Ok(Reply::ok(version())),
-        [question @ ("healthz" | "livez" | "readyz"), check @ ..] => health(core, question, check, incoming),
+        ["metrics", "slis"] => Ok(metrics::slis(core)),
         [".well-known", "openid-configuration"] => Ok(Reply::ok(issuer(core))),
         ["openid", "v1", "jwks"] => Ok(Reply::ok(core.tokens.key_set())),
         _ => Err(Status::no_such_path()),
@@ -69,6 +73,7 @@ fn paths(table: &crate::registry::Table) -> Value {
         "/apis",
         "/healthz",
         "/livez",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/readyz",
@@ -114,55 +119,4 @@ fn issuer(core: &Core) -> Value {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"]
     })
-}
-
-/// How the server is. It is alive while it answers, healthy while it can write, and ready while it is not going besides.
-/// Why it is not is for the log: whoever asks need not say who they are.
-fn health(core: &Core, question: &str, check: &[&str], incoming: &Incoming) -> Result<Reply, Status> {
-    let store = || match core.store.health() {
-        Health::Writable => Ok(()),
-        Health::ReadOnly { reason, .. } => Err(reason),
-        Health::Closed => Err("the store is shut down".to_owned()),
-    };
-    let shutdown = || match incoming.shutdown.is_cancelled() {
-        true => Err("the server is shutting down".to_owned()),
-        false => Ok(()),
-    };
-    let mut checks = vec![("ping", Ok(()))];
-    if question != "livez" {
-        checks.push(("store", store()));
-    }
-    if question == "readyz" {
-        checks.push(("shutdown", shutdown()));
-    }
-    match check {
-        [] => {}
-        [name] => checks.retain(|(n, _)| n == name),
-        _ => checks.clear(),
-    }
-    if checks.is_empty() {
-        return Err(Status::no_such_path());
-    }
-    for (name, result) in &checks {
-        if let Err(reason) = result {
-            tracing::warn!(question, check = name, reason, "the server is not well");
-        }
-    }
-    let failed = checks.iter().any(|(_, result)| result.is_err());
-    let verbose = incoming.context.query.all("verbose").next().is_some();
-    if !failed && !verbose {
-        return Ok(Reply::Text(StatusCode::OK, "ok".into()));
-    }
-    let mut text = String::new();
-    for (name, result) in checks {
-        text.push_str(&match result {
-            Ok(()) => format!("[+]{name} ok\n"),
-            Err(_) => format!("[-]{name} failed: reason withheld\n"),
-        });
-    }
-    let path = incoming.request.uri().path().trim_matches('/');
-    let verdict = if failed { "failed" } else { "passed" };
-    text.push_str(&format!("{path} check {verdict}\n"));
-    let code = if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-    Ok(Reply::Text(code, text))
 }

@@ -22,6 +22,7 @@ use crate::core::{Context, Core};
 use crate::http::accept::{Accept, Rows};
 use crate::http::body::{self, RequestBody};
 use crate::http::delivery::Delivery;
+use crate::http::gzip::{self, Gzip};
 use crate::http::query::Query;
 use crate::http::reply::{self, ReplyBody};
 use crate::http::route::{Route, Target, Verb};
@@ -41,6 +42,7 @@ struct Inner {
     core: Arc<Core>,
     bounds: Arc<Bounds>,
     watches: Watches,
+    gzip: Gzip,
     shutdown: CancellationToken,
 }
 
@@ -89,6 +91,7 @@ impl ApiService {
         let inner = Inner {
             bounds: Arc::new(Bounds::new(settings)),
             watches: Watches::new(settings.max_watches),
+            gzip: Gzip::default(),
             shutdown,
             core,
         };
@@ -109,6 +112,7 @@ impl ApiService {
         let accept = Accept::from_headers(request.headers()).and_then(|a| rows.map(|rows| a.with_rows(rows)));
         let route = Route::read(request.method(), request.uri().path(), &query);
         let shown = accept.as_ref().copied().unwrap_or_default();
+        let compressed = gzip::is_accepted(request.headers()) && !route.as_ref().is_ok_and(is_endless);
         // What a request can leave half done is behind locks that recover, or in the store, which has a thread of its own.
         let work = AssertUnwindSafe(self.route(&peer, request, accept, query, route)).catch_unwind();
         let mut response = match work.await.unwrap_or_else(|panic| Err(panicked(&*panic))) {
@@ -122,6 +126,9 @@ impl ApiService {
                 reply::failure(&status, if plain { Accept::default() } else { shown.whole() })
             }
         };
+        if compressed {
+            response = self.inner.gzip.compress(response).await;
+        }
         if let Ok(id) = id.parse() {
             response.headers_mut().insert(AUDIT_ID, id);
         }
@@ -267,6 +274,11 @@ impl ApiService {
             Status::unauthorized()
         })
     }
+}
+
+/// Whether an answer goes on as long as its client likes.
+fn is_endless(route: &Route) -> bool {
+    matches!(route, Route::Resource(verb, target) if *verb == Verb::Watch || resources::is_stream(target))
 }
 
 /// The answer to a request that the server could not stand.

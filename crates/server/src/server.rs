@@ -26,6 +26,7 @@ use crate::authz::{self, Authorizer};
 use crate::bootstrap;
 use crate::config::Settings;
 use crate::core::{Clock, Core};
+use crate::health::Health;
 use crate::http::body::BoxError;
 use crate::http::listen;
 use crate::http::reply::ReplyBody;
@@ -92,6 +93,7 @@ impl ApiServer {
             clock,
             random: Arc::new(random),
             settings,
+            health: Health::default(),
             openapi: crate::openapi::Published::default(),
             tasks: TaskTracker::new(),
         };
@@ -113,12 +115,13 @@ impl ApiServer {
         let following = follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone());
         self.spawn("the follower of roles", following);
         self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
+        core.health.has_started();
         Ok(())
     }
 
     /// Runs a task that ends when the server stops, and is told of by [`ApiServer::lost`] if it does so before.
     fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let (lost, shutdown) = (self.lost.clone(), self.shutdown.clone());
+        let (core, lost, shutdown) = (self.core().clone(), self.lost.clone(), self.shutdown.clone());
         self.core().tasks.spawn(async move {
             // Nothing of the task is looked at after a panic.
             let how = match AssertUnwindSafe(task).catch_unwind().await {
@@ -127,6 +130,7 @@ impl ApiServer {
                 Err(panic) => format!("has failed: {}", panic_text(&*panic)),
             };
             tracing::error!(how, "{name} is lost");
+            core.health.is_crippled();
             lost.send_replace(Some(format!("{name} {how}")));
         });
     }
@@ -164,6 +168,7 @@ impl ApiServer {
 
     /// Ends watches and streams, and stops serving.
     pub async fn stop(&self) {
+        self.core().health.drains();
         self.shutdown.cancel();
         let tasks = &self.service.core().tasks;
         tasks.close();

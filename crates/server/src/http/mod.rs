@@ -4,6 +4,7 @@ pub mod accept;
 pub mod body;
 pub(crate) mod delivery;
 pub(crate) mod document;
+pub(crate) mod gzip;
 mod list;
 pub mod listen;
 pub mod query;

@@ -50,28 +50,3 @@ async fn openapi_documents_change_with_the_table() {
     let custom = client.get("/openapi/v3/apis/parity.example.com/v1").await;
     custom.expect(200).expect("the new group has a document");
 }
-
-#[tokio::test]
-async fn why_the_server_is_not_well_is_for_its_log() {
-    let cluster = Cluster::start().await;
-    let (nobody, admin) = (cluster.connect(None).await, cluster.admin().await);
-    let check = async |path: &str, code: u16, text: &str| {
-        // Single checks are not for everybody.
-        let client = if path.split('/').count() > 2 { &admin } else { &nobody };
-        let answer = client.get(path).await;
-        assert_eq!((answer.code, answer.text().as_str()), (code, text), "{path}");
-    };
-    check("/livez", 200, "ok").await;
-    check("/livez?verbose", 200, "[+]ping ok\nlivez check passed\n").await;
-    check("/healthz?verbose", 200, "[+]ping ok\n[+]store ok\nhealthz check passed\n").await;
-    check("/readyz?verbose", 200, "[+]ping ok\n[+]store ok\n[+]shutdown ok\nreadyz check passed\n").await;
-    check("/readyz/store", 200, "ok").await;
-    cluster.server.core().store.shutdown().await;
-    check("/livez", 200, "ok").await;
-    let failed = "[+]ping ok\n[-]store failed: reason withheld\nhealthz check failed\n";
-    check("/healthz", 500, failed).await;
-    check("/readyz/store", 500, "[-]store failed: reason withheld\nreadyz/store check failed\n").await;
-    for path in ["/livez/store", "/readyz/nonsense", "/healthz/store/more"] {
-        admin.get(path).await.refused(404, "NotFound").unwrap_or_else(|why| panic!("{path}: {why}"));
-    }
-}

@@ -7,6 +7,7 @@ mod documents;
 mod escalation;
 mod evictions;
 mod faults;
+mod operations;
 mod parity;
 mod paths;
 mod samples;
