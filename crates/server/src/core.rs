@@ -1,12 +1,12 @@
 //! What every part of the pipeline shares: the server's state, and the request under way.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use ring::rand::SecureRandom;
 use xebec_api::Status;
 use xebec_api::time::Timestamp;
-use xebec_store::Store;
+use xebec_store::{CommitError, Committed, Store, Txn};
 
 use crate::auth::token::TokenSigner;
 use crate::auth::{CertificateVerifier, User};
@@ -14,6 +14,7 @@ use crate::authz::Authorizer;
 use crate::config::Settings;
 use crate::health::Health;
 use crate::http::query::Query;
+use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::registry::table::CurrentTable;
 
@@ -55,6 +56,8 @@ pub struct Core {
     pub settings: Settings,
     /// How the server is.
     pub health: Health,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The OpenAPI documents.
     pub openapi: crate::openapi::Published,
     /// Connections and streams that outlive their request.
@@ -68,6 +71,17 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
+    /// Commits a transaction, and counts it.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let started = Instant::now();
+        let outcome = self.store.commit(txn).await;
+        self.metrics.committed(&outcome, started.elapsed());
+        outcome
+    }
+
     /// Random bytes.
     ///
     /// # Errors

@@ -54,6 +54,7 @@ pub async fn handle(core: &Core, path: &str, incoming: &mut Incoming) -> Result<
             crate::openapi::handle(&core.openapi, &table, rest, headers, query).await
         }
         ["version"] => Ok(Reply::ok(version())),
+        ["metrics"] => Ok(metrics::all(core)),
         ["metrics", "slis"] => Ok(metrics::slis(core)),
         [".well-known", "openid-configuration"] => Ok(Reply::ok(issuer(core))),
         ["openid", "v1", "jwks"] => Ok(Reply::ok(core.tokens.key_set())),
@@ -73,6 +74,7 @@ fn paths(table: &crate::registry::Table) -> Value {
         "/apis",
         "/healthz",
         "/livez",
+        "/metrics",
         "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",

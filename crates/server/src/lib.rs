@@ -29,5 +29,6 @@ pub mod serve;
 pub mod server;
 mod streams;
 mod subresources;
+mod witness;
 
 pub use server::ApiServer;

@@ -123,7 +123,8 @@ fn open_watch(core: &Core, incoming: &Incoming, target: &Target, served: Served)
     let permit = incoming.watches.clone().try_acquire_owned().map_err(|_| {
         too_many(&format!("{} watches are open, which is the limit", core.settings.max_watches))
     })?;
-    let how = watch::How { accept: incoming.accept, shutdown: incoming.shutdown.clone(), permit };
+    let sent = incoming.events.clone();
+    let how = watch::How { accept: incoming.accept, shutdown: incoming.shutdown.clone(), permit, sent };
     let open = watch::open(core, served, &target.namespace, &options, how)?;
     Ok(Reply::Watch(Box::new(open)))
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use futures::FutureExt as _;
 
@@ -26,6 +27,7 @@ use crate::http::gzip::{self, Gzip};
 use crate::http::query::Query;
 use crate::http::reply::{self, ReplyBody};
 use crate::http::route::{Route, Target, Verb};
+use crate::witness::Witness;
 use crate::{discovery, resources};
 
 const WARNING: HeaderName = HeaderName::from_static("warning");
@@ -81,6 +83,8 @@ pub struct Incoming {
     pub shutdown: CancellationToken,
     /// Bounds watches.
     pub watches: Arc<Semaphore>,
+    /// Counts the events that a watch sends.
+    pub events: Arc<AtomicU64>,
 }
 
 impl ApiService {
@@ -111,10 +115,12 @@ impl ApiService {
         let rows = Rows::read(query.get("includeObject").unwrap_or_default());
         let accept = Accept::from_headers(request.headers()).and_then(|a| rows.map(|rows| a.with_rows(rows)));
         let route = Route::read(request.method(), request.uri().path(), &query);
+        let witness = Witness::new(&self.inner.core, &request, route.as_ref().ok(), &query);
+        let events = witness.counters().events.clone();
         let shown = accept.as_ref().copied().unwrap_or_default();
         let compressed = gzip::is_accepted(request.headers()) && !route.as_ref().is_ok_and(is_endless);
         // What a request can leave half done is behind locks that recover, or in the store, which has a thread of its own.
-        let work = AssertUnwindSafe(self.route(&peer, request, accept, query, route)).catch_unwind();
+        let work = AssertUnwindSafe(self.route(&peer, request, accept, query, route, events)).catch_unwind();
         let mut response = match work.await.unwrap_or_else(|panic| Err(panicked(&*panic))) {
             Ok(response) => response,
             Err(status) => {
@@ -132,7 +138,7 @@ impl ApiService {
         if let Ok(id) = id.parse() {
             response.headers_mut().insert(AUDIT_ID, id);
         }
-        response
+        witness.saw(response)
     }
 
     async fn route(
@@ -142,10 +148,13 @@ impl ApiService {
         accept: Result<Accept, Status>,
         query: Query,
         route: Result<Route, Status>,
+        events: Arc<AtomicU64>,
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
-        let asker = self.authenticate(peer, request.headers(), now)?;
+        let asker = self.authenticate(peer, request.headers(), now);
+        core.metrics.identified(asker.is_ok());
+        let asker = asker?;
         let caller = match peer {
             Peer::Local(_) => Caller::Component,
             _ if asker.is_in(MASTERS) => Caller::Master,
@@ -166,6 +175,7 @@ impl ApiService {
             accept: Accept::default(),
             shutdown: self.inner.shutdown.clone(),
             watches: self.inner.watches.of(caller).clone(),
+            events,
         };
         match route {
             Route::Path(path) if discovery::is_vital(&path) => {
@@ -317,7 +327,9 @@ fn authorize(
         }
     };
     let refusal = |why| Status::forbidden(question.group, question.resource, question.name, why);
-    core.authorizer.check(user, &question).map_err(refusal)
+    let allowed = core.authorizer.check(user, &question);
+    core.metrics.authorized(allowed.is_ok());
+    allowed.map_err(refusal)
 }
 
 /// The name that a list or watch is confined to: a role that names the object allows it.

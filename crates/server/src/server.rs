@@ -30,6 +30,7 @@ use crate::health::Health;
 use crate::http::body::BoxError;
 use crate::http::listen;
 use crate::http::reply::ReplyBody;
+use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::registry::special::refresh_table;
 use crate::registry::table::{CurrentTable, Table};
@@ -94,6 +95,7 @@ impl ApiServer {
             random: Arc::new(random),
             settings,
             health: Health::default(),
+            metrics: Metrics::default(),
             openapi: crate::openapi::Published::default(),
             tasks: TaskTracker::new(),
         };

@@ -7,9 +7,12 @@ mod defaults;
 mod lifecycle;
 mod service_account;
 
+use std::time::Instant;
+
 use xebec_api::{Status, Value};
 
 use crate::core::{Context, Core};
+use crate::metrics::Step;
 use crate::registry::write::Target;
 
 /// What happens to the object.
@@ -59,6 +62,18 @@ pub async fn mutate(
     object: &mut Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
+    let started = Instant::now();
+    let outcome = run_mutating(core, attributes, object, old).await;
+    core.metrics.admitted(attributes.operation, Step::Admit, outcome.is_err(), started.elapsed());
+    outcome
+}
+
+async fn run_mutating(
+    core: &Core,
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     lifecycle::check(core, attributes)?;
     service_account::mutate(core, attributes, object, old)?;
     defaults::mutate(core, attributes, object, old)
@@ -69,6 +84,18 @@ pub async fn mutate(
 /// # Errors
 /// A plugin forbids the write.
 pub async fn validate(
+    core: &Core,
+    attributes: &Attributes<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let started = Instant::now();
+    let outcome = run_validating(core, attributes, object, old).await;
+    core.metrics.admitted(attributes.operation, Step::Validate, outcome.is_err(), started.elapsed());
+    outcome
+}
+
+async fn run_validating(
     core: &Core,
     attributes: &Attributes<'_>,
     object: &Value,

@@ -165,7 +165,7 @@ pub async fn delete(
         let key = record.key().clone();
         let txn = write.txn.when(Condition::At(key.clone(), record.mod_revision()));
         let txn = if gone { txn.delete(key.clone()) } else { txn.put(key.clone(), write::stored(&mut new)) };
-        match core.store.commit(txn).await {
+        match core.commit(txn).await {
             Ok(committed) => {
                 let written = write::finish(core, served, &committed.events, &key, false)?;
                 return Ok(if gone { Deleted::Gone(written.bytes) } else { Deleted::Waiting(written.bytes) });

@@ -11,6 +11,7 @@
 //! An event is encoded once for all watchers that want the same of it ([`Wire`]).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -87,6 +88,8 @@ pub struct Open {
     bookmarks: Option<Interval>,
     deadline: Instant,
     shutdown: CancellationToken,
+    /// Counts the events that are sent.
+    sent: Arc<AtomicU64>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -109,6 +112,8 @@ pub struct How {
     pub shutdown: CancellationToken,
     /// Its place among the watches that may be open.
     pub permit: OwnedSemaphorePermit,
+    /// Counts the events that are sent.
+    pub sent: Arc<AtomicU64>,
 }
 
 /// Opens a watch on a namespace's objects, or with an empty namespace on all.
@@ -124,7 +129,7 @@ pub fn open(
     options: &ListOptions,
     how: How,
 ) -> Result<Open, Status> {
-    let How { accept, shutdown, permit } = how;
+    let How { accept, shutdown, permit, sent } = how;
     let want = Want { labels: options.labels.clone(), fields: options.fields.clone() };
     check_fields(&served.row, &want)?;
     let scope = scope(&served, namespace, &want)?;
@@ -151,7 +156,19 @@ pub fn open(
         interval
     });
     let deadline = Instant::now() + lifetime(core, options)?;
-    Ok(Open { served, want, accept, watch, pending, initial, bookmarks, deadline, shutdown, _permit: permit })
+    Ok(Open {
+        served,
+        want,
+        accept,
+        watch,
+        pending,
+        initial,
+        bookmarks,
+        deadline,
+        shutdown,
+        sent,
+        _permit: permit,
+    })
 }
 
 /// One object when the selector names one, else the collection.
@@ -247,6 +264,7 @@ impl Open {
         while out.len() < FRAME {
             let Some(record) = self.pending.pop_front() else { break };
             out.extend_from_slice(&self.record_event(Change::Added, &record));
+            self.sent.fetch_add(1, Ordering::Relaxed);
         }
         if self.pending.is_empty() {
             self.pending.shrink_to_fit();
@@ -268,6 +286,7 @@ impl Open {
             (true, true) => Change::Modified,
             (true, false) => Change::Deleted,
         };
+        self.sent.fetch_add(1, Ordering::Relaxed);
         if change == Change::Deleted && event.kind() != EventKind::Deleted {
             return out.extend_from_slice(&self.departure(event));
         }
@@ -383,7 +402,12 @@ mod tests {
             core.store.commit(Txn::default().put(key, write::stored(&mut map))).await.expect("committed");
         }
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one");
-        let how = How { accept: Accept::default(), shutdown: CancellationToken::new(), permit };
+        let how = How {
+            accept: Accept::default(),
+            shutdown: CancellationToken::new(),
+            permit,
+            sent: Arc::default(),
+        };
         let options = ListOptions { at: At::NotOlderThan(since.get()), ..ListOptions::default() };
         let mut open = open(core, served, "a", &options, how).expect("open");
         due(&mut open);

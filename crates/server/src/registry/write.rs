@@ -154,7 +154,7 @@ pub async fn create_tracked(
             return written_dry(object, served, true);
         }
         let txn = write.txn.when(Condition::Absent(key.clone())).put(key.clone(), stored(&mut object));
-        match core.store.commit(txn).await {
+        match core.commit(txn).await {
             Ok(committed) => return finish(core, served, &committed.events, &key, true),
             Err(CommitError::Conflict(conflict)) if *conflict.expected.key() == key && !generate => {
                 return Err(taken());
@@ -266,7 +266,7 @@ async fn try_change(
     }
     let txn = write.txn.when(Condition::At(key.clone(), record.mod_revision()));
     let txn = if gone { txn.delete(key.clone()) } else { txn.put(key.clone(), stored(&mut new)) };
-    match core.store.commit(txn).await {
+    match core.commit(txn).await {
         Ok(committed) => finish(core, served, &committed.events, &key, false).map(Outcome::Done),
         Err(CommitError::Conflict(_)) => Ok(Outcome::Conflict),
         Err(error) => Err(commit_status(&error)),

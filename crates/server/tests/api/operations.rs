@@ -92,3 +92,56 @@ async fn long_answers_are_compressed() {
     let list = json::from_slice(&fetch(&admin, MAPS, "application/json").await.0).expect("JSON");
     assert_eq!(list.array_at(&["items"]).len(), 21);
 }
+
+#[tokio::test]
+async fn requests_are_counted() {
+    let cluster = Cluster::start().await;
+    let (admin, nobody) = (cluster.admin().await, cluster.connect(None).await);
+    assert_eq!(nobody.get("/metrics").await.code, 401, "metrics are not for everybody");
+    let object = object!({"metadata": {"name": "a"}});
+    admin.send(Call::post(MAPS, &object)).await.expect(201).expect("made");
+    admin.send(Call::post(MAPS, &object)).await.refused(409, "AlreadyExists").expect("once only");
+    for name in ["x", "y"] {
+        let answer = admin.get(&format!("/apis/{name}.example.com/v1/{name}/{name}")).await;
+        assert_eq!(answer.code, 404);
+    }
+    let mut watch = admin.watch(&format!("{MAPS}?watch=true")).await.expect("a watch");
+    watch.next().await.expect("an event").expect("the map");
+    let metrics = async || admin.get("/metrics").await;
+    let has = |text: &str, line: &str| {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    };
+    let answer = metrics().await;
+    assert_eq!(
+        answer.headers.get("content-type").map(|v| v.as_bytes()),
+        Some(&b"text/plain; version=0.0.4; charset=utf-8"[..])
+    );
+    let text = answer.text();
+    let maps = r#"component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="POST",version="v1""#;
+    has(&text, &format!("apiserver_request_total{{code=\"201\",{maps}}} 1"));
+    has(&text, &format!("apiserver_request_total{{code=\"409\",{maps}}} 1"));
+    has(&text, &format!("apiserver_request_duration_seconds_count{{{maps}}} 2"));
+    has(
+        &text,
+        r#"apiserver_request_total{code="404",component="apiserver",dry_run="",group="",resource="",scope="resource",subresource="",verb="GET",version=""} 2"#,
+    );
+    has(&text, r#"apiserver_watch_events_total{group="",resource="configmaps",version="v1"} 1"#);
+    let watches = r#"{component="apiserver",group="",resource="configmaps",scope="namespace",subresource="",verb="WATCH",version="v1"}"#;
+    has(&text, &format!("apiserver_longrunning_requests{watches} 1"));
+    assert!(text.contains(r#"{operation="CREATE",rejected="false",type="admit"}"#), "{text}");
+    has(&text, r#"apiserver_storage_objects{resource="configmaps"} 1"#);
+    has(&text, r#"authorization_attempts_total{result="denied"} 1"#);
+    drop(watch);
+    let ended = r#"verb="WATCH",version="v1"} 1"#;
+    for _ in 0..1000 {
+        let text = metrics().await.text();
+        if text
+            .lines()
+            .any(|line| line.starts_with(r#"apiserver_request_total{code="200""#) && line.ends_with(ended))
+        {
+            assert!(!text.contains(&format!("apiserver_longrunning_requests{watches}")), "{text}");
+            return;
+        }
+    }
+    panic!("the end of the watch is not counted");
+}
