@@ -220,9 +220,8 @@ impl Requests {
             codes.sort_unstable();
             for (code, count) in codes {
                 let code = code.to_string();
-                let [own @ ..] = labels(counters);
                 let mut all = vec![("code", code.as_str())];
-                all.extend(own);
+                all.extend(labels(counters));
                 out.sample(&all, count);
             }
         }
