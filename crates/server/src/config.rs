@@ -5,11 +5,18 @@ use std::time::Duration;
 
 use crate::authz::Role;
 
+/// The issuer of service-account tokens: the API, as pods reach it.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
 /// A server's settings. [`Settings::default`] is what a cluster on one machine uses.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Issuer of service-account tokens, and the audience of the API.
-    pub issuer: String,
+    /// Issuers of service-account tokens: the first signs, tokens of the others are taken too.
+    pub issuers: Vec<String>,
+    /// The audiences of the API, for which tokens must be meant; those of the default are its issuer.
+    pub audiences: Vec<String>,
+    /// Where the issuer's keys are; `None`: at the issuer, under `/openid/v1/jwks`.
+    pub jwks_url: Option<String>,
     /// Where the API is reached, `https://127.0.0.1:6443`: what kubeconfigs and discovery say.
     pub url: String,
     /// First three octets and length of the network that service addresses come from.
@@ -78,7 +85,9 @@ impl ServiceNetwork {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            issuer: "https://kubernetes.default.svc.cluster.local".into(),
+            issuers: vec![ISSUER.into()],
+            audiences: vec![ISSUER.into()],
+            jwks_url: None,
             url: "https://127.0.0.1:6443".into(),
             service_network: ServiceNetwork { base: std::net::Ipv4Addr::new(10, 43, 0, 0), length: 16 },
             node_ports: 30000..=32767,

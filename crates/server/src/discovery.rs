@@ -1,6 +1,7 @@
 //! Paths that are no resources: what there is (discovery), OpenAPI, health, version, token issuer.
 
 mod groups;
+mod issuer;
 
 use http::Method;
 use xebec_api::{Status, Value, object};
@@ -56,8 +57,8 @@ pub async fn handle(core: &Core, path: &str, incoming: &mut Incoming) -> Result<
         ["version"] => Ok(Reply::ok(version())),
         ["metrics"] => Ok(metrics::all(core)),
         ["metrics", "slis"] => Ok(metrics::slis(core)),
-        [".well-known", "openid-configuration"] => Ok(Reply::ok(issuer(core))),
-        ["openid", "v1", "jwks"] => Ok(Reply::ok(core.tokens.key_set())),
+        [".well-known", "openid-configuration"] => Ok(issuer::configuration(core)),
+        ["openid", "v1", "jwks"] => Ok(issuer::keys(core)),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -111,14 +112,4 @@ const fn platform() -> &'static str {
     } else {
         std::env::consts::ARCH
     }
-}
-
-fn issuer(core: &Core) -> Value {
-    object!({
-        "issuer": (core.settings.issuer.as_str()),
-        "jwks_uri": (format!("{}/openid/v1/jwks", core.settings.url)),
-        "response_types_supported": ["id_token"],
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"]
-    })
 }

@@ -164,7 +164,7 @@ async fn update(
                 && served.row.kind.create_on_update
                 && part == Part::Main =>
         {
-            may_create(core, &incoming.context, target)?;
+            may_create(core, &incoming.context, target).await?;
             let mut object = object;
             object.set(&["metadata", "name"], target.name.as_str());
             let written = write::create(core, &incoming.context, about, object).await?;
@@ -175,9 +175,9 @@ async fn update(
 }
 
 /// Who may change an object may not therefore make one: what comes to a creation needs that permission too.
-fn may_create(core: &Core, context: &Context, target: &Target) -> Result<(), Status> {
-    let allowed = core.authorizer.check(&context.user, &Question::about(Verb::Create.as_str(), target));
-    allowed.map_err(|why| Status::forbidden(&target.group, &target.resource, &target.name, why))
+async fn may_create(core: &Core, context: &Context, target: &Target) -> Result<(), Status> {
+    let question = Question::about(Verb::Create.as_str(), target);
+    core.authorizer.authorize(&context.user, &question).await.map(drop)
 }
 
 async fn patch(
@@ -195,7 +195,7 @@ async fn patch(
         Err(status)
             if status.reason == Reason::NotFound && kind == PatchKind::Apply && part == Part::Main =>
         {
-            may_create(core, &incoming.context, target)?;
+            may_create(core, &incoming.context, target).await?;
             let object = patch.new_object(about)?;
             let written =
                 write::create_tracked(core, &incoming.context, about, object, Tracking::Applied).await?;

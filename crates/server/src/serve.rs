@@ -11,13 +11,12 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use xebec_api::selector::FieldSelector;
 use xebec_api::time::Timestamp;
 use xebec_api::{Reason, Status};
 
 use crate::auth::user::MASTERS;
-use crate::auth::{self, Peer, User, token};
-use crate::authz::Question;
+use crate::auth::{self, Peer, User};
+use crate::authz::{Question, Selected};
 use crate::bounds::{Bounds, Caller, Turn};
 use crate::core::{Context, Core};
 use crate::http::accept::{Accept, Rows};
@@ -152,7 +151,7 @@ impl ApiService {
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
-        let asker = self.authenticate(peer, request.headers(), now);
+        let asker = self.authenticate(peer, request.headers(), now).await;
         core.metrics.identified(asker.is_ok());
         let asker = asker?;
         let caller = match peer {
@@ -160,12 +159,15 @@ impl ApiService {
             _ if asker.is_in(MASTERS) => Caller::Master,
             _ => Caller::User(&asker.name),
         };
-        // Who has not said who they are should. Who acts as the anonymous has said it.
-        let known = |status| if asker.is_anonymous() { Status::unauthorized() } else { status };
-        let other = auth::impersonated(&core.authorizer, &asker, request.headers()).map_err(known)?;
-        let user = other.map_or_else(|| asker.clone(), Arc::new);
-        let route = route.map_err(known)?;
-        authorize(core, &user, &request, &query, &route).map_err(known)?;
+        let route = route?;
+        let selected = selected(&query, &route);
+        let method = request.method().as_str().to_ascii_lowercase();
+        let question = question(&method, &route, selected.as_ref());
+        let other = auth::impersonated(&core.authorizer, &asker, request.headers(), &question).await?;
+        let user = other.map_or_else(|| asker.clone(), |other| Arc::new(other.user));
+        let decision = core.authorizer.authorize(&user, &question).await;
+        core.metrics.authorized(decision.is_ok());
+        decision?;
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let context = Context::new(user, now, query, agent);
@@ -253,7 +255,12 @@ impl ApiService {
     }
 
     /// Who is at the other end: a certificate decides, and where it is not good a token may.
-    fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Arc<User>, Status> {
+    async fn authenticate(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<Arc<User>, Status> {
         let fault = match peer {
             Peer::Local(user) => return Ok(user.clone()),
             Peer::Certificate { user, until } if now <= *until => return Ok(user.clone()),
@@ -269,20 +276,16 @@ impl ApiService {
             (None, Some(_)) => return Err(Status::unauthorized()),
             (None, None) => return Ok(Arc::new(User::anonymous())),
         };
-        let token = header
-            .to_str()
-            .ok()
-            .and_then(|h| h.strip_prefix("Bearer ").or_else(|| h.strip_prefix("bearer ")));
-        let token = token.ok_or_else(Status::unauthorized)?.trim();
-        if token.len() > token::MAX_TOKEN {
-            return Err(Status::unauthorized());
-        }
+        // Whoever has a certificate that is no good, and no token, is not anonymous: they said who they are.
+        let token = auth::bearer::from_header(header).ok_or_else(Status::unauthorized)?;
         let core = &self.inner.core;
-        let audiences = [core.settings.issuer.clone()];
-        auth::accounts::identify(core, token, &audiences).map(|(user, _)| Arc::new(user)).map_err(|error| {
-            tracing::debug!(%error, "bearer token rejected");
-            Status::unauthorized()
-        })
+        match auth::bearer::identify(core, token, &core.settings.audiences, now).await {
+            Ok(holder) => Ok(holder.user),
+            Err(why) => {
+                tracing::debug!(%why, "bearer token rejected");
+                Err(Status::unauthorized())
+            }
+        }
     }
 }
 
@@ -303,41 +306,28 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
-fn authorize(
-    core: &Core,
-    user: &User,
-    request: &Request<RequestBody>,
-    query: &Query,
-    route: &Route,
-) -> Result<(), Status> {
-    let method = request.method().as_str().to_ascii_lowercase();
-    let selected;
-    let question = match route {
+fn selected(query: &Query, route: &Route) -> Option<Selected> {
+    match route {
+        Route::Resource(verb, target) => Selected::of_request(*verb, target, query),
+        Route::Path(_) => None,
+    }
+}
+
+/// What authorization is asked about a request.
+fn question<'a>(method: &'a str, route: &'a Route, selected: Option<&'a Selected>) -> Question<'a> {
+    match route {
         Route::Path(path) => {
-            let verb = if method == "head" { "get" } else { &method };
+            let verb = if method == "head" { "get" } else { method };
             Question { verb, path, ..Question::default() }
         }
         Route::Resource(verb, target) => {
-            let mut question = Question::about(verb.as_str(), target);
-            if target.name.is_empty() && matches!(verb, Verb::List | Verb::Watch) {
-                selected = selected_name(query);
-                question.name = &selected;
+            let mut question = Question { selected, ..Question::about(verb.as_str(), target) };
+            if matches!(verb, Verb::List | Verb::Watch) {
+                question.name = selected.and_then(Selected::name).unwrap_or(question.name);
             }
             question
         }
-    };
-    let refusal = |why| Status::forbidden(question.group, question.resource, question.name, why);
-    let allowed = core.authorizer.check(user, &question);
-    core.metrics.authorized(allowed.is_ok());
-    allowed.map_err(refusal)
-}
-
-/// The name that a list or watch is confined to: a role that names the object allows it.
-fn selected_name(query: &Query) -> String {
-    let selector = query.get("fieldSelector").and_then(|text| FieldSelector::parse(text).ok());
-    let name = selector.as_ref().and_then(|selector| selector.exact("metadata.name")).unwrap_or_default();
-    let is_segment = !matches!(name, "." | "..") && !name.contains(['/', '%']);
-    if is_segment { name.to_owned() } else { String::new() }
+    }
 }
 
 /// The content type of a request.

@@ -20,7 +20,7 @@ use xebec_api::Status;
 use xebec_store::{Revision, Scope, Store, WatchError};
 
 use crate::auth::keys::{ClusterKeys, Credential};
-use crate::auth::token::TokenSigner;
+use crate::auth::token::{Issuers, TokenSigner};
 use crate::auth::{CertificateVerifier, Peer, User};
 use crate::authz::{self, Authorizer};
 use crate::bootstrap;
@@ -82,8 +82,12 @@ impl ApiServer {
     pub fn new(parts: Parts, keys: &ClusterKeys) -> Result<Self, StartError> {
         let Parts { store, nodes, clock, settings } = parts;
         let random = ring::rand::SystemRandom::new();
-        let tokens =
-            TokenSigner::new(keys.service_account_key(), &settings.issuer, Box::new(random.clone()))?;
+        let issuers = Issuers {
+            names: settings.issuers.clone(),
+            audiences: settings.audiences.clone(),
+            former: keys.former_account_keys().to_vec(),
+        };
+        let tokens = TokenSigner::new(keys.service_account_key(), issuers, Box::new(random.clone()))?;
         let core = Core {
             store,
             table: CurrentTable::new(Table::built_in()),

@@ -6,6 +6,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use xebec_api::{Reason, Status, Value, meta};
 
+use crate::auth::User;
 use crate::core::Core;
 use crate::http::body::BoxError;
 use crate::http::reply::{self, Reply, ReplyBody};
@@ -33,7 +34,7 @@ pub(crate) async fn handle(
     }
     // An upgrade runs commands in the container, whatever the method says.
     if upgrade && verb == Verb::Get {
-        require_create(core, incoming, target)?;
+        require_create(core, &incoming.context.user, target).await?;
     }
     let pod = find_pod(core, target)?;
     let node = pod
@@ -79,11 +80,9 @@ async fn tunnel(client: hyper::upgrade::OnUpgrade, agent: hyper::upgrade::OnUpgr
     Ok(())
 }
 
-fn require_create(core: &Core, incoming: &Incoming, target: &Target) -> Result<(), Status> {
+async fn require_create(core: &Core, user: &User, target: &Target) -> Result<(), Status> {
     let question = crate::authz::Question::about(Verb::Create.as_str(), target);
-    core.authorizer
-        .check(&incoming.context.user, &question)
-        .map_err(|why| Status::forbidden(&target.group, &target.resource, &target.name, why))
+    core.authorizer.authorize(user, &question).await.map(drop)
 }
 
 fn find_pod(core: &Core, target: &Target) -> Result<Value, Status> {

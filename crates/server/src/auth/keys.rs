@@ -2,6 +2,9 @@
 //!
 //! All keys are ECDSA P-256: making one takes well under a millisecond. The serving certificate is made anew at every
 //! start, so that it always names the addresses in use.
+//!
+//! The key of service-account tokens is changed by putting its public part, PEM, into `service-account-former.pem`, removing
+//! `service-account.key` and starting again: new tokens are signed by a new key, and those about stay good.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -10,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::jwt::VerificationKey;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -73,6 +77,7 @@ pub struct ClusterKeys {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
     service_account: KeyPair,
+    former_accounts: Vec<VerificationKey>,
     encryption: [u8; 32],
 }
 
@@ -103,8 +108,9 @@ impl ClusterKeys {
         let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)
             .map_err(|source| KeyError::Unusable { path: certificate, source })?;
         let (service_account, _) = open_key(&dir.join("service-account.key"))?;
+        let former_accounts = read_public_keys(&dir.join("service-account-former.pem"))?;
         let encryption = open_encryption_key(&dir.join("encryption.key"), random)?;
-        Ok(Self { issuer, ca_pem, service_account, encryption })
+        Ok(Self { issuer, ca_pem, service_account, former_accounts, encryption })
     }
 
     /// The authority's certificate, PEM.
@@ -117,6 +123,12 @@ impl ClusterKeys {
     #[must_use]
     pub fn service_account_key(&self) -> &[u8] {
         self.service_account.serialized_der()
+    }
+
+    /// Keys that signed service-account tokens before.
+    #[must_use]
+    pub fn former_account_keys(&self) -> &[VerificationKey] {
+        &self.former_accounts
     }
 
     /// The key that Secrets are sealed with at rest.
@@ -209,6 +221,19 @@ fn open_key(path: &Path) -> Result<(KeyPair, bool), KeyError> {
     }
 }
 
+/// Reads public keys; there need not be a file.
+fn read_public_keys(path: &Path) -> Result<Vec<VerificationKey>, KeyError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(file_error("reading", path, source)),
+    };
+    VerificationKey::from_pem(&text).ok_or_else(|| {
+        let what = "it holds no public keys, PEM, of a known sort: RSA, P-256, P-384 or Ed25519";
+        file_error("reading", path, io::Error::new(io::ErrorKind::InvalidData, what))
+    })
+}
+
 fn open_encryption_key(path: &Path, random: &dyn ring::rand::SecureRandom) -> Result<[u8; 32], KeyError> {
     let wrong =
         |text: &'static str| file_error("reading", path, io::Error::new(io::ErrorKind::InvalidData, text));
@@ -263,6 +288,23 @@ mod tests {
             let mode = entry.and_then(|e| e.metadata()).expect("a file").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn former_keys_are_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let random = ring::rand::SystemRandom::new();
+        let first = ClusterKeys::open(dir.path(), &random).expect("made");
+        assert!(first.former_account_keys().is_empty());
+        let former = dir.path().join("service-account-former.pem");
+        fs::write(&former, first.service_account.public_key_pem()).expect("written");
+        fs::remove_file(dir.path().join("service-account.key")).expect("removed");
+        let second = ClusterKeys::open(dir.path(), &random).expect("read");
+        assert_ne!(first.service_account_key(), second.service_account_key());
+        assert_eq!(second.former_account_keys().len(), 1);
+        fs::write(&former, "nonsense").expect("written");
+        let error = ClusterKeys::open(dir.path(), &random).expect_err("damaged").to_string();
+        assert!(error.contains("service-account-former.pem"), "{error}");
     }
 
     #[test]

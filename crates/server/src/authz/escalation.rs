@@ -14,17 +14,23 @@ pub fn missing(held: &[Rule], granted: &[Rule]) -> Vec<Rule> {
     single.filter(|permission| !held.iter().any(|rule| covers(rule, permission))).collect()
 }
 
-/// The text of a refusal.
+/// The text of a refusal; `faults` are of bindings that grant nothing.
 #[must_use]
-pub fn refusal(user: &User, missing: &[Rule]) -> String {
+pub fn refusal(user: &User, missing: &[Rule], faults: &[String]) -> String {
     let lines: BTreeSet<String> = compact(missing).iter().map(describe).collect();
     let lines: Vec<String> = lines.into_iter().collect();
-    format!(
+    let mut text = format!(
         "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
         user.name,
         quoted(&user.groups),
         lines.join("\n")
-    )
+    );
+    if !faults.is_empty() {
+        // One error of several, as upstream shows its list of one.
+        write!(text, "; resolution errors: [{}]", super::together(faults))
+            .expect("a String takes all writes");
+    }
+    text
 }
 
 /// One verb on one resource, perhaps of one name, or on one path.
@@ -178,7 +184,7 @@ mod tests {
         let granted =
             [Rule::on("list", "", "pods"), Rule::on("get", "", "nodes"), Rule::on("get", "", "pods")];
         assert_eq!(
-            refusal(&user, &missing(&[], &granted)),
+            refusal(&user, &missing(&[], &granted), &[]),
             "user \"jane\" (groups=[\"a\" \"b\"]) is attempting to grant RBAC permissions not currently held:\n\
              {APIGroups:[\"\"], Resources:[\"nodes\"], Verbs:[\"get\"]}\n\
              {APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\" \"get\"]}"

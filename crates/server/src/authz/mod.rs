@@ -1,82 +1,101 @@
-//! Authorization: may this user do this? Role-based access control (rbac.authorization.k8s.io/v1); nothing that no role
-//! allows is allowed.
+//! Authorization: may this user do this? A chain of authorizers is asked in order until one has an opinion; nothing that
+//! none allows is allowed.
+//!
+//! ```text
+//! member of system:masters? ─▶ roles and bindings (rbac.authorization.k8s.io/v1) ─▶ refused
+//! ```
 
 mod bootstrap;
 pub mod escalation;
+mod question;
 mod rules;
 mod state;
 
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use xebec_api::Status;
 use xebec_store::{Event, Prefix, Snapshot};
 
 pub use bootstrap::{Role, bootstrap_objects};
+pub use question::{Question, Selected};
 pub use rules::Rule;
-use state::State;
+use state::{Grant, State};
 
 use crate::auth::User;
 use crate::auth::user::MASTERS;
-use crate::http::route::Target;
-
-/// What is asked.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Question<'a> {
-    /// `get`, `create`, …
-    pub verb: &'a str,
-    /// The API group of a resource.
-    pub group: &'a str,
-    /// The resource's plural name; empty for other paths.
-    pub resource: &'a str,
-    /// The subresource; empty if there is none.
-    pub subresource: &'a str,
-    /// The namespace; empty for all, or for cluster-scoped resources.
-    pub namespace: &'a str,
-    /// The object's name; empty for collections.
-    pub name: &'a str,
-    /// The path, for what is no resource.
-    pub path: &'a str,
-}
-
-impl<'a> Question<'a> {
-    /// Whether `verb` may be done to what a request is about.
-    #[must_use]
-    pub fn about(verb: &'a str, target: &'a Target) -> Self {
-        Self {
-            verb,
-            group: &target.group,
-            resource: &target.resource,
-            subresource: &target.subresource,
-            namespace: target.authorized_in(),
-            name: &target.name,
-            path: "",
-        }
-    }
-}
-
-impl std::fmt::Display for Question<'_> {
-    /// The words of a refusal: `cannot list resource "pods" in API group "" in the namespace "a"`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.resource.is_empty() {
-            return write!(f, "cannot {} path {:?}", self.verb, self.path);
-        }
-        let slash = if self.subresource.is_empty() { "" } else { "/" };
-        write!(
-            f,
-            "cannot {} resource \"{}{slash}{}\" in API group {:?}",
-            self.verb, self.resource, self.subresource, self.group
-        )?;
-        if self.namespace.is_empty() {
-            f.write_str(" at the cluster scope")
-        } else {
-            write!(f, " in the namespace {:?}", self.namespace)
-        }
-    }
-}
 
 /// Where in the store all roles and bindings stand.
 #[must_use]
 pub fn prefix() -> Prefix {
     state::prefix()
+}
+
+/// What an authorizer thinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The user may; nobody else is asked.
+    Allow,
+    /// The user may not, whatever others think.
+    Deny,
+    /// The next in the chain is asked; after the last, the user may not.
+    NoOpinion,
+}
+
+/// What came of a question.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Whether the user may.
+    pub verdict: Verdict,
+    /// Why; `Display` gives the text, which is empty if there is none.
+    pub reason: Reason,
+    /// What kept authorizers from an opinion; empty if nothing did.
+    pub error: String,
+}
+
+/// Why somebody may, or may not.
+#[derive(Clone, Debug, Default)]
+pub struct Reason(Why);
+
+#[derive(Clone, Debug, Default)]
+enum Why {
+    #[default]
+    Unsaid,
+    Granted(Grant),
+    Text(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Why::Unsaid => Ok(()),
+            Why::Granted(grant) => write!(f, "RBAC: allowed by {grant}"),
+            Why::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Decision {
+    const fn new(verdict: Verdict, why: Why) -> Self {
+        Self { verdict, reason: Reason(why), error: String::new() }
+    }
+
+    /// Whether the user may.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.verdict == Verdict::Allow
+    }
+}
+
+/// All rules that hold for a user.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// What is wrong with bindings that grant nothing.
+    pub faults: Vec<String>,
+    /// Whether the user may do more than the rules say.
+    pub incomplete: bool,
 }
 
 /// Decides from the roles and bindings in the store.
@@ -98,32 +117,72 @@ impl Authorizer {
         events.iter().for_each(|event| state.follow(event));
     }
 
-    /// Whether the user may; `Err` says why not.
+    /// Whether the user may.
     ///
     /// # Errors
-    /// No role allows it: the text for people.
-    pub fn check(&self, user: &User, question: &Question<'_>) -> Result<(), String> {
-        if self.allows(user, question) {
-            return Ok(());
+    /// 403: they may not, and why.
+    pub async fn authorize(&self, user: &User, question: &Question<'_>) -> Result<Decision, Status> {
+        let decision = self.decide(user, question).await;
+        if decision.is_allowed() {
+            return Ok(decision);
         }
-        Err(format!("User {:?} {question}", user.name))
+        Err(question.refusal(user, &decision.reason.to_string()))
     }
 
-    /// Whether the user may.
+    /// Asks one after the other until one has an opinion.
+    #[expect(clippy::unused_async, reason = "authorizers elsewhere are asked over the network")]
+    pub async fn decide(&self, user: &User, question: &Question<'_>) -> Decision {
+        self.decide_here(user, question)
+    }
+
+    /// What is decided without asking anybody elsewhere: for those who cannot wait.
     #[must_use]
-    pub fn allows(&self, user: &User, question: &Question<'_>) -> bool {
-        user.is_in(MASTERS) || self.current().allows(user, question)
+    pub fn decide_here(&self, user: &User, question: &Question<'_>) -> Decision {
+        if user.is_in(MASTERS) {
+            return Decision::new(Verdict::Allow, Why::Unsaid);
+        }
+        let state = self.current();
+        if let Some(grant) = state.granting(user, question) {
+            return Decision::new(Verdict::Allow, Why::Granted(grant.clone()));
+        }
+        let why = match state.faults(user, question.namespace) {
+            faults if faults.is_empty() => Why::Unsaid,
+            faults => Why::Text(format!("RBAC: {}", together(&faults))),
+        };
+        Decision::new(Verdict::NoOpinion, why)
     }
 
     /// All rules that hold for the user: in the cluster, and in `namespace`.
     #[must_use]
-    pub fn rules(&self, user: &User, namespace: &str) -> Vec<Rule> {
-        let mut rules = if user.is_in(MASTERS) { vec![Rule::everything()] } else { Vec::new() };
-        rules.extend(self.current().rules_for(user, namespace).cloned());
-        rules
+    pub fn rules(&self, user: &User, namespace: &str) -> Held {
+        let state = self.current();
+        let mut seen: Vec<&Grant> = Vec::new();
+        let mut rules = Vec::new();
+        for grant in state.grants(user, namespace) {
+            if !seen.iter().any(|other| other.is_of_binding(grant)) {
+                rules.extend(state.rules_of(grant).iter().cloned());
+                seen.push(grant);
+            }
+        }
+        Held { rules, faults: state.faults(user, namespace), incomplete: false }
+    }
+
+    /// Lets a user do what the rules say, everywhere.
+    #[cfg(test)]
+    pub(crate) fn trust(&self, user: &str, rules: &[Rule]) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).trust(user, rules);
     }
 
     fn current(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Several errors as one: a single one is itself.
+#[must_use]
+pub fn together(errors: &[String]) -> String {
+    match errors {
+        [one] => one.clone(),
+        all => format!("[{}]", all.join(", ")),
     }
 }

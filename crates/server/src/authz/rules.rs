@@ -96,10 +96,7 @@ impl Rule {
             return false;
         }
         if question.resource.is_empty() {
-            return self.paths.iter().any(|p| match p.strip_suffix('*') {
-                Some(prefix) => question.path.starts_with(prefix),
-                None => p == question.path,
-            });
+            return self.paths.iter().any(|path| path_matches(path, question.path));
         }
         has(&self.groups, question.group)
             && self.resources.iter().any(|r| resource_matches(r, question))
@@ -111,15 +108,19 @@ fn has(list: &[String], item: &str) -> bool {
     list.iter().any(|i| i == "*" || i == item)
 }
 
+fn path_matches(rule: &str, path: &str) -> bool {
+    rule == path || (rule.ends_with('*') && path.starts_with(rule.trim_end_matches('*')))
+}
+
 fn resource_matches(rule: &str, question: &Question<'_>) -> bool {
-    if rule == "*" {
-        return true;
-    }
-    match rule.split_once('/') {
-        None => rule == question.resource && question.subresource.is_empty(),
-        Some(("*", sub)) => sub == question.subresource,
-        Some((resource, sub)) => resource == question.resource && sub == question.subresource,
-    }
+    let Question { resource, subresource, .. } = *question;
+    let is_whole = || match rule.strip_prefix(resource) {
+        Some(rest) if subresource.is_empty() => rest.is_empty(),
+        Some(rest) => rest.strip_prefix('/') == Some(subresource),
+        None => false,
+    };
+    let is_below_any = || !subresource.is_empty() && rule.strip_prefix("*/") == Some(subresource);
+    rule == "*" || is_whole() || is_below_any()
 }
 
 #[cfg(test)]
@@ -142,6 +143,12 @@ mod tests {
         assert!(!rule.allows(&ask("get", "apps", "deployments", "status", "a")));
         assert!(!rule.allows(&ask("delete", "apps", "deployments", "", "a")));
         assert!(!rule.allows(&ask("get", "", "deployments", "", "a")));
+        let extra = Rule::on("impersonate", "", "userextras/acme.com/project");
+        assert!(extra.allows(&ask("impersonate", "", "userextras", "acme.com/project", "a")));
+        assert!(!extra.allows(&ask("impersonate", "", "userextras", "acme.com", "a")));
+        let whole = Rule::on("get", "", "pods/log");
+        assert!(whole.allows(&ask("get", "", "pods/log", "", "a")), "as a review may ask");
+        assert!(!whole.allows(&ask("get", "", "pods", "", "a")));
         let named = Rule { names: vec!["a".into()], ..Rule::on("*", "*", "*") };
         assert!(named.allows(&ask("get", "", "pods", "log", "a")));
         assert!(!named.allows(&ask("get", "", "pods", "", "b")));

@@ -1,6 +1,9 @@
-//! Roles and bindings, arranged by whom they are for. They are read once, and then changed one by one as the store tells.
+//! Roles and bindings, arranged by whom they are for and where they hold. They are read once, and then changed one by one as
+//! the store tells. A question costs a look at each binding of the user and their groups that holds in its namespace, and
+//! allocates nothing.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use xebec_api::{Value, json};
@@ -13,10 +16,11 @@ use crate::auth::User;
 const ROOT: &str = "/registry/rbac.authorization.k8s.io/";
 
 /// Somebody that a binding speaks of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 enum Subject {
     User(String),
     Group(String),
+    Account { namespace: String, name: String },
 }
 
 /// A role or a binding: its namespace, empty for those of the cluster, and its name.
@@ -29,9 +33,24 @@ struct Place {
 /// What a binding says; it holds in its own namespace, or everywhere.
 #[derive(Debug)]
 struct Binding {
-    namespace: String,
+    place: Place,
     role: Place,
+    role_kind: &'static str,
     subjects: Vec<Subject>,
+}
+
+/// What one subject has from one binding.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    binding: Arc<Binding>,
+    subject: usize,
+}
+
+/// All that one subject has.
+#[derive(Debug, Default)]
+struct Grants {
+    everywhere: Vec<Grant>,
+    inside: HashMap<String, Vec<Grant>>,
 }
 
 /// All grants at one revision.
@@ -39,7 +58,8 @@ struct Binding {
 pub(super) struct State {
     roles: HashMap<Place, Arc<[Rule]>>,
     bindings: HashMap<Place, Arc<Binding>>,
-    grants: HashMap<Subject, Vec<Arc<Binding>>>,
+    users: HashMap<String, Grants>,
+    groups: HashMap<String, Grants>,
 }
 
 /// Where all roles and bindings stand.
@@ -85,9 +105,9 @@ impl State {
             }
             "clusterrolebindings" | "rolebindings" => {
                 self.unbind(&place);
-                let binding = Arc::new(Binding::read(object, &place.namespace));
-                for subject in &binding.subjects {
-                    self.grants.entry(subject.clone()).or_default().push(binding.clone());
+                let binding = Arc::new(Binding::read(object, place.clone()));
+                for subject in 0..binding.subjects.len() {
+                    self.grant(Grant { binding: binding.clone(), subject });
                 }
                 self.bindings.insert(place, binding);
             }
@@ -104,52 +124,158 @@ impl State {
         }
     }
 
+    fn grant(&mut self, grant: Grant) {
+        let (who, name) = match &grant.binding.subjects[grant.subject] {
+            Subject::Group(name) => (&mut self.groups, name.clone()),
+            subject => (&mut self.users, subject.user()),
+        };
+        let grants = who.entry(name).or_default();
+        let list = match grant.binding.place.namespace.as_str() {
+            "" => &mut grants.everywhere,
+            namespace => grants.inside.entry(namespace.to_owned()).or_default(),
+        };
+        // Whoever stands twice in a binding has it once.
+        if !list.iter().any(|other| Arc::ptr_eq(&other.binding, &grant.binding)) {
+            list.push(grant);
+        }
+    }
+
     fn unbind(&mut self, place: &Place) {
         let Some(binding) = self.bindings.remove(place) else { return };
         for subject in &binding.subjects {
-            let Some(grants) = self.grants.get_mut(subject) else { continue };
-            grants.retain(|other| !Arc::ptr_eq(other, &binding));
-            if grants.is_empty() {
-                self.grants.remove(subject);
+            let (who, name) = match subject {
+                Subject::Group(name) => (&mut self.groups, name.clone()),
+                subject => (&mut self.users, subject.user()),
+            };
+            let Some(grants) = who.get_mut(&name) else { continue };
+            grants.take_back(&binding);
+            if grants.everywhere.is_empty() && grants.inside.is_empty() {
+                who.remove(&name);
             }
         }
     }
 
-    pub(super) fn allows(&self, user: &User, question: &Question<'_>) -> bool {
-        self.rules_for(user, question.namespace).any(|rule| rule.allows(question))
+    #[cfg(test)]
+    pub(super) fn trust(&mut self, user: &str, rules: &[Rule]) {
+        let (rules, group) =
+            (rules.iter().map(Rule::to_value).collect::<Vec<_>>(), "rbac.authorization.k8s.io");
+        let mut put = |path: &str, object: Value| {
+            let key = Key::new(format!("{ROOT}{path}/test")).expect("a key");
+            self.take(&key, &object);
+        };
+        put("clusterroles", xebec_api::object!({"rules": (rules)}));
+        put(
+            "clusterrolebindings",
+            xebec_api::object!({
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "test"},
+                "subjects": [{"apiGroup": group, "kind": "User", "name": user}]
+            }),
+        );
     }
 
-    /// The rules that hold for a user in a namespace; with an empty one, in the cluster.
-    pub(super) fn rules_for<'a>(
-        &'a self,
-        user: &'a User,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = &'a Rule> {
-        let user_subject = Subject::User(user.name.clone());
-        let groups = user.groups.iter().map(|g| Subject::Group(g.clone()));
-        std::iter::once(user_subject)
-            .chain(groups)
-            .filter_map(|subject| self.grants.get(&subject))
-            .flatten()
-            .filter(move |binding| binding.namespace.is_empty() || binding.namespace == namespace)
-            // A binding to a role that is not there grants nothing until the role comes.
-            .filter_map(|binding| self.roles.get(&binding.role))
-            .flat_map(|rules| rules.iter())
+    /// The grant by which the user may, if there is one.
+    pub(super) fn granting(&self, user: &User, question: &Question<'_>) -> Option<&Grant> {
+        self.grants(user, question.namespace)
+            .find(|grant| self.rules_of(grant).iter().any(|rule| rule.allows(question)))
+    }
+
+    /// All that holds for a user in a namespace; with an empty one, in the cluster. Whoever is bound both by name and as
+    /// member of a group has the binding twice.
+    pub(super) fn grants<'s, 'u>(
+        &'s self,
+        user: &'u User,
+        namespace: &'u str,
+    ) -> impl Iterator<Item = &'s Grant> + use<'s, 'u> {
+        let groups = user.groups.iter().filter_map(|group| self.groups.get(group));
+        let subjects = self.users.get(&user.name).into_iter().chain(groups);
+        let everywhere = subjects.clone().flat_map(|grants| &grants.everywhere);
+        everywhere.chain(subjects.filter_map(move |grants| grants.inside.get(namespace)).flatten())
+    }
+
+    /// What a grant allows. A binding to a role that is not there grants nothing until the role comes.
+    pub(super) fn rules_of(&self, grant: &Grant) -> &[Rule] {
+        self.roles.get(&grant.binding.role).map_or(&[], |rules| rules)
+    }
+
+    /// What is wrong with the bindings that hold for the user, so that they grant nothing.
+    pub(super) fn faults(&self, user: &User, namespace: &str) -> Vec<String> {
+        let mut faults = Vec::new();
+        for binding in self.grants(user, namespace).map(|grant| &grant.binding) {
+            if !self.roles.contains_key(&binding.role) {
+                let kind = binding.role_kind.to_lowercase();
+                let fault = format!("{kind}.rbac.authorization.k8s.io {:?} not found", binding.role.name);
+                if !faults.contains(&fault) {
+                    faults.push(fault);
+                }
+            }
+        }
+        faults
+    }
+}
+
+impl Grants {
+    fn take_back(&mut self, binding: &Arc<Binding>) {
+        let other = |grant: &Grant| !Arc::ptr_eq(&grant.binding, binding);
+        match binding.place.namespace.as_str() {
+            "" => self.everywhere.retain(other),
+            namespace => {
+                let Some(list) = self.inside.get_mut(namespace) else { return };
+                list.retain(other);
+                if list.is_empty() {
+                    self.inside.remove(namespace);
+                }
+            }
+        }
+    }
+}
+
+impl Grant {
+    /// Whether both come from the same binding.
+    pub(super) fn is_of_binding(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.binding, &other.binding)
+    }
+}
+
+impl fmt::Display for Grant {
+    /// `ClusterRoleBinding "a" of ClusterRole "b" to Group "c"`; what is namespaced is shown as `name/namespace`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Binding { place, role, role_kind, subjects } = &*self.binding;
+        match place.namespace.as_str() {
+            "" => write!(f, "ClusterRoleBinding {:?}", place.name)?,
+            namespace => write!(f, "RoleBinding \"{}/{namespace}\"", place.name)?,
+        }
+        write!(f, " of {role_kind} {:?} to ", role.name)?;
+        match &subjects[self.subject] {
+            Subject::User(name) => write!(f, "User {name:?}"),
+            Subject::Group(name) => write!(f, "Group {name:?}"),
+            Subject::Account { namespace, name } => write!(f, "ServiceAccount \"{name}/{namespace}\""),
+        }
     }
 }
 
 impl Binding {
-    fn read(binding: &Value, namespace: &str) -> Self {
+    fn read(binding: &Value, place: Place) -> Self {
         let name = binding.str_at(&["roleRef", "name"]).unwrap_or_default().to_owned();
-        let home = match binding.str_at(&["roleRef", "kind"]) {
-            Some("Role") => namespace.to_owned(),
-            _ => String::new(),
+        let (role_kind, home) = match binding.str_at(&["roleRef", "kind"]) {
+            Some("Role") => ("Role", place.namespace.clone()),
+            _ => ("ClusterRole", String::new()),
         };
         let subjects = binding.array_at(&["subjects"]).iter();
         Self {
-            namespace: namespace.to_owned(),
+            subjects: subjects.filter_map(|s| subject(s, &place.namespace)).collect(),
             role: Place { namespace: home, name },
-            subjects: subjects.filter_map(|s| subject(s, namespace)).collect(),
+            role_kind,
+            place,
+        }
+    }
+}
+
+impl Subject {
+    /// The name of the user that it is.
+    fn user(&self) -> String {
+        match self {
+            Self::User(name) | Self::Group(name) => name.clone(),
+            Self::Account { namespace, name } => format!("system:serviceaccount:{namespace}:{name}"),
         }
     }
 }
@@ -162,13 +288,14 @@ fn place(key: &Key) -> Option<(&str, Place)> {
 }
 
 fn subject(subject: &Value, binding_namespace: &str) -> Option<Subject> {
-    let name = subject.str_at(&["name"])?;
+    let name = subject.str_at(&["name"])?.to_owned();
     match subject.str_at(&["kind"])? {
-        "User" => Some(Subject::User(name.to_owned())),
-        "Group" => Some(Subject::Group(name.to_owned())),
+        "User" => Some(Subject::User(name)),
+        "Group" => Some(Subject::Group(name)),
         "ServiceAccount" => {
-            let namespace = subject.str_at(&["namespace"]).unwrap_or(binding_namespace);
-            Some(Subject::User(format!("system:serviceaccount:{namespace}:{name}")))
+            let own = subject.str_at(&["namespace"]).filter(|namespace| !namespace.is_empty());
+            let namespace = own.unwrap_or(binding_namespace).to_owned();
+            (!namespace.is_empty()).then_some(Subject::Account { namespace, name })
         }
         _ => None,
     }
@@ -201,7 +328,7 @@ mod tests {
         for (user, namespace) in
             users.flat_map(|user| ["", "a", "b"].map(|namespace| (user.clone(), namespace)))
         {
-            let rules = state.rules_for(&user, namespace);
+            let rules = state.grants(&user, namespace).flat_map(|grant| state.rules_of(grant));
             found.extend(rules.map(|rule| format!("{}/{namespace}: {:?}", user.name, rule.verbs)));
         }
         found
@@ -244,6 +371,40 @@ mod tests {
             assert_eq!(found, all(&State::read(&store.snapshot())), "{n}: {path}");
             assert_eq!(found.len(), want, "{n}: {path}: {found:?}");
         }
-        assert!(state.bindings.is_empty() && state.grants.is_empty(), "nothing is left: {state:?}");
+        assert!(
+            state.bindings.is_empty() && state.users.is_empty() && state.groups.is_empty(),
+            "nothing is left: {state:?}"
+        );
+    }
+
+    #[test]
+    fn grants_say_where_they_come_from() {
+        let mut state = State::default();
+        let mut put = |path: &str, object: Value| {
+            let key = Key::new(format!("{ROOT}{path}")).expect("a key");
+            state.take(&key, &object);
+        };
+        put("clusterroles/reader", role("get"));
+        put("clusterrolebindings/all", binding("ClusterRole", "reader", &[("Group", "dev")]));
+        put("rolebindings/a/some", binding("ClusterRole", "reader", &[("ServiceAccount", "robot")]));
+        put("rolebindings/a/lost", binding("Role", "gone", &[("User", "bob"), ("User", "bob")]));
+        put("rolebindings/a/lost-too", binding("ClusterRole", "away", &[("User", "bob")]));
+        let question = Question { verb: "get", resource: "pods", namespace: "a", ..Question::default() };
+        let granted = |user: &User| state.granting(user, &question).map(ToString::to_string);
+        let bob = User::authenticated("bob", ["dev".to_owned()]);
+        let all = r#"ClusterRoleBinding "all" of ClusterRole "reader" to Group "dev""#;
+        assert_eq!(granted(&bob).as_deref(), Some(all));
+        let robot = User::authenticated("system:serviceaccount:a:robot", []);
+        let some = r#"RoleBinding "some/a" of ClusterRole "reader" to ServiceAccount "robot/a""#;
+        assert_eq!(granted(&robot).as_deref(), Some(some));
+        assert_eq!(granted(&User::authenticated("jane", [])), None);
+        assert_eq!(
+            state.faults(&bob, "a"),
+            [
+                r#"role.rbac.authorization.k8s.io "gone" not found"#,
+                r#"clusterrole.rbac.authorization.k8s.io "away" not found"#
+            ]
+        );
+        assert_eq!(state.faults(&bob, ""), [""; 0]);
     }
 }

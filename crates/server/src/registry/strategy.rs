@@ -1,13 +1,15 @@
 //! What a kind does with other objects when it is written: allocate an address, bring objects along, refuse.
 //!
-//! All hooks are synchronous: they read one snapshot of the store and add to the transaction that the write will be. If
+//! All hooks but the guard are synchronous: they read one snapshot of the store and add to the transaction that the write will be. If
 //! something they relied on has changed by then, the transaction fails and the write is tried again from the start.
 
 use std::fmt::Debug;
+use std::pin::Pin;
 
 use xebec_api::{Status, Value};
 use xebec_store::{Snapshot, Txn};
 
+use super::write::Part;
 use crate::core::{Context, Core};
 
 /// One write under way.
@@ -25,6 +27,9 @@ pub struct Write<'a> {
     pub txn: Txn,
 }
 
+/// Ends with the refusal of a write that is not allowed.
+pub type Guard<'a> = Pin<Box<dyn Future<Output = Result<(), Status>> + Send + 'a>>;
+
 /// A kind's hooks. The default does nothing, which is what a custom resource does.
 pub trait Strategy: Send + Sync + Debug {
     /// Before a new object is validated: completes it.
@@ -41,6 +46,11 @@ pub trait Strategy: Send + Sync + Debug {
     /// The change cannot be made.
     fn update(&self, _write: &mut Write<'_>, _object: &mut Value) -> Result<(), Status> {
         Ok(())
+    }
+
+    /// What the write needs to be allowed besides its verb, given the object as it is to become. Asked before it is validated.
+    fn guard<'a>(&'a self, _write: &'a Write<'a>, _object: &'a Value, _part: Part<'a>) -> Option<Guard<'a>> {
+        None
     }
 
     /// Before an object goes for good ([`Write::old`]): gives back what it held.

@@ -137,6 +137,9 @@ pub async fn create_tracked(
         if tracking == Tracking::ByChange {
             managed::track(context, target, &managed::blank(&object), &mut object);
         }
+        if let Some(guard) = served.row.strategy.guard(&write, &object, target.part) {
+            guard.await?;
+        }
         let causes = validate_new(&object, served);
         refuse(causes, &object, served)?;
         admission::validate(core, &attributes, &object, None).await?;
@@ -249,6 +252,9 @@ async fn try_change(
         managed::track(context, target, &old, &mut new);
     }
     fields::keep_times(&old, &mut new);
+    if let Some(guard) = served.row.strategy.guard(&write, &new, target.part) {
+        guard.await?;
+    }
     let causes = validate_changed(&new, &old, target);
     refuse(causes, &new, served)?;
     admission::validate(core, &attributes, &new, Some(&old)).await?;

@@ -1,13 +1,15 @@
 //! Kinds that do more with other objects than a custom resource does: one file each.
 
+mod components;
 mod definition;
 mod eviction;
 mod namespace;
 mod pod;
-pub mod reviews;
+mod reviews;
 mod roles;
 mod service;
 mod signing;
+mod token_request;
 
 use xebec_api::Status;
 
@@ -50,12 +52,11 @@ pub async fn instead(
             Some(reviews::create(core, incoming, target, served).await)
         }
         ("", "bindings") => Some(pod::bind_by_name(core, incoming, target).await),
-        ("", "componentstatuses") => {
-            Some(reviews::component_status(core, &incoming.context, verb, target, served))
-        }
+        ("", "componentstatuses") => Some(components::status(core, &incoming.context, verb, target, served)),
         _ => None,
     }
 }
 
 pub(crate) use eviction::evict;
 pub(crate) use pod::{bind, read_kind};
+pub(crate) use token_request::request_token;

@@ -3,7 +3,8 @@
 use xebec_api::{Status, Value, meta};
 
 use crate::authz::{Question, Rule, escalation};
-use crate::registry::strategy::{Strategy, Write};
+use crate::registry::strategy::{Guard, Strategy, Write};
+use crate::registry::write::Part;
 use crate::registry::{convert, read};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -17,17 +18,13 @@ pub(super) struct Roles(pub(super) &'static str);
 pub(super) struct Bindings(pub(super) &'static str);
 
 impl Strategy for Roles {
-    fn create(&self, write: &mut Write<'_>, role: &mut Value) -> Result<(), Status> {
-        self.check(write, role)
-    }
-
-    fn update(&self, write: &mut Write<'_>, role: &mut Value) -> Result<(), Status> {
-        self.check(write, role)
+    fn guard<'a>(&'a self, write: &'a Write<'a>, role: &'a Value, _: Part<'a>) -> Option<Guard<'a>> {
+        Some(Box::pin(self.check(write, role)))
     }
 }
 
 impl Roles {
-    fn check(&self, write: &Write<'_>, role: &Value) -> Result<(), Status> {
+    async fn check(&self, write: &Write<'_>, role: &Value) -> Result<(), Status> {
         let name = write.old.map(meta::name).unwrap_or_default();
         let namespace = meta::namespace(role);
         let escalate = Question {
@@ -38,7 +35,7 @@ impl Roles {
             name,
             ..Question::default()
         };
-        if gives_nothing(write, role) || write.core.authorizer.allows(&write.context.user, &escalate) {
+        if gives_nothing(write, role) || may(write, &escalate).await {
             return Ok(());
         }
         let forbidden = |why: &str| Status::forbidden(GROUP, self.0, meta::name(role), why);
@@ -55,17 +52,13 @@ impl Roles {
 }
 
 impl Strategy for Bindings {
-    fn create(&self, write: &mut Write<'_>, binding: &mut Value) -> Result<(), Status> {
-        self.check(write, binding)
-    }
-
-    fn update(&self, write: &mut Write<'_>, binding: &mut Value) -> Result<(), Status> {
-        self.check(write, binding)
+    fn guard<'a>(&'a self, write: &'a Write<'a>, binding: &'a Value, _: Part<'a>) -> Option<Guard<'a>> {
+        Some(Box::pin(self.check(write, binding)))
     }
 }
 
 impl Bindings {
-    fn check(&self, write: &Write<'_>, binding: &Value) -> Result<(), Status> {
+    async fn check(&self, write: &Write<'_>, binding: &Value) -> Result<(), Status> {
         let namespace = meta::namespace(binding);
         let name = binding.str_at(&["roleRef", "name"]).unwrap_or_default();
         let (resource, home) = match binding.str_at(&["roleRef", "kind"]) {
@@ -75,7 +68,7 @@ impl Bindings {
             _ => return Ok(()),
         };
         let bind = Question { verb: "bind", group: GROUP, resource, namespace, name, ..Question::default() };
-        if gives_nothing(write, binding) || write.core.authorizer.allows(&write.context.user, &bind) {
+        if gives_nothing(write, binding) || may(write, &bind).await {
             return Ok(());
         }
         let table = write.core.table.get();
@@ -87,11 +80,16 @@ impl Bindings {
     }
 }
 
+async fn may(write: &Write<'_>, question: &Question<'_>) -> bool {
+    write.core.authorizer.decide(&write.context.user, question).await.is_allowed()
+}
+
 /// Whether the user's own rules cover these; else the text of the refusal.
 fn covered(write: &Write<'_>, namespace: &str, rules: &[Rule]) -> Result<(), String> {
     let user = &write.context.user;
-    let missing = escalation::missing(&write.core.authorizer.rules(user, namespace), rules);
-    if missing.is_empty() { Ok(()) } else { Err(escalation::refusal(user, &missing)) }
+    let held = write.core.authorizer.rules(user, namespace);
+    let missing = escalation::missing(&held.rules, rules);
+    if missing.is_empty() { Ok(()) } else { Err(escalation::refusal(user, &missing, &held.faults)) }
 }
 
 /// Whether an update only changes what the garbage collector needs to change.
