@@ -8,6 +8,8 @@ use clap_complete::Shell;
 use xebec_node::pod::policy::Dangers;
 use xebec_sandbox::bootstrap::{Identity, IdentityError};
 
+use crate::audit::AuditOptions;
+
 /// Kubernetes in one program, without root.
 #[derive(Debug, Parser)]
 #[command(name = "xebec", version, arg_required_else_help = true)]
@@ -95,6 +97,9 @@ pub(crate) struct Up {
     /// Let pods do what weakens their isolation
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     pub(crate) danger_allow: Vec<Danger>,
+    /// What is recorded.
+    #[command(flatten)]
+    pub(crate) audit: AuditOptions,
 }
 
 /// What pods may be allowed that weakens their isolation.
@@ -179,6 +184,9 @@ pub(crate) struct Serve {
     /// What pods may do that weakens their isolation.
     #[arg(long, value_enum)]
     pub(crate) danger_allow: Vec<Danger>,
+    /// What is recorded.
+    #[command(flatten)]
+    pub(crate) audit: AuditOptions,
 }
 
 impl Serve {

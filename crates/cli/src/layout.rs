@@ -88,8 +88,8 @@ impl Layout {
 
     /// Everything in it that is not needed to remove it.
     #[must_use]
-    pub(crate) fn contents(&self) -> [PathBuf; 6] {
-        [self.store(), self.images(), self.pods(), self.pki(), self.log(), self.kubeconfig()]
+    pub(crate) fn contents(&self) -> [PathBuf; 7] {
+        [self.store(), self.images(), self.pods(), self.pki(), self.audit(), self.log(), self.kubeconfig()]
     }
 
     /// What says that it is a data directory: to be removed last.
@@ -122,6 +122,12 @@ impl Layout {
     #[must_use]
     pub(crate) fn store(&self) -> PathBuf {
         self.root.join("store")
+    }
+
+    /// Who did what.
+    #[must_use]
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.root.join("audit")
     }
 
     /// Images.

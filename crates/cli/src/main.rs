@@ -7,6 +7,7 @@
 //! ```
 
 mod args;
+mod audit;
 mod control;
 mod image;
 mod kubeconfig;

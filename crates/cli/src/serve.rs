@@ -41,6 +41,7 @@ use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
 use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
 use xebec_sandbox::sandbox::Engine;
 use xebec_server::ApiServer;
+use xebec_server::audit::AuditSettings;
 use xebec_server::auth::User;
 use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
@@ -123,7 +124,8 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let keys = ClusterKeys::open(&layout.pki(), &ring::rand::SystemRandom::new())?;
     let url = format!("https://{}", options.bind);
     let nodes = Arc::new(LocalNode::default());
-    let server = api_server(&layout, &keys, &url, nodes.clone())?;
+    let audit = options.audit.settings(&layout)?;
+    let server = api_server(&layout, &keys, &url, audit, nodes.clone())?;
     server.start().await?;
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
@@ -173,7 +175,13 @@ fn control_socket(layout: &Layout) -> Result<UnixListener> {
     UnixListener::bind(&socket).with_context(|| format!("listening on {}", socket.display()))
 }
 
-fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str, nodes: Arc<LocalNode>) -> Result<ApiServer> {
+fn api_server(
+    layout: &Layout,
+    keys: &ClusterKeys,
+    url: &str,
+    audit: AuditSettings,
+    nodes: Arc<LocalNode>,
+) -> Result<ApiServer> {
     let encryption = Encryption {
         sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
         covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
@@ -182,7 +190,12 @@ fn api_server(layout: &Layout, keys: &ClusterKeys, url: &str, nodes: Arc<LocalNo
         &layout.store(),
         EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
     )?;
-    let settings = Settings { url: url.to_owned(), component_roles: roles::all(), ..Settings::default() };
+    let settings = Settings {
+        url: url.to_owned(),
+        audit: Some(audit),
+        component_roles: roles::all(),
+        ..Settings::default()
+    };
     let parts = Parts { store: Arc::new(store), nodes, clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
 }

@@ -28,6 +28,8 @@ pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
     layout.prepare()?;
     check_free(&layout, options)?;
+    // Said here, where it is seen.
+    options.audit.settings(&layout)?;
     say("starting", &format!("data in {}", layout.root().display()));
     let keeper = spawn(&preflight, &layout, options)?;
     let socket = layout.control_socket();
@@ -79,6 +81,7 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
     for danger in options.danger_allow.iter().filter_map(ValueEnum::to_possible_value) {
         args.extend([text("--danger-allow"), text(danger.get_name())]);
     }
+    args.extend(options.audit.arguments()?);
     let server = ServerCommand {
         args,
         env: std::env::var_os("XEBEC_LOG").map(|level| (text("XEBEC_LOG"), level)).into_iter().collect(),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::audit::AuditSettings;
 use crate::authz::Role;
 
 /// The issuer of service-account tokens: the API, as pods reach it.
@@ -11,6 +12,8 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// A server's settings. [`Settings::default`] is what a cluster on one machine uses.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What the audit log has, and where it is; there is none otherwise.
+    pub audit: Option<AuditSettings>,
     /// Issuers of service-account tokens: the first signs, tokens of the others are taken too.
     pub issuers: Vec<String>,
     /// The audiences of the API, for which tokens must be meant; those of the default are its issuer.
@@ -85,6 +88,7 @@ impl ServiceNetwork {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            audit: None,
             issuers: vec![ISSUER.into()],
             audiences: vec![ISSUER.into()],
             jwks_url: None,

@@ -8,6 +8,7 @@ use xebec_api::Status;
 use xebec_api::time::Timestamp;
 use xebec_store::{CommitError, Committed, Store, Txn};
 
+use crate::audit::Audit;
 use crate::auth::token::TokenSigner;
 use crate::auth::{CertificateVerifier, User};
 use crate::authz::Authorizer;
@@ -56,6 +57,8 @@ pub struct Core {
     pub settings: Settings,
     /// How the server is.
     pub health: Health,
+    /// The audit log, if there is one.
+    pub(crate) audit: Option<Audit>,
     /// What is counted.
     pub metrics: Metrics,
     /// The OpenAPI documents.
@@ -115,6 +118,8 @@ impl Core {
 
 /// How many bytes of warnings one answer carries at most.
 const MAX_WARNINGS: usize = 4096;
+/// How many facts the audit log takes of one request.
+const MAX_ANNOTATIONS: usize = 256;
 
 /// One request under way.
 #[derive(Debug)]
@@ -128,13 +133,23 @@ pub struct Context {
     /// Its `User-Agent` header.
     pub agent: String,
     warnings: Mutex<Vec<String>>,
+    notes: Mutex<Notes>,
+}
+
+/// What is recorded of a request besides what it says itself.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// The name of the object that it makes.
+    pub(crate) name: String,
+    /// Facts, by their name.
+    pub(crate) annotations: Vec<(String, String)>,
 }
 
 impl Context {
     /// A request by `user`.
     #[must_use]
     pub fn new(user: Arc<User>, now: Timestamp, query: Query, agent: String) -> Self {
-        Self { user, now, query, agent, warnings: Mutex::default() }
+        Self { user, now, query, agent, warnings: Mutex::default(), notes: Mutex::default() }
     }
 
     /// Adds a `Warning` header to the answer; what exceeds 4,096 bytes in all is dropped.
@@ -145,6 +160,24 @@ impl Context {
         if total + text.len() <= MAX_WARNINGS && !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    /// Adds a fact to the request's event in the audit log, such as why admission refused it; the first one of a name stays.
+    pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.annotations.len() < MAX_ANNOTATIONS {
+            notes.annotations.push((key.to_owned(), value.into()));
+        }
+    }
+
+    /// Says how the object is called that the request makes.
+    pub(crate) fn makes(&self, name: &str) {
+        name.clone_into(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner).name);
+    }
+
+    /// What there is to record.
+    pub(crate) fn take_notes(&self) -> Notes {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The warnings so far.

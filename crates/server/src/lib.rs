@@ -11,6 +11,7 @@
 //! through [`server::LocalService`].
 
 pub mod admission;
+pub mod audit;
 pub mod auth;
 pub mod authz;
 mod bootstrap;

@@ -143,6 +143,7 @@ async fn create(
     served: &Served,
 ) -> Result<Reply, Status> {
     let object = read_object(incoming, served).await?;
+    incoming.context.makes(xebec_api::meta::name(&object));
     let written =
         write::create(core, &incoming.context, write_target(served, target, Part::Main), object).await?;
     Ok(Reply::Object(StatusCode::CREATED, written.bytes, served.clone()))

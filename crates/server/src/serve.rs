@@ -1,6 +1,7 @@
 //! The pipeline: from an HTTP request to its answer.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use xebec_api::time::Timestamp;
 use xebec_api::{Reason, Status};
 
+use crate::audit::Begin;
 use crate::auth::user::MASTERS;
 use crate::auth::{self, Peer, User};
 use crate::authz::{Question, Selected};
@@ -31,6 +33,8 @@ use crate::{discovery, resources};
 
 const WARNING: HeaderName = HeaderName::from_static("warning");
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// The longest id that a client may give its request, in bytes.
+const MAX_AUDIT_ID: usize = 64;
 
 /// Answers requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -86,6 +90,69 @@ pub struct Incoming {
     pub events: Arc<AtomicU64>,
 }
 
+/// What a request says before anybody has asked who it is from.
+struct Arrival {
+    id: String,
+    source: Option<IpAddr>,
+    peer: Peer,
+    query: Query,
+    accept: Result<Accept, Status>,
+    route: Result<Route, Status>,
+    /// What its selectors confine it to.
+    selected: Option<Selected>,
+}
+
+impl Arrival {
+    fn read(core: &Core, peer: Peer, source: Option<IpAddr>, request: &Request<RequestBody>) -> Self {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let rows = Rows::read(query.get("includeObject").unwrap_or_default());
+        let accept = Accept::from_headers(request.headers()).and_then(|a| rows.map(|rows| a.with_rows(rows)));
+        let route = Route::read(request.method(), request.uri().path(), &query);
+        let selected = match &route {
+            Ok(Route::Resource(verb, target)) => Selected::of_request(*verb, target, &query),
+            Ok(Route::Path(_)) | Err(_) => None,
+        };
+        Self { id: audit_id(core, request.headers()), source, peer, query, accept, route, selected }
+    }
+
+    /// What has to be allowed. Nothing is asked of a request that goes nowhere.
+    fn question<'a>(&'a self, method: &'a str) -> Question<'a> {
+        match &self.route {
+            Ok(Route::Path(path)) => {
+                let verb = if method == "head" { "get" } else { method };
+                Question { verb, path, ..Question::default() }
+            }
+            Ok(Route::Resource(verb, target)) => {
+                let selected = self.selected.as_ref();
+                let mut question = Question { selected, ..Question::about(verb.as_str(), target) };
+                if matches!(verb, Verb::List | Verb::Watch) {
+                    question.name = selected.and_then(Selected::name).unwrap_or(question.name);
+                }
+                question
+            }
+            Err(_) => Question { verb: method, path: "/", ..Question::default() },
+        }
+    }
+
+    /// Whether the client takes a compressed answer, and the answer has an end.
+    fn may_be_compressed(&self, headers: &HeaderMap) -> bool {
+        let endless = match &self.route {
+            Ok(Route::Resource(verb, target)) => *verb == Verb::Watch || resources::is_stream(target),
+            Ok(Route::Path(_)) | Err(_) => false,
+        };
+        !endless && gzip::is_accepted(headers)
+    }
+}
+
+/// The id that the client gave the request, or a new one.
+fn audit_id(core: &Core, headers: &HeaderMap) -> String {
+    let given = headers.get(AUDIT_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    match given.len() {
+        1..=MAX_AUDIT_ID => given.to_owned(),
+        _ => core.new_uid().unwrap_or_default(),
+    }
+}
+
 impl ApiService {
     /// A service for `core`, which ends its watches when `shutdown` is cancelled.
     #[must_use]
@@ -107,20 +174,28 @@ impl ApiService {
         &self.inner.core
     }
 
-    /// Answers one request of `peer`.
-    pub async fn handle(&self, peer: Peer, request: Request<RequestBody>) -> Response<ReplyBody> {
-        let id = self.inner.core.new_uid().unwrap_or_default();
-        let query = Query::parse(request.uri().query().unwrap_or_default());
-        let rows = Rows::read(query.get("includeObject").unwrap_or_default());
-        let accept = Accept::from_headers(request.headers()).and_then(|a| rows.map(|rows| a.with_rows(rows)));
-        let route = Route::read(request.method(), request.uri().path(), &query);
-        let witness = Witness::new(&self.inner.core, &request, route.as_ref().ok(), &query);
-        let events = witness.counters().events.clone();
-        let shown = accept.as_ref().copied().unwrap_or_default();
-        let compressed = gzip::is_accepted(request.headers()) && !route.as_ref().is_ok_and(is_endless);
+    /// Answers one request of `peer`, whose connection comes from `source`; there is none for components in this process.
+    pub async fn handle(
+        &self,
+        peer: Peer,
+        source: Option<IpAddr>,
+        request: Request<RequestBody>,
+    ) -> Response<ReplyBody> {
+        let core = &self.inner.core;
+        let arrival = Arrival::read(core, peer, source, &request);
+        let (id, compressed) = (arrival.id.clone(), arrival.may_be_compressed(request.headers()));
+        let shown = arrival.accept.as_ref().copied().unwrap_or_default();
+        let mut witness = Witness::new(core, &request, arrival.route.as_ref().ok(), &arrival.query);
         // What a request can leave half done is behind locks that recover, or in the store, which has a thread of its own.
-        let work = AssertUnwindSafe(self.route(&peer, request, accept, query, route, events)).catch_unwind();
-        let mut response = match work.await.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+        let work = AssertUnwindSafe(self.pass(arrival, request, &mut witness)).catch_unwind();
+        let outcome = match work.await {
+            Ok(outcome) => outcome,
+            Err(panic) => {
+                witness.panicked(panic_text(&*panic)).await;
+                Err(panicked(&*panic))
+            }
+        };
+        let mut response = match outcome {
             Ok(response) => response,
             Err(status) => {
                 if status.reason == Reason::InternalError {
@@ -128,7 +203,10 @@ impl ApiService {
                 }
                 // What was wanted cannot be given, so the answer is in what everybody reads.
                 let plain = status.reason == Reason::NotAcceptable;
-                reply::failure(&status, if plain { Accept::default() } else { shown.whole() })
+                let accept = if plain { Accept::default() } else { shown.whole() };
+                let response = reply::failure(&status, accept);
+                witness.refused(status);
+                response
             }
         };
         if compressed {
@@ -137,73 +215,99 @@ impl ApiService {
         if let Ok(id) = id.parse() {
             response.headers_mut().insert(AUDIT_ID, id);
         }
-        witness.saw(response)
+        witness.saw(response).await
     }
 
-    async fn route(
+    /// The steps of a request: who asks, as whom, whether they may; then its work.
+    async fn pass(
         &self,
-        peer: &Peer,
+        arrival: Arrival,
         request: Request<RequestBody>,
-        accept: Result<Accept, Status>,
-        query: Query,
-        route: Result<Route, Status>,
-        events: Arc<AtomicU64>,
+        witness: &mut Witness,
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
-        let asker = self.authenticate(peer, request.headers(), now).await;
+        let method = request.method().as_str().to_ascii_lowercase();
+        let question = arrival.question(&method);
+        let asker = self.authenticate(&arrival.peer, request.headers(), now).await;
         core.metrics.identified(asker.is_ok());
+        let begin = Begin {
+            id: &arrival.id,
+            uri: request.uri(),
+            headers: request.headers(),
+            source: arrival.source,
+            user: asker.as_ref().ok(),
+            question: &question,
+            route: arrival.route.as_ref().ok(),
+            received: now,
+        };
+        witness.begins(&begin).await;
         let asker = asker?;
-        let caller = match peer {
+        let caller = match arrival.peer {
             Peer::Local(_) => Caller::Component,
             _ if asker.is_in(MASTERS) => Caller::Master,
             _ => Caller::User(&asker.name),
         };
-        let route = route?;
-        let selected = selected(&query, &route);
-        let method = request.method().as_str().to_ascii_lowercase();
-        let question = question(&method, &route, selected.as_ref());
+        if let Err(status) = &arrival.route {
+            return Err(status.clone());
+        }
         let other = auth::impersonated(&core.authorizer, &asker, request.headers(), &question).await?;
         let user = other.map_or_else(|| asker.clone(), |other| Arc::new(other.user));
-        let decision = core.authorizer.authorize(&user, &question).await;
-        core.metrics.authorized(decision.is_ok());
-        decision?;
+        if !Arc::ptr_eq(&user, &asker) {
+            witness.impersonates(&user);
+        }
+        authorize(core, &user, &question, witness).await?;
+        let Arrival { accept, query, route, .. } = arrival;
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-        let context = Context::new(user, now, query, agent);
         let mut incoming = Incoming {
             request,
-            context,
+            context: Context::new(user, now, query, agent),
             accept: Accept::default(),
             shutdown: self.inner.shutdown.clone(),
             watches: self.inner.watches.of(caller).clone(),
-            events,
+            events: witness.counters().events.clone(),
         };
+        let outcome = self.dispatch(&mut incoming, accept, &route?, caller, witness).await;
+        witness.heard(&incoming.context);
+        outcome
+    }
+
+    /// Lets a request do its work when there is room for it.
+    async fn dispatch(
+        &self,
+        incoming: &mut Incoming,
+        accept: Result<Accept, Status>,
+        route: &Route,
+        caller: Caller<'_>,
+        witness: &mut Witness,
+    ) -> Result<Response<ReplyBody>, Status> {
+        let core = &self.inner.core;
         match route {
-            Route::Path(path) if discovery::is_vital(&path) => {
-                let reply = discovery::handle(core, &path, &mut incoming).await?;
+            Route::Path(path) if discovery::is_vital(path) => {
+                let reply = discovery::handle(core, path, incoming).await?;
                 reply::respond(reply, accept.unwrap_or_default(), self.delivery(None)).await
             }
             Route::Path(path) => {
                 self.within_deadline(async {
-                    let turn = self.admit(caller, false, &mut incoming.request).await?;
-                    let reply = discovery::handle(core, &path, &mut incoming).await?;
+                    let turn = self.admit(caller, false, incoming, witness).await?;
+                    let reply = discovery::handle(core, path, incoming).await?;
                     reply::respond(reply, accept.unwrap_or_default(), self.delivery(Some(turn))).await
                 })
                 .await
             }
-            Route::Resource(verb, target) if resources::is_stream(&target) => {
+            Route::Resource(verb, target) if resources::is_stream(target) => {
                 incoming.accept = accept.unwrap_or_default();
-                self.work(incoming, verb, &target, None).await
+                self.work(incoming, *verb, target, None, witness).await
             }
             Route::Resource(verb, target) => {
                 incoming.accept = accept?;
-                if verb == Verb::Watch {
-                    return self.work(incoming, verb, &target, None).await;
+                if *verb == Verb::Watch {
+                    return self.work(incoming, *verb, target, None, witness).await;
                 }
                 self.within_deadline(async {
-                    let turn = self.admit(caller, verb.is_write(), &mut incoming.request).await?;
-                    self.work(incoming, verb, &target, Some(turn)).await
+                    let turn = self.admit(caller, verb.is_write(), incoming, witness).await?;
+                    self.work(incoming, *verb, target, Some(turn), witness).await
                 })
                 .await
             }
@@ -212,12 +316,14 @@ impl ApiService {
 
     async fn work(
         &self,
-        mut incoming: Incoming,
+        incoming: &mut Incoming,
         verb: Verb,
         target: &Target,
         turn: Option<Turn>,
+        witness: &mut Witness,
     ) -> Result<Response<ReplyBody>, Status> {
-        let reply = resources::handle(&self.inner.core, &mut incoming, verb, target).await?;
+        let reply = resources::handle(&self.inner.core, incoming, verb, target).await?;
+        witness.replied(&reply);
         let warnings = incoming.context.take_warnings();
         let mut response = reply::respond(reply, incoming.accept, self.delivery(turn)).await?;
         for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
@@ -243,12 +349,16 @@ impl ApiService {
         &self,
         caller: Caller<'_>,
         write: bool,
-        request: &mut Request<RequestBody>,
+        incoming: &mut Incoming,
+        witness: &mut Witness,
     ) -> Result<Turn, Status> {
         let mut turn = self.inner.bounds.turn(caller).await?;
         if write {
+            let request = &mut incoming.request;
             let body = std::mem::take(request.body_mut());
-            *request.body_mut() = body::whole(body::read_counted(body, |n| turn.hold(n)).await?);
+            let body = body::read_counted(body, |n| turn.hold(n)).await?;
+            witness.request(&body, content_type(request.headers()));
+            *request.body_mut() = body::whole(body);
         }
         turn.permit(write).await?;
         Ok(turn)
@@ -289,11 +399,6 @@ impl ApiService {
     }
 }
 
-/// Whether an answer goes on as long as its client likes.
-fn is_endless(route: &Route) -> bool {
-    matches!(route, Route::Resource(verb, target) if *verb == Verb::Watch || resources::is_stream(target))
-}
-
 /// The answer to a request that the server could not stand.
 fn panicked(panic: &(dyn Any + Send)) -> Status {
     tracing::error!(panic = panic_text(panic), "a request panicked: this is a fault of Xebec");
@@ -306,28 +411,18 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
-fn selected(query: &Query, route: &Route) -> Option<Selected> {
-    match route {
-        Route::Resource(verb, target) => Selected::of_request(*verb, target, query),
-        Route::Path(_) => None,
-    }
-}
-
-/// What authorization is asked about a request.
-fn question<'a>(method: &'a str, route: &'a Route, selected: Option<&'a Selected>) -> Question<'a> {
-    match route {
-        Route::Path(path) => {
-            let verb = if method == "head" { "get" } else { method };
-            Question { verb, path, ..Question::default() }
-        }
-        Route::Resource(verb, target) => {
-            let mut question = Question { selected, ..Question::about(verb.as_str(), target) };
-            if matches!(verb, Verb::List | Verb::Watch) {
-                question.name = selected.and_then(Selected::name).unwrap_or(question.name);
-            }
-            question
-        }
-    }
+/// Whether the user may, which is counted and recorded.
+async fn authorize(
+    core: &Core,
+    user: &User,
+    question: &Question<'_>,
+    witness: &mut Witness,
+) -> Result<(), Status> {
+    let decision = core.authorizer.decide(user, question).await;
+    let allowed = decision.is_allowed();
+    core.metrics.authorized(allowed);
+    witness.decided(allowed, || decision.reason.to_string());
+    if allowed { Ok(()) } else { Err(question.refusal(user, &decision.reason.to_string())) }
 }
 
 /// The content type of a request.

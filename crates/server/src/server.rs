@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use xebec_api::Status;
 use xebec_store::{Revision, Scope, Store, WatchError};
 
+use crate::audit::Audit;
 use crate::auth::keys::{ClusterKeys, Credential};
 use crate::auth::token::{Issuers, TokenSigner};
 use crate::auth::{CertificateVerifier, Peer, User};
@@ -48,6 +49,9 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error("the cluster's certificates cannot be used")]
     Tls(#[from] rustls::Error),
+    /// The audit log cannot be written.
+    #[error("the audit log cannot be opened")]
+    Audit(#[source] std::io::Error),
     /// The objects that every cluster has cannot be written.
     #[error("the cluster's first objects cannot be written: {0}")]
     Bootstrap(Status),
@@ -88,6 +92,7 @@ impl ApiServer {
             former: keys.former_account_keys().to_vec(),
         };
         let tokens = TokenSigner::new(keys.service_account_key(), issuers, Box::new(random.clone()))?;
+        let audit = settings.audit.clone().map(Audit::open).transpose().map_err(StartError::Audit)?;
         let core = Core {
             store,
             table: CurrentTable::new(Table::built_in()),
@@ -97,6 +102,7 @@ impl ApiServer {
             nodes,
             clock,
             random: Arc::new(random),
+            audit,
             settings,
             health: Health::default(),
             metrics: Metrics::default(),
@@ -179,6 +185,9 @@ impl ApiServer {
         let tasks = &self.service.core().tasks;
         tasks.close();
         tasks.wait().await;
+        if let Some(audit) = &self.core().audit {
+            audit.flush().await;
+        }
     }
 }
 
@@ -263,7 +272,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (service, peer) = (self.service.clone(), self.peer.clone());
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        Box::pin(async move { Ok(service.handle(peer, request).await) })
+        Box::pin(async move { Ok(service.handle(peer, None, request).await) })
     }
 }
 

@@ -9,33 +9,44 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use xebec_api::{Status, json};
 
-use crate::core::Core;
+use crate::audit::{Begin, Outcome, Record, Stage};
+use crate::auth::User;
+use crate::core::{self, Core};
 use crate::http::body::{BoxError, RequestBody};
 use crate::http::query::Query;
-use crate::http::reply::ReplyBody;
+use crate::http::reply::{Reply, ReplyBody};
 use crate::http::route::{Route, Verb};
 use crate::metrics::requests::{About, Counters};
 use crate::serve::content_type;
 
 /// Sees one request from its beginning to its end.
-#[derive(Debug)]
 pub(crate) struct Witness {
+    core: Arc<Core>,
     counters: Arc<Counters>,
     started: Instant,
+    /// Whether its answer goes on as long as its client likes.
+    endless: bool,
     answered: bool,
+    refusal: Option<Status>,
+    /// What goes to the audit log; nothing does after a panic, which has been told there.
+    record: Option<Box<Record>>,
 }
+
+/// From here on the audit log tells how long a request took.
+const SLOW: Duration = Duration::from_millis(500);
 
 impl Witness {
     /// Begins to look at a request.
     pub(crate) fn new(
-        core: &Core,
+        core: &Arc<Core>,
         request: &Request<RequestBody>,
         route: Option<&Route>,
         query: &Query,
@@ -49,7 +60,69 @@ impl Witness {
             Some(Route::Path(_)) | None => true,
         };
         let counters = core.metrics.requests.of(about, exists);
-        Self { counters, started: Instant::now(), answered: false }
+        let endless = matches!(route, Some(Route::Resource(Verb::Watch, _)));
+        let (core, started) = (core.clone(), Instant::now());
+        Self { core, counters, started, endless, answered: false, refusal: None, record: None }
+    }
+
+    /// The request has said who it is from, or has not.
+    pub(crate) async fn begins(&mut self, begin: &Begin<'_>) {
+        let Some(audit) = &self.core.audit else { return };
+        self.record = audit.begin(begin);
+        if let Some(record) = &self.record {
+            audit.tell(record, Stage::RequestReceived, Outcome::UnderWay, begin.received).await;
+        }
+    }
+
+    /// Whom the asker acts as.
+    pub(crate) fn impersonates(&mut self, user: &Arc<User>) {
+        self.record.iter_mut().for_each(|record| record.impersonates(user));
+    }
+
+    /// Whether the request is allowed, and why.
+    pub(crate) fn decided(&mut self, allowed: bool, why: impl FnOnce() -> String) {
+        if let Some(record) = &mut self.record {
+            let decision = if allowed { "allow" } else { "forbid" };
+            record.annotate("authorization.k8s.io/decision", decision.to_owned());
+            record.annotate("authorization.k8s.io/reason", why());
+        }
+    }
+
+    /// The request's body has come.
+    pub(crate) fn request(&mut self, body: &Bytes, content_type: Option<&str>) {
+        self.record.iter_mut().for_each(|record| record.request(body, content_type));
+    }
+
+    /// The work is done.
+    pub(crate) fn replied(&mut self, reply: &Reply) {
+        let Some(record) = &mut self.record else { return };
+        match reply {
+            Reply::Object(_, bytes, _) => record.response(|| bytes.clone()),
+            Reply::Document(_, value) => record.response(|| json::to_vec(value).into()),
+            _ => {}
+        }
+    }
+
+    /// Takes what others had to say of the request.
+    pub(crate) fn heard(&mut self, context: &core::Context) {
+        let Some(record) = &mut self.record else { return };
+        let notes = context.take_notes();
+        record.named(&notes.name);
+        notes.annotations.into_iter().for_each(|(key, value)| record.annotate(&key, value));
+    }
+
+    /// The request was refused.
+    pub(crate) fn refused(&mut self, status: Status) {
+        if self.record.is_some() {
+            self.refusal = Some(status);
+        }
+    }
+
+    /// The server has failed at the request.
+    pub(crate) async fn panicked(&mut self, text: &str) {
+        if let (Some(audit), Some(record)) = (&self.core.audit, self.record.take()) {
+            audit.tell(&record, Stage::Panic, Outcome::Panicked(text), self.core.clock.now()).await;
+        }
     }
 
     /// The counters of this kind of request.
@@ -58,15 +131,45 @@ impl Witness {
     }
 
     /// Sees the answer, and tells of it when it is read.
-    pub(crate) fn saw(mut self, response: Response<ReplyBody>) -> Response<ReplyBody> {
+    pub(crate) async fn saw(mut self, response: Response<ReplyBody>) -> Response<ReplyBody> {
         self.answered = true;
         let code = response.status();
         if response.body().size_hint().exact().is_some() {
             self.counters.answered(code.as_u16(), self.started.elapsed());
+            self.tell(Stage::ResponseComplete, code).await;
             return response;
         }
         self.counters.long_running(1);
+        if self.endless {
+            self.tell(Stage::ResponseStarted, code).await;
+        }
         response.map(|body| SeenBody { body, code, witness: self }.boxed_unsync())
+    }
+
+    fn outcome(&self, code: StatusCode) -> Outcome<'_> {
+        self.refusal.as_ref().map_or(Outcome::Answered(code.as_u16()), Outcome::Refused)
+    }
+
+    async fn tell(&mut self, stage: Stage, code: StatusCode) {
+        self.note_latency();
+        if let (Some(audit), Some(record)) = (&self.core.audit, &self.record) {
+            audit.tell(record, stage, self.outcome(code), self.core.clock.now()).await;
+        }
+    }
+
+    /// Tells of the end where nobody can wait.
+    fn ends(&mut self, outcome: impl FnOnce(&Self) -> Outcome<'_>) {
+        self.note_latency();
+        if let (Some(audit), Some(record)) = (&self.core.audit, &self.record) {
+            audit.tell_soon(record, Stage::ResponseComplete, outcome(self), self.core.clock.now());
+        }
+    }
+
+    fn note_latency(&mut self) {
+        let took = self.started.elapsed();
+        if let Some(record) = self.record.as_mut().filter(|_| took > SLOW) {
+            record.annotate("apiserver.latency.k8s.io/total", format!("{}s", took.as_secs_f64()));
+        }
     }
 }
 
@@ -74,6 +177,7 @@ impl Drop for Witness {
     fn drop(&mut self) {
         if !self.answered {
             self.counters.was_aborted();
+            self.ends(|_| Outcome::Left);
         }
     }
 }
@@ -145,8 +249,9 @@ impl Body for SeenBody {
 
 impl Drop for SeenBody {
     fn drop(&mut self) {
-        let Witness { counters, started, .. } = &self.witness;
-        counters.long_running(-1);
-        counters.answered(self.code.as_u16(), started.elapsed());
+        let (code, witness) = (self.code, &mut self.witness);
+        witness.counters.long_running(-1);
+        witness.counters.answered(code.as_u16(), witness.started.elapsed());
+        witness.ends(|witness| witness.outcome(code));
     }
 }

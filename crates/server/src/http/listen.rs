@@ -109,7 +109,7 @@ async fn connection(
         let (service, identity) = (service.clone(), identity.clone());
         async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            Ok::<_, std::convert::Infallible>(service.handle(identity, request).await)
+            Ok::<_, std::convert::Infallible>(service.handle(identity, Some(peer.ip()), request).await)
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());

@@ -148,6 +148,7 @@ impl Metrics {
 pub(crate) fn all(core: &Core) -> Reply {
     let mut text = Text::default();
     core.metrics.write(&mut text);
+    core.audit.iter().for_each(|audit| audit.write(&mut text));
     write_objects(core, &mut text);
     process::write(&mut text);
     text.family("kubernetes_build_info", Kind::Gauge, "Which program this is");

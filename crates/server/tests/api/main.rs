@@ -1,5 +1,6 @@
 //! The API server on the real store, asked over real TLS and HTTP/2.
 
+mod audit;
 mod bounds;
 mod client;
 mod cluster;

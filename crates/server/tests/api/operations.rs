@@ -28,7 +28,7 @@ async fn why_the_server_is_not_well_is_for_its_log() {
     check("/readyz?verbose", 200, "[+]shutdown ok\nreadyz check passed\n").await;
     check("/readyz/etcd", 200, "ok").await;
     let refused = nobody.get("/readyz/etcd").await;
-    assert_eq!(refused.code, 401, "single checks are not for everybody");
+    assert_eq!(refused.code, 403, "single checks are not for everybody");
     cluster.server.core().store.shutdown().await;
     check("/healthz", 500, "[-]etcd failed: reason withheld\n").await;
     check("/readyz/etcd", 500, "internal server error: the store is shut down\n").await;
@@ -97,7 +97,7 @@ async fn long_answers_are_compressed() {
 async fn requests_are_counted() {
     let cluster = Cluster::start().await;
     let (admin, nobody) = (cluster.admin().await, cluster.connect(None).await);
-    assert_eq!(nobody.get("/metrics").await.code, 401, "metrics are not for everybody");
+    assert_eq!(nobody.get("/metrics").await.code, 403, "metrics are not for everybody");
     let object = object!({"metadata": {"name": "a"}});
     admin.send(Call::post(MAPS, &object)).await.expect(201).expect("made");
     admin.send(Call::post(MAPS, &object)).await.refused(409, "AlreadyExists").expect("once only");
