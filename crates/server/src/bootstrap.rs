@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use xebec_api::{Reason, Status, Value, meta, object};
+use xebec_api::{Map, Reason, Status, Value, meta, object};
 
 use crate::auth::User;
-use crate::authz;
+use crate::authz::{self, Rule, escalation};
 use crate::core::{Context, Core};
 use crate::http::query::Query;
 use crate::registry::write::{self, Change, Part};
@@ -62,7 +62,7 @@ async fn ensure(core: &Core, context: &Context, object: Value) -> Result<(), Sta
     Ok(())
 }
 
-/// Puts back the rules and subjects that a role or binding lost.
+/// Puts back the rules, subjects, labels and selectors that a role or binding lost; what it has besides stays.
 struct Restore {
     wanted: Value,
 }
@@ -73,17 +73,31 @@ impl Change for Restore {
         if meta::annotation(old, AUTO_UPDATE) == Some("false") {
             return Ok(new);
         }
-        for list in ["rules", "subjects"] {
-            // Aggregated roles get their rules from others.
-            if old.get("aggregationRule").is_some() {
-                continue;
+        for map in ["labels", "annotations"] {
+            for (key, value) in self.wanted.object_at(&["metadata", map]).into_iter().flat_map(Map::iter) {
+                if old.at(&["metadata", map, key]).is_none() {
+                    new.set(&["metadata", map, key], value.clone());
+                }
             }
-            let mut items = old.array_at(&[list]).to_vec();
-            let lost: Vec<Value> =
-                self.wanted.array_at(&[list]).iter().filter(|i| !items.contains(i)).cloned().collect();
+        }
+        let is_aggregated = old.get("aggregationRule").is_some();
+        let lists: &[&[&str]] = match is_aggregated {
+            // Its rules come from others.
+            true => &[&["aggregationRule", "clusterRoleSelectors"]],
+            false => &[&["rules"], &["subjects"]],
+        };
+        for list in lists {
+            let mut items = old.array_at(list).to_vec();
+            let lost: Vec<Value> = self
+                .wanted
+                .array_at(list)
+                .iter()
+                .filter(|item| !has(list[0], &items, item))
+                .cloned()
+                .collect();
             if !lost.is_empty() {
                 items.extend(lost);
-                new.set(&[list], items);
+                new.set(list, items);
             }
         }
         Ok(new)
@@ -92,6 +106,15 @@ impl Change for Restore {
     fn may_retry(&self) -> bool {
         true
     }
+}
+
+/// Whether nothing is lost of an item; of rules, whether the others allow what it does.
+fn has(list: &str, items: &[Value], item: &Value) -> bool {
+    if list != "rules" {
+        return items.contains(item);
+    }
+    let held: Vec<Rule> = items.iter().map(Rule::from_value).collect();
+    escalation::missing(&held, &[Rule::from_value(item)]).is_empty()
 }
 
 fn namespace(name: &str) -> Value {
@@ -158,4 +181,32 @@ fn api_service(core: &Core) -> Result<[Value; 3], Status> {
         "ports": [(port)]
     });
     Ok([service, endpoints, slice])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lost_comes_back_and_what_was_added_stays() {
+        let rule = |verbs: &str, resource: &str| Rule::on(verbs, "", resource).to_value();
+        let wanted = object!({
+            "metadata": {"labels": {"a": "b"}, "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
+            "rules": [(rule("get list", "pods")), (rule("get", "nodes"))]
+        });
+        let restored = |old: &Value| Restore { wanted: wanted.clone() }.apply(old).expect("restored");
+        let added = rule("get", "secrets");
+        let old =
+            object!({"metadata": {"labels": {"a": "c"}}, "rules": [(rule("*", "pods")), (added.clone())]});
+        let new = restored(&old);
+        assert_eq!(new.array_at(&["rules"]), [rule("*", "pods"), added, rule("get", "nodes")]);
+        assert_eq!(new.str_at(&["metadata", "labels", "a"]), Some("c"));
+        assert_eq!(meta::annotation(&new, AUTO_UPDATE), Some("true"));
+        assert_eq!(restored(&new), new, "nothing is lost any more");
+        let mut kept = object!({"metadata": {"annotations": {}}, "rules": []});
+        kept.set(&["metadata", "annotations", AUTO_UPDATE], "false");
+        assert_eq!(restored(&kept), kept, "its owner wants it so");
+        let aggregated = object!({"metadata": {}, "aggregationRule": {}, "rules": []});
+        assert_eq!(restored(&aggregated).array_at(&["rules"]), []);
+    }
 }
