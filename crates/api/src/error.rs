@@ -31,6 +31,8 @@ pub enum Reason {
     Expired,
     ServiceUnavailable,
     NotImplemented,
+    /// The server failed in a way that the API has no name for.
+    Unknown,
 }
 
 impl Reason {
@@ -44,7 +46,7 @@ impl Reason {
             Self::AlreadyExists | Self::Conflict => 409,
             Self::Gone | Self::Expired => 410,
             Self::Invalid => 422,
-            Self::ServerTimeout | Self::InternalError => 500,
+            Self::ServerTimeout | Self::InternalError | Self::Unknown => 500,
             Self::Timeout => 504,
             Self::TooManyRequests => 429,
             Self::BadRequest => 400,
@@ -420,7 +422,7 @@ impl Status {
             "code": (i32::from(self.code()))
         });
         // A reason that the API has no name for is left out, as upstream does.
-        if self.reason != Reason::NotImplemented {
+        if !matches!(self.reason, Reason::NotImplemented | Reason::Unknown) {
             out.set(&["reason"], format!("{:?}", self.reason));
         }
         if !self.continue_token.is_empty() {

@@ -45,6 +45,9 @@ pub(crate) async fn handle(
         // The kind of `scale` is built in, whatever the resource is.
         let built_in = !served.row.custom || target.subresource == "scale";
         incoming.accept = incoming.accept.settle(built_in)?;
+        if !served.row.def.verbs.has(Verbs::GET) {
+            incoming.accept = incoming.accept.only_whole()?;
+        }
     }
     if !target.subresource.is_empty() {
         return below(core, incoming, verb, target, served).await;

@@ -13,7 +13,7 @@ use super::validate::faults;
 use super::versions::Versions;
 use super::walk::owned;
 use super::{Target, TrackError, WalkError, last_applied};
-use crate::error::Status;
+use crate::error::{Reason, Status};
 use crate::{Map, Value};
 
 /// Why a configuration was not applied.
@@ -54,7 +54,9 @@ impl ApplyError {
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
-            Self::Kind(_) | Self::ManagedFields | Self::Shape { .. } => Status::bad_request(self.to_string()),
+            Self::Kind(_) | Self::ManagedFields => Status::bad_request(self.to_string()),
+            // Upstream has no reason for this, and clients know it by its text.
+            Self::Shape { .. } => Status::new(Reason::Unknown, self.to_string()),
             Self::Conflicts(conflicts) => conflicts.status(),
             Self::Track(TrackError::Convert(status)) => status.clone(),
             Self::Entries(_) | Self::Merge(_) | Self::Track(_) => Status::internal(self),

@@ -75,7 +75,7 @@ impl Rows {
 }
 
 /// An answer's form and encoding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accept {
     /// What the object is turned into.
     pub form: Form,
@@ -83,6 +83,15 @@ pub struct Accept {
     pub encoding: Encoding,
     /// What is taken in the place of whole objects as protobuf, if they are the first choice.
     otherwise: Option<(Form, Encoding)>,
+    /// The encoding of whole objects, if they are wanted at all.
+    plain: Option<Encoding>,
+}
+
+impl Default for Accept {
+    fn default() -> Self {
+        let encoding = Encoding::default();
+        Self { form: Form::Whole, encoding, otherwise: None, plain: Some(encoding) }
+    }
 }
 
 const SUPPORTED: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
@@ -101,13 +110,14 @@ impl Accept {
         let mut ranges: Vec<Range> =
             wanted.flat_map(|header| header.split(',')).filter_map(Range::read).collect();
         ranges.sort_by_key(|range| (std::cmp::Reverse(range.weight), range.stars));
-        let mut choices = ranges.into_iter().map(|range| range.choice);
+        let mut choices = ranges.iter().map(|range| range.choice);
+        let plain = choices.clone().find(|(form, _)| *form == Form::Whole).map(|(_, encoding)| encoding);
         let first = choices.next().ok_or_else(|| Status::not_acceptable(&SUPPORTED))?;
         let otherwise = match first {
             WHOLE_PROTOBUF => choices.find(|choice| *choice != WHOLE_PROTOBUF),
             _ => None,
         };
-        Ok(Self { form: first.0, encoding: first.1, otherwise })
+        Ok(Self { form: first.0, encoding: first.1, otherwise, plain })
     }
 
     /// The same with this in the rows of a table, if it is one.
@@ -131,7 +141,19 @@ impl Accept {
             return Ok(self);
         }
         let (form, encoding) = self.otherwise.ok_or_else(|| Status::not_acceptable(&SUPPORTED[..2]))?;
-        Ok(Self { form, encoding, otherwise: None })
+        Ok(Self { form, encoding, otherwise: None, ..self })
+    }
+
+    /// What can be given of a resource whose objects are not kept: neither tables nor metadata.
+    ///
+    /// # Errors
+    /// 406 if only those are wanted.
+    pub fn only_whole(self) -> Result<Self, Status> {
+        if self.form == Form::Whole {
+            return Ok(self);
+        }
+        let encoding = self.plain.ok_or_else(|| Status::not_acceptable(&SUPPORTED))?;
+        Ok(Self { form: Form::Whole, encoding, ..self })
     }
 
     /// Whether it is JSON of whole objects, which is how they are stored.
@@ -237,6 +259,21 @@ mod tests {
         check("application/json;q=0, application/yaml;q=0.001", Some((Form::Whole, Encoding::Yaml)));
         check("application/json;q=x", None);
         assert_eq!(Accept::from_headers(&HeaderMap::new()).ok(), Some(Accept::default()));
+    }
+
+    #[test]
+    fn what_is_not_kept_has_one_form() {
+        let check = |header: &str, want: Option<Encoding>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, header.parse().expect("a header"));
+            let accept = Accept::from_headers(&headers).expect("something can be given");
+            let got = accept.only_whole().ok();
+            assert_eq!(got.map(|a| (a.form, a.encoding)), want.map(|e| (Form::Whole, e)), "{header}");
+        };
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        check(table, None);
+        check(&format!("{table},application/yaml"), Some(Encoding::Yaml));
+        check("application/vnd.kubernetes.protobuf", Some(Encoding::Protobuf));
     }
 
     #[test]

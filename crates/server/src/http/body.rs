@@ -5,14 +5,12 @@ use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use xebec_api::json::Parsed;
-use xebec_api::{Status, json, protobuf};
+use xebec_api::{Status, Value, json, protobuf};
+
+use super::yaml;
 
 /// The largest body of a request, in bytes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
-
-/// How deep YAML may nest. Its reader takes much stack: at JSON's 128 levels a debug build overflows a thread's two
-/// megabytes.
-const MAX_YAML_DEPTH: usize = 64;
 
 /// Whatever goes wrong with a stream of bytes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -55,41 +53,66 @@ impl Format {
     ///
     /// # Errors
     /// 400 with the place of the fault.
-    pub fn parse(self, bytes: &[u8]) -> Result<Parsed, Status> {
+    pub fn parse(self, bytes: &[u8]) -> Result<Document, Status> {
         match self {
-            Self::Json => json::parse(bytes).map_err(|e| unrecognized(&e)),
+            Self::Json => json::parse(bytes).map(Document::from).map_err(|e| unrecognized(&e)),
             // JSON is YAML too, and what most clients send as such; it is read much faster.
-            Self::Yaml if bytes.trim_ascii_start().starts_with(b"{") => {
-                json::parse(bytes).or_else(|_| parse_yaml(bytes))
-            }
-            Self::Yaml => parse_yaml(bytes),
+            Self::Yaml if bytes.trim_ascii_start().starts_with(b"{") => match json::parse(bytes) {
+                Ok(parsed) if parsed.duplicates.is_empty() => Ok(parsed.into()),
+                _ => yaml::parse(bytes),
+            },
+            Self::Yaml => yaml::parse(bytes),
             Self::Protobuf => {
                 let value = protobuf::decode_object(bytes).map_err(|e| unrecognized(&e))?;
-                Ok(Parsed { value, duplicates: Vec::new() })
+                Ok(Document { value, repeated: Repeated::None })
             }
         }
     }
 }
 
-fn unrecognized(error: &dyn std::fmt::Display) -> Status {
-    Status::bad_request(format!("the object provided is unrecognized: {error}"))
+/// What was read from a body.
+#[derive(Debug)]
+pub struct Document {
+    /// The tree.
+    pub value: Value,
+    /// Members that came more than once, of which the last one counts.
+    pub repeated: Repeated,
 }
 
-fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
-    let text = std::str::from_utf8(bytes).map_err(|e| unrecognized(&e))?;
-    serde_saphyr::with_deserializer_from_str_with_options(text, yaml_options(), |document| {
-        json::read(document)
-    })
-    .map_err(|e| unrecognized(&e))
+/// Members that came more than once, as upstream tells of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// There are none.
+    None,
+    /// The paths of members in JSON.
+    Paths(Vec<String>),
+    /// The lines of members in YAML, all in one text.
+    Lines(String),
 }
 
-/// Members that come twice are counted as in JSON.
-fn yaml_options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
-        with_snippet: false,
-        budget: serde_saphyr::budget! { max_depth: MAX_YAML_DEPTH },
+impl Repeated {
+    /// What strict decoding finds fault with: these, and what is `unknown`.
+    #[must_use]
+    pub fn with_unknown(&self, mut unknown: Vec<String>) -> Vec<String> {
+        match self {
+            Self::None => {}
+            Self::Paths(paths) => unknown.extend(paths.iter().map(|path| format!("duplicate field {path:?}"))),
+            // YAML is turned into JSON first.
+            Self::Lines(text) => unknown.insert(0, text.clone()),
+        }
+        unknown
     }
+}
+
+impl From<Parsed> for Document {
+    fn from(Parsed { value, duplicates }: Parsed) -> Self {
+        let repeated = if duplicates.is_empty() { Repeated::None } else { Repeated::Paths(duplicates) };
+        Self { value, repeated }
+    }
+}
+
+pub(super) fn unrecognized(error: &dyn std::fmt::Display) -> Status {
+    Status::bad_request(format!("the object provided is unrecognized: {error}"))
 }
 
 /// A body that is all there.

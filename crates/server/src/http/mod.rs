@@ -11,3 +11,4 @@ pub mod query;
 pub mod render;
 pub mod reply;
 pub mod route;
+mod yaml;

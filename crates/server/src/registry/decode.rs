@@ -6,7 +6,7 @@ use xebec_api::{Status, Value};
 
 use super::table::Served;
 use crate::core::Context;
-use crate::http::body::{CUSTOM_TYPES, Format};
+use crate::http::body::{CUSTOM_TYPES, Document, Format, Repeated};
 use crate::http::query::FieldValidation;
 
 /// What a body must be.
@@ -49,18 +49,17 @@ pub fn body(
     if format == Format::Protobuf && expected.strictness == Strictness::Custom {
         return Err(Status::unsupported_media_type(&CUSTOM_TYPES));
     }
-    let parsed = format.parse(bytes)?;
-    let duplicates = parsed.duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    tree(parsed.value, duplicates, expected, context)
+    let Document { value, repeated } = format.parse(bytes)?;
+    tree(value, &repeated, expected, context)
 }
 
-/// Makes an object of the expected kind out of a tree; `faults` were found while it was read.
+/// Makes an object of the expected kind out of a tree; `repeated` members were found while it was read.
 ///
 /// # Errors
 /// As [`body`].
 pub fn tree(
     mut object: Value,
-    mut faults: Vec<String>,
+    repeated: &Repeated,
     expected: &Expected<'_>,
     context: &Context,
 ) -> Result<Value, Status> {
@@ -70,7 +69,8 @@ pub fn tree(
     if !mistyped.is_empty() {
         return Err(mistyped_status(&object, mistyped, expected));
     }
-    faults.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
+    let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    let faults = repeated.with_unknown(unknown);
     match validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => faults.into_iter().for_each(|fault| context.warn(fault)),
@@ -93,7 +93,7 @@ impl Expected<'_> {
 }
 
 /// The object must be of the kind that the path names; what it leaves out is filled in.
-fn check_identity(object: &mut Value, expected: &Expected<'_>) -> Result<(), Status> {
+pub(super) fn check_identity(object: &mut Value, expected: &Expected<'_>) -> Result<(), Status> {
     if object.as_object().is_none() {
         return Err(Status::bad_request(format!(
             "the object provided is unrecognized: expected an object, got {}",

@@ -1,6 +1,5 @@
 //! PATCH: the four ways to say what changes.
 
-use xebec_api::json::Parsed;
 use xebec_api::{Reason, Status, Value, fields, meta, patch};
 
 use super::decode::{self, Expected};
@@ -8,7 +7,8 @@ use super::managed;
 use super::table::Served;
 use super::write::{Change, Target, Tracking};
 use crate::core::Context;
-use crate::http::body::Format;
+use crate::http::body::{Document, Format, Repeated};
+use crate::http::query::FieldValidation;
 
 /// The kind of a patch, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl PatchKind {
 pub struct Patch<'a> {
     kind: PatchKind,
     document: Value,
-    duplicates: Vec<String>,
+    repeated: Repeated,
     target: Option<Target<'a>>,
     context: &'a Context,
 }
@@ -74,8 +74,7 @@ impl<'a> Patch<'a> {
         if kind == PatchKind::Apply {
             // An applied configuration is an object of the kind, not a difference.
             let api_version = target.served.api_version();
-            let expected = Expected::of(target.served, &api_version);
-            patch.document = decode::tree(patch.document, patch.duplicates.clone(), &expected, context)?;
+            decode::check_identity(&mut patch.document, &Expected::of(target.served, &api_version))?;
         }
         Ok(patch)
     }
@@ -92,9 +91,8 @@ impl<'a> Patch<'a> {
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", causes));
         }
         let format = if kind == PatchKind::Apply { Format::Yaml } else { Format::Json };
-        let Parsed { value, duplicates } = format.parse(bytes)?;
-        let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-        Ok(Self { kind, document: value, duplicates, target: None, context })
+        let Document { value, repeated } = format.parse(bytes)?;
+        Ok(Self { kind, document: value, repeated, target: None, context })
     }
 
     /// The object that an apply makes where there is none.
@@ -104,7 +102,26 @@ impl<'a> Patch<'a> {
     pub fn new_object(&self, target: Target<'_>) -> Result<Value, Status> {
         let mut config = self.document.clone();
         config.set(&["metadata", "name"], target.name);
-        managed::apply(self.context, target, &managed::blank(&config), &config)
+        self.applied(target, &managed::blank(&config), &config)
+    }
+
+    /// The object that comes of applying `config`: members that its schema does not know have been refused.
+    fn applied(&self, target: Target<'_>, live: &Value, config: &Value) -> Result<Value, Status> {
+        let object = managed::apply(self.context, target, live, config)?;
+        match (&self.repeated, FieldValidation::from_query(&self.context.query)?) {
+            (Repeated::None, _) | (_, FieldValidation::Ignore) => {}
+            (repeated, validation) => {
+                let faults = repeated.with_unknown(Vec::new()).join(", ");
+                let text = format!("error converting YAML to JSON: {faults}");
+                if validation == FieldValidation::Strict {
+                    return Err(Status::bad_request(format!("error strict decoding YAML: {text}")));
+                }
+                self.context.warn(text);
+            }
+        }
+        let api_version = target.served.api_version();
+        let expected = Expected::of(target.served, &api_version);
+        decode::tree(object, &Repeated::None, &expected, self.context)
     }
 }
 
@@ -112,12 +129,12 @@ impl Change for Patch<'_> {
     fn apply(&mut self, old: &Value) -> Result<Value, Status> {
         let Some(target) = self.target else { return self.difference(old, None) };
         if self.kind == PatchKind::Apply {
-            return managed::apply(self.context, target, old, &self.document);
+            return self.applied(target, old, &self.document);
         }
         let new = self.difference(old, Some(target))?;
         let api_version = target.served.api_version();
         let expected = Expected::of(target.served, &api_version);
-        decode::tree(new, self.duplicates.clone(), &expected, self.context)
+        decode::tree(new, &self.repeated, &expected, self.context)
     }
 
     fn tracking(&self) -> Tracking {

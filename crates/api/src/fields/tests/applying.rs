@@ -128,12 +128,12 @@ fn what_is_refused() {
     check(&gadget(r#""metadata":{"managedFields":[]}"#), 400, "metadata.managedFields must be nil");
     check(
         &gadget(r#""metadata":{"name":"x","namespace":"n"},"spec":{"sice":1}"#),
-        400,
+        500,
         "failed to create typed patch object (n/x; things.dev/v1, Kind=Gadget): .spec.sice: field not declared in schema",
     );
     check(
         &gadget(r#""spec":{"parts":[{"name":"p"},{"name":"p"}],"title":1}"#),
-        400,
+        500,
         "failed to create typed patch object (/; things.dev/v1, Kind=Gadget): errors:\n  .spec.parts: duplicate entries for key [name=\"p\"]\n  .spec.title: expected string, got 1",
     );
 }
