@@ -57,6 +57,7 @@ pub const ROLES: &[Role] = &[
     replicas::REPLICATION_ROLE,
     endpoints::ENDPOINT_SLICE_ROLE,
     endpoints::ENDPOINTS_ROLE,
+    endpoints::MIRRORING_ROLE,
     namespace::NAMESPACE_ROLE,
     definition::DEFINITION_ROLE,
     event_expiry::EVENT_EXPIRY_ROLE,
@@ -161,6 +162,7 @@ impl Controllers {
         self.start(replicas::ReplicaController::<ReplicationController>::new(&context), WORKERS);
         self.start(endpoints::EndpointSliceController::new(&context), WORKERS);
         self.start(endpoints::EndpointsController::new(&context), WORKERS);
+        self.start(endpoints::MirroringController::new(&context), WORKERS);
         self.start(namespace::NamespaceController::new(&context), WORKERS);
         self.start(definition::DefinitionController::new(&context), WORKERS);
         self.start(event_expiry::EventExpiry::new(&context), 1);

@@ -1,4 +1,4 @@
-//! The thin parts: what wakes the two controllers, and their writes.
+//! The thin parts: what wakes the three controllers, and their writes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::backends::{Backend, backends, matters, wanted};
 use super::directory::Directory;
-use super::{ENDPOINT_SLICE_ROLE, ENDPOINTS_ROLE, legacy, slices};
+use super::{ENDPOINT_SLICE_ROLE, ENDPOINTS_ROLE, MIRRORING_ROLE, legacy, mirroring, slices};
 use crate::context::Context;
 use crate::kinds::SERVICE_NAME_LABEL;
 use crate::pod::PodRecord;
@@ -113,7 +113,7 @@ impl EndpointSliceController {
         });
         let queue = Arc::clone(&controller.queue);
         controller.slices.on_change(move |change| {
-            for slice in change.both().filter(|slice| is_own(slice)) {
+            for slice in change.both().filter(|slice| is_kept_by(slice, slices::MANAGED_BY)) {
                 queue.extend(service_of(slice));
             }
         });
@@ -145,9 +145,31 @@ fn zone(node: &Node) -> Option<String> {
     node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE_LABEL)).cloned()
 }
 
-fn is_own(slice: &EndpointSlice) -> bool {
+fn is_kept_by(slice: &EndpointSlice, who: &str) -> bool {
     let labels = slice.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(slices::MANAGED_BY_LABEL)).is_some_and(|by| by == slices::MANAGED_BY)
+    labels.and_then(|labels| labels.get(slices::MANAGED_BY_LABEL)).is_some_and(|by| by == who)
+}
+
+/// Writes what a plan of slices says.
+async fn carry_out(
+    plan: slices::Plan,
+    slices: &Informer<EndpointSlice>,
+    writes: &Writes,
+) -> Result<(), ApiError> {
+    let create = async |slice: EndpointSlice| -> Result<(), ApiError> {
+        match writes.create(slices, &slice).await {
+            Err(error) if !error.is_namespace_terminating() => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    };
+    all_of(plan.create.into_iter().map(create)).await?;
+    for (key, patch) in &plan.patch {
+        gone_is_fine(writes.merge(slices, key, Part::Main, patch).await)?;
+    }
+    for (key, uid) in &plan.delete {
+        writes.delete(slices, key, uid, Deletion::default()).await?;
+    }
+    Ok(())
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
@@ -181,21 +203,9 @@ impl Controller for EndpointSliceController {
         };
         let Some(backends) = self.sources.backends(&service) else { return Ok(Next::Wake) };
         let mut existing = self.slices.indexed(Index::Service, &key.to_string());
-        existing.retain(|slice| is_own(slice));
+        existing.retain(|slice| is_kept_by(slice, slices::MANAGED_BY));
         let plan = slices::plan(&service, &backends, &|node| self.zone(node), &existing);
-        let create = async |slice: EndpointSlice| -> Result<(), ApiError> {
-            match writes.create(&self.slices, &slice).await {
-                Err(error) if !error.is_namespace_terminating() => Err(error),
-                Ok(_) | Err(_) => Ok(()),
-            }
-        };
-        all_of(plan.create.into_iter().map(create)).await?;
-        for (key, patch) in &plan.patch {
-            gone_is_fine(writes.merge(&self.slices, key, Part::Main, patch).await)?;
-        }
-        for (key, uid) in &plan.delete {
-            writes.delete(&self.slices, key, uid, Deletion::default()).await?;
-        }
+        carry_out(plan, &self.slices, writes).await?;
         Ok(Next::Wake)
     }
 }
@@ -264,6 +274,64 @@ impl Controller for EndpointsController {
                 gone_is_fine(writes.merge(&self.endpoints, key, Part::Main, &patch).await)?;
             }
         }
+        Ok(Next::Wake)
+    }
+}
+
+/// Keeps the EndpointSlices that mirror Endpoints of users.
+pub struct MirroringController {
+    services: Informer<Service>,
+    endpoints: Informer<Endpoints>,
+    slices: Informer<EndpointSlice>,
+    queue: Arc<WorkQueue<ObjectKey>>,
+}
+
+impl MirroringController {
+    /// Wires the watches to the queue.
+    pub fn new(context: &Context) -> Arc<Self> {
+        let controller = Arc::new(Self {
+            services: context.informers.get(),
+            endpoints: context.informers.get(),
+            slices: context.informers.get(),
+            queue: Arc::default(),
+        });
+        let queue = Arc::clone(&controller.queue);
+        controller.services.on_change(move |change| queue.add(change.key.clone()));
+        let queue = Arc::clone(&controller.queue);
+        controller.endpoints.on_change(move |change| queue.add(change.key.clone()));
+        let queue = Arc::clone(&controller.queue);
+        controller.slices.on_change(move |change| {
+            for slice in change.both().filter(|slice| is_kept_by(slice, mirroring::MANAGED_BY)) {
+                queue.extend(service_of(slice));
+            }
+        });
+        controller
+    }
+}
+
+impl Controller for MirroringController {
+    type Key = ObjectKey;
+
+    fn name(&self) -> &'static str {
+        MIRRORING_ROLE.controller
+    }
+
+    fn queue(&self) -> Arc<WorkQueue<ObjectKey>> {
+        Arc::clone(&self.queue)
+    }
+
+    async fn synced(&self) {
+        self.services.synced().await;
+        self.endpoints.synced().await;
+        self.slices.synced().await;
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, writes: &Writes) -> Result<Next, ReconcileError> {
+        let (service, endpoints) = (self.services.get(key), self.endpoints.get(key));
+        let mut existing = self.slices.indexed(Index::Service, &key.to_string());
+        existing.retain(|slice| is_kept_by(slice, mirroring::MANAGED_BY));
+        let plan = mirroring::plan(service.as_deref(), endpoints.as_deref(), &existing);
+        carry_out(plan, &self.slices, writes).await?;
         Ok(Next::Wake)
     }
 }

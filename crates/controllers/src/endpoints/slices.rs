@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
 use super::backends::{Backend, ResolvedPort, is_headless, publishes_not_ready};
@@ -40,27 +40,33 @@ pub struct Plan {
 
 /// What a slice holds.
 #[derive(Debug, Clone, PartialEq)]
-struct Contents {
-    family: Family,
-    ports: Vec<ResolvedPort>,
-    endpoints: Vec<Endpoint>,
+pub(super) struct Contents {
+    /// Of which family all addresses are.
+    pub family: Family,
+    /// The ports of all endpoints, sorted.
+    pub ports: Vec<ResolvedPort>,
+    /// The endpoints.
+    pub endpoints: Vec<Endpoint>,
 }
 
+/// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Family {
+pub(super) enum Family {
     V4,
     V6,
 }
 
 impl Family {
-    fn name(self) -> &'static str {
+    /// `addressType`.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
         }
     }
 
-    fn of(ip: &str) -> Self {
+    /// The family of an address.
+    pub(super) fn of(ip: &str) -> Self {
         if ip.contains(':') { Self::V6 } else { Self::V4 }
     }
 }
@@ -83,7 +89,7 @@ pub fn plan(
             let publish = publishes_not_ready(service);
             plan_family(service, desired(family, backends, zone_of, publish), family, &slices, &mut plan);
         } else {
-            plan.delete.extend(slices.iter().map(|slice| identity(slice)));
+            slices.iter().for_each(|slice| plan.delete(slice));
         }
     }
     plan
@@ -172,18 +178,19 @@ fn plan_family(
     if full.is_empty() && fresh.is_empty() {
         fresh.push(Contents { family, ports: Vec::new(), endpoints: Vec::new() });
     }
+    let owner = Owner::of_service(service);
     for kept in full {
-        patch(service, kept.slice, &kept.contents, plan);
+        plan.patch(&owner, kept.slice, &kept.contents);
     }
     // A slice that has lost its contents takes up new ones rather than being deleted.
     let mut spare = spare.into_iter();
     for contents in fresh {
         match spare.next() {
-            Some(slice) => patch(service, slice, &contents, plan),
-            None => plan.create.push(build(service, &contents)),
+            Some(slice) => plan.patch(&owner, slice, &contents),
+            None => plan.create.push(owner.build(&contents)),
         }
     }
-    plan.delete.extend(spare.map(|slice| identity(slice)));
+    spare.for_each(|slice| plan.delete(slice));
 }
 
 /// A slice that goes on, with what it keeps.
@@ -224,49 +231,88 @@ fn place(mut left: Vec<Endpoint>, slices: &mut [&mut Kept<'_>]) -> Vec<Endpoint>
     left
 }
 
-fn patch(service: &Service, slice: &EndpointSlice, contents: &Contents, plan: &mut Plan) {
-    let new = build(service, contents);
-    let mut body = serde_json::Map::new();
-    let lists = |slice: &EndpointSlice| {
-        let (endpoints, ports) = (slice.endpoints.as_deref(), slice.ports.as_deref());
-        json!({ "endpoints": endpoints.unwrap_or_default(), "ports": ports.unwrap_or_default() })
-    };
-    if let Some(Value::Object(changes)) = merge_diff(&lists(slice), &lists(&new)) {
-        body.extend(changes);
+impl Plan {
+    /// Makes `slice` hold `contents`, if it does not.
+    pub(super) fn patch(&mut self, owner: &Owner<'_>, slice: &EndpointSlice, contents: &Contents) {
+        let new = owner.build(contents);
+        let mut body = serde_json::Map::new();
+        let lists = |slice: &EndpointSlice| {
+            let (endpoints, ports) = (slice.endpoints.as_deref(), slice.ports.as_deref());
+            json!({ "endpoints": endpoints.unwrap_or_default(), "ports": ports.unwrap_or_default() })
+        };
+        if let Some(Value::Object(changes)) = merge_diff(&lists(slice), &lists(&new)) {
+            body.extend(changes);
+        }
+        let mut metadata = serde_json::Map::new();
+        let texts = |texts: &Option<BTreeMap<String, String>>| to_value(&texts.clone().unwrap_or_default());
+        let mut follow = |field: &str, old, new| {
+            if let Some(changes) = merge_diff(&texts(old), &texts(new)) {
+                metadata.insert(field.to_owned(), changes);
+            }
+        };
+        follow("labels", &slice.metadata.labels, &new.metadata.labels);
+        if owner.annotations.is_some() {
+            follow("annotations", &slice.metadata.annotations, &new.metadata.annotations);
+        }
+        if body.is_empty() && metadata.is_empty() {
+            return;
+        }
+        metadata.insert("uid".to_owned(), json!(slice.metadata.uid));
+        metadata.insert("resourceVersion".to_owned(), json!(slice.metadata.resource_version));
+        body.insert("metadata".to_owned(), Value::Object(metadata));
+        self.patch.push((ObjectKey::of(&slice.metadata), Value::Object(body)));
     }
-    let labels = |slice: &EndpointSlice| to_value(&slice.metadata.labels.clone().unwrap_or_default());
-    let mut metadata = serde_json::Map::new();
-    if let Some(labels) = merge_diff(&labels(slice), &labels(&new)) {
-        metadata.insert("labels".to_owned(), labels);
+
+    /// Deletes `slice`.
+    pub(super) fn delete(&mut self, slice: &EndpointSlice) {
+        self.delete.push((ObjectKey::of(&slice.metadata), Uid::of(&slice.metadata)));
     }
-    if body.is_empty() && metadata.is_empty() {
-        return;
-    }
-    metadata.insert("uid".to_owned(), json!(slice.metadata.uid));
-    metadata.insert("resourceVersion".to_owned(), json!(slice.metadata.resource_version));
-    body.insert("metadata".to_owned(), Value::Object(metadata));
-    plan.patch.push((ObjectKey::of(&slice.metadata), Value::Object(body)));
 }
 
-fn build(service: &Service, contents: &Contents) -> EndpointSlice {
-    let name = service.metadata.name.as_deref().unwrap_or("");
-    let ports = contents.ports.iter().map(|port| EndpointPort {
-        name: Some(port.name.clone()),
-        port: Some(port.number),
-        protocol: Some(port.protocol.clone()),
-        app_protocol: port.app_protocol.clone(),
-    });
-    EndpointSlice {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{name}-")),
-            namespace: service.metadata.namespace.clone(),
-            labels: Some(labels(service, name)),
-            owner_references: Some(vec![controller_reference(service)]),
-            ..ObjectMeta::default()
-        },
-        address_type: contents.family.name().to_owned(),
-        endpoints: Some(contents.endpoints.clone()),
-        ports: Some(ports.collect()),
+/// What slices are made for.
+pub(super) struct Owner<'a> {
+    /// The object that they belong to.
+    pub meta: &'a ObjectMeta,
+    /// Their labels.
+    pub labels: BTreeMap<String, String>,
+    /// Their annotations, if the owner has a say in them.
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// How they refer to the object.
+    pub reference: OwnerReference,
+}
+
+impl<'a> Owner<'a> {
+    fn of_service(service: &'a Service) -> Self {
+        let name = service.metadata.name.as_deref().unwrap_or("");
+        Self {
+            meta: &service.metadata,
+            labels: labels(service, name),
+            annotations: None,
+            reference: controller_reference(service),
+        }
+    }
+
+    /// A new slice.
+    pub(super) fn build(&self, contents: &Contents) -> EndpointSlice {
+        let ports = contents.ports.iter().map(|port| EndpointPort {
+            name: Some(port.name.clone()),
+            port: Some(port.number),
+            protocol: Some(port.protocol.clone()),
+            app_protocol: port.app_protocol.clone(),
+        });
+        EndpointSlice {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", self.meta.name.as_deref().unwrap_or(""))),
+                namespace: self.meta.namespace.clone(),
+                labels: Some(self.labels.clone()),
+                annotations: self.annotations.clone(),
+                owner_references: Some(vec![self.reference.clone()]),
+                ..ObjectMeta::default()
+            },
+            address_type: contents.family.name().to_owned(),
+            endpoints: Some(contents.endpoints.clone()),
+            ports: Some(ports.collect()),
+        }
     }
 }
 
@@ -281,7 +327,8 @@ fn labels(service: &Service, name: &str) -> BTreeMap<String, String> {
     labels
 }
 
-fn ports_of(slice: &EndpointSlice) -> Vec<ResolvedPort> {
+/// The ports of a slice, sorted.
+pub(super) fn ports_of(slice: &EndpointSlice) -> Vec<ResolvedPort> {
     let ports = slice.ports.iter().flatten().map(|port| ResolvedPort {
         name: port.name.clone().unwrap_or_default(),
         number: port.port.unwrap_or(0),
@@ -291,8 +338,4 @@ fn ports_of(slice: &EndpointSlice) -> Vec<ResolvedPort> {
     let mut ports: Vec<_> = ports.collect();
     ports.sort();
     ports
-}
-
-fn identity(slice: &EndpointSlice) -> (ObjectKey, Uid) {
-    (ObjectKey::of(&slice.metadata), Uid::of(&slice.metadata))
 }

@@ -96,7 +96,9 @@ impl Repeated {
     pub fn with_unknown(&self, mut unknown: Vec<String>) -> Vec<String> {
         match self {
             Self::None => {}
-            Self::Paths(paths) => unknown.extend(paths.iter().map(|path| format!("duplicate field {path:?}"))),
+            Self::Paths(paths) => {
+                unknown.extend(paths.iter().map(|path| format!("duplicate field {path:?}")));
+            }
             // YAML is turned into JSON first.
             Self::Lines(text) => unknown.insert(0, text.clone()),
         }

@@ -1,7 +1,8 @@
 //! Between the stored version of an object and the one that a client speaks.
 //!
 //! A record keeps the version that it was written in. That is the row's storage version, unless a definition has changed
-//! it since; the next write of the object brings it to the new one. Versions of a custom resource differ by nothing but
+//! it since; the next write of the object brings it to the new one. So it is with schemas: a record that was written under
+//! another one is made to follow the one in force whenever it is read. Versions of a custom resource differ by nothing but
 //! their names and schemas: what the new version does not know is dropped, and what it has defaults for is filled in.
 
 use std::borrow::Cow;
@@ -18,7 +19,7 @@ use super::table::{Row, Served};
 /// # Errors
 /// 500: the stored bytes are damaged, or cannot be converted.
 pub fn object(record: &Record, served: &Served) -> Result<Value, Status> {
-    from_storage(stored_object(record)?, served).map_err(|error| damaged(record, &error))
+    from_storage(decoded(record, served)?, served).map_err(|error| damaged(record, &error))
 }
 
 /// The record's object as a write would store it today.
@@ -26,7 +27,17 @@ pub fn object(record: &Record, served: &Served) -> Result<Value, Status> {
 /// # Errors
 /// As [`object`].
 pub fn current(record: &Record, served: &Served) -> Result<Value, Status> {
-    to_storage(stored_object(record)?, served)
+    to_storage(decoded(record, served)?, served)
+}
+
+/// The record's object as it is stored, which follows the schema that is in force by now.
+fn decoded(record: &Record, served: &Served) -> Result<Value, Status> {
+    let object = stored_object(record)?;
+    if !served.row.is_outdated(record) {
+        return Ok(object);
+    }
+    let api_version = object.str_at(&["apiVersion"]).unwrap_or_default().to_owned();
+    Ok(settle(object, &served.row, &api_version))
 }
 
 /// The record's object as it is stored: of a custom resource, in the version of its last write.

@@ -165,7 +165,7 @@ mod tests {
         });
         let def = crd::resource(&definition).expect("a good definition");
         let key = StoreKey::new("/registry/things").expect("a key");
-        Row::custom(def, definition, (key, Revision::new(revision)), None)
+        Row::custom(def, definition, (key, Revision::new(revision)), None, Revision::ZERO)
     }
 
     #[tokio::test]

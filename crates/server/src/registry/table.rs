@@ -37,6 +37,8 @@ pub struct Row {
     pub replaced: Arc<CancellationToken>,
     /// Of a custom resource: how the bytes of an object begin, for each version.
     heads: Vec<Vec<u8>>,
+    /// Of a custom resource: up to which revision objects may have been written by another schema.
+    schema_since: Revision,
     path: String,
 }
 
@@ -47,19 +49,23 @@ impl Row {
         Self::new(def, None, None)
     }
 
-    /// The row that a definition, at a key and revision, makes in the place of `former`, if there was one.
+    /// The row that a definition, at a key and revision, makes in the place of `former`, if there was one. It comes into
+    /// force at the revision `now`.
     #[must_use]
     pub fn custom(
         def: ResourceDef,
         definition: Value,
         origin: (Key, Revision),
         former: Option<&Self>,
+        now: Revision,
     ) -> Self {
         let mut row = Self::new(def, Some(definition), Some(origin));
+        row.schema_since = now;
         let spec =
             |row: &Self| row.definition.as_ref().and_then(|definition| definition.get("spec").cloned());
         if let Some(former) = former.filter(|former| spec(former) == spec(&row)) {
             row.replaced = former.replaced.clone();
+            row.schema_since = former.schema_since;
         }
         row
     }
@@ -74,7 +80,20 @@ impl Row {
         let custom = definition.is_some();
         let heads = if custom { def.versions.iter().map(|v| head(&def, v)).collect() } else { Vec::new() };
         let replaced = Arc::default();
-        Self { def, kind, strategy, selectable, custom, definition, origin, replaced, heads, path }
+        let schema_since = Revision::ZERO;
+        Self {
+            def,
+            kind,
+            strategy,
+            selectable,
+            custom,
+            definition,
+            origin,
+            replaced,
+            heads,
+            schema_since,
+            path,
+        }
     }
 
     /// The group, as in error messages.
@@ -101,6 +120,13 @@ impl Row {
         let conditions = self.definition.iter().flat_map(|d| d.array_at(&["status", "conditions"]));
         let text = |condition: &Value, field: &str, want: &str| condition.str_at(&[field]) == Some(want);
         conditions.into_iter().any(|c| text(c, "type", "Terminating") && text(c, "status", "True"))
+    }
+
+    /// Whether a record may have been written by another schema than the row's: what it lacks by default is then to be
+    /// filled in, and what is no longer known to be dropped.
+    #[must_use]
+    pub fn is_outdated(&self, record: &Record) -> bool {
+        self.custom && record.mod_revision() <= self.schema_since
     }
 
     /// Where an object stands in the store.
@@ -171,7 +197,7 @@ impl Served {
     #[must_use]
     pub fn holds(&self, record: &Record) -> bool {
         match self.row.heads.get(self.version) {
-            Some(head) => record.as_slice().starts_with(head),
+            Some(head) => !self.row.is_outdated(record) && record.as_slice().starts_with(head),
             None => self.is_stored(),
         }
     }

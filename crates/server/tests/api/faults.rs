@@ -147,9 +147,12 @@ async fn fields_that_nobody_knows() {
     for (mode, code) in [("Strict", 400), ("Warn", 200)] {
         let path = format!("{MAPS}/json-warn?fieldValidation={mode}&fieldManager=a&force=true");
         let answer = client.send(Call::new(Method::PATCH, path).body(APPLY_PATCH, twice)).await;
-        let text = "error converting YAML to JSON: yaml: unmarshal errors:\n  line 2: key \"a\" already set in map";
+        let text =
+            "error converting YAML to JSON: yaml: unmarshal errors:\n  line 2: key \"a\" already set in map";
         match code {
-            400 => check("an apply", &answer, 400, "BadRequest", &format!("error strict decoding YAML: {text}")),
+            400 => {
+                check("an apply", &answer, 400, "BadRequest", &format!("error strict decoding YAML: {text}"))
+            }
             _ => {
                 answer.expect(code).expect("the last one wins");
                 let escaped = text.replace('\n', " ").replace('"', "\\\"");

@@ -100,3 +100,24 @@ async fn a_definition_may_change_the_version_that_is_stored() {
     let gone = admin.send(Call::delete(format!("{}/y", shades("v1")))).await;
     gone.expect(200).expect("what is stored in the old version can be deleted");
 }
+
+#[tokio::test]
+async fn what_is_stored_follows_a_schema_that_changes() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let defined = DEFINITION.rsplit_once('/').expect("a collection").0;
+    let made = Call::new(Method::POST, defined).body(YAML, definition("v1", ""));
+    let made = admin.send(made).await.expect(201).expect("defined");
+    make(&admin, "x").await;
+    // The stored version loses a field, and comes to have another with a default.
+    let changed = definition("v1", meta::resource_version(&made)).replace("old: {", "new: {default: late, ");
+    let changed = admin.send(Call::new(Method::PUT, DEFINITION).body(YAML, changed)).await;
+    changed.expect(200).expect("changed");
+    looks(&admin, "v1", (FIRST.0, None, Some("late"))).await;
+    make(&admin, "y").await;
+    looks(&admin, "v1", (FIRST.0, None, Some("late"))).await;
+    let labelled = object!({"metadata": {"labels": {"a": "b"}}});
+    let labelled = admin.send(Call::patch(format!("{}/x", shades("v1")), MERGE_PATCH, &labelled)).await;
+    assert_eq!(shape(&labelled.expect(200).expect("labelled")), (FIRST.0, None, Some("late")));
+    looks(&admin, "v1", (FIRST.0, None, Some("late"))).await;
+}

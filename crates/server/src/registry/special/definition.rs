@@ -157,7 +157,7 @@ fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<R
             Ok(def) => {
                 let origin = (record.key().clone(), record.mod_revision());
                 let former = former.map(|(_, row)| row.as_ref());
-                Some(Arc::new(Row::custom(def, definition, origin, former)))
+                Some(Arc::new(Row::custom(def, definition, origin, former, snapshot.revision())))
             }
             Err(causes) => {
                 let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
