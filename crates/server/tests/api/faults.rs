@@ -151,7 +151,7 @@ async fn fields_that_nobody_knows() {
             "error converting YAML to JSON: yaml: unmarshal errors:\n  line 2: key \"a\" already set in map";
         match code {
             400 => {
-                check("an apply", &answer, 400, "BadRequest", &format!("error strict decoding YAML: {text}"))
+                check("an apply", &answer, 400, "BadRequest", &format!("error strict decoding YAML: {text}"));
             }
             _ => {
                 answer.expect(code).expect("the last one wins");
