@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xebec_api::Status;
-use xebec_store::{Revision, Scope, Store, WatchError};
+use xebec_store::{Revision, Scope, Store, StoreError, WatchError};
 
 use crate::audit::Audit;
 use crate::auth::keys::{ClusterKeys, Credential};
@@ -236,7 +236,10 @@ async fn follow_roles(core: Arc<Core>, mut since: Revision, shutdown: Cancellati
 
 /// Follows roles and bindings until the store is shut down, or tells why no further.
 async fn follow(core: &Core, since: &mut Revision) -> Result<(), BoxError> {
-    let mut watch = core.store.watch(Scope::Prefix(authz::prefix()), *since)?;
+    let mut watch = match core.store.watch(Scope::Prefix(authz::prefix()), *since) {
+        Err(StoreError::Closed) => return Ok(()),
+        opened => opened?,
+    };
     loop {
         match watch.next().await {
             Ok(batch) => {
