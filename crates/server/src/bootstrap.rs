@@ -10,6 +10,7 @@ use xebec_api::{Map, Reason, Status, Value, meta, object};
 use crate::auth::User;
 use crate::authz::{self, Rule, escalation};
 use crate::core::{Context, Core};
+use crate::flow;
 use crate::http::query::Query;
 use crate::registry::write::{self, Change, Part};
 
@@ -28,6 +29,7 @@ pub(crate) async fn run(core: &Core) -> Result<(), Status> {
     ensure_all(core, &context, NAMESPACES.map(namespace).to_vec()).await?;
     let mut objects = authz::bootstrap_objects(&core.settings.component_roles);
     objects.extend(priority_classes());
+    objects.extend(flow::objects());
     objects.push(service_cidr(core));
     objects.extend(api_service(core)?);
     ensure_all(core, &context, objects).await
@@ -37,7 +39,11 @@ async fn ensure_all(core: &Core, context: &Context, objects: Vec<Value>) -> Resu
     try_join_all(objects.into_iter().map(|object| ensure(core, context, object))).await.map(|_| ())
 }
 
-async fn ensure(core: &Core, context: &Context, object: Value) -> Result<(), Status> {
+/// Writes an object if it is missing, and puts back what it lost.
+///
+/// # Errors
+/// The store takes no writes.
+pub(crate) async fn ensure(core: &Core, context: &Context, object: Value) -> Result<(), Status> {
     let api_version = object.str_at(&["apiVersion"]).unwrap_or_default().to_owned();
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     let kind = object.str_at(&["kind"]).unwrap_or_default();
@@ -55,57 +61,61 @@ async fn ensure(core: &Core, context: &Context, object: Value) -> Result<(), Sta
             Err(status) => Err(status),
         };
     }
-    if group == "rbac.authorization.k8s.io" {
-        let target = write::Target { served: &served, namespace: &namespace, name: &name, part: Part::Main };
-        write::change(core, context, target, &mut Restore { wanted: object }).await?;
-    }
-    Ok(())
+    let restore: fn(&Value, &Value) -> Value = match group {
+        "rbac.authorization.k8s.io" => restored_role,
+        "flowcontrol.apiserver.k8s.io" => flow::restored,
+        _ => return Ok(()),
+    };
+    let target = write::Target { served: &served, namespace: &namespace, name: &name, part: Part::Main };
+    write::change(core, context, target, &mut Restore { wanted: object, restore }).await.map(|_| ())
 }
 
-/// Puts back the rules, subjects, labels and selectors that a role or binding lost; what it has besides stays.
+/// Puts back what an object lost.
 struct Restore {
     wanted: Value,
+    /// What it should be, given what it is, and what it is at first.
+    restore: fn(&Value, &Value) -> Value,
 }
 
 impl Change for Restore {
     fn apply(&mut self, old: &Value) -> Result<Value, Status> {
-        let mut new = old.clone();
-        if meta::annotation(old, AUTO_UPDATE) == Some("false") {
-            return Ok(new);
-        }
-        for map in ["labels", "annotations"] {
-            for (key, value) in self.wanted.object_at(&["metadata", map]).into_iter().flat_map(Map::iter) {
-                if old.at(&["metadata", map, key]).is_none() {
-                    new.set(&["metadata", map, key], value.clone());
-                }
-            }
-        }
-        let is_aggregated = old.get("aggregationRule").is_some();
-        let lists: &[&[&str]] = match is_aggregated {
-            // Its rules come from others.
-            true => &[&["aggregationRule", "clusterRoleSelectors"]],
-            false => &[&["rules"], &["subjects"]],
-        };
-        for list in lists {
-            let mut items = old.array_at(list).to_vec();
-            let lost: Vec<Value> = self
-                .wanted
-                .array_at(list)
-                .iter()
-                .filter(|item| !has(list[0], &items, item))
-                .cloned()
-                .collect();
-            if !lost.is_empty() {
-                items.extend(lost);
-                new.set(list, items);
-            }
-        }
-        Ok(new)
+        Ok((self.restore)(old, &self.wanted))
     }
 
     fn may_retry(&self) -> bool {
         true
     }
+}
+
+/// A role or binding with the rules, subjects, labels and selectors that it lost; what it has besides stays.
+fn restored_role(old: &Value, wanted: &Value) -> Value {
+    let mut new = old.clone();
+    if meta::annotation(old, AUTO_UPDATE) == Some("false") {
+        return new;
+    }
+    for map in ["labels", "annotations"] {
+        for (key, value) in wanted.object_at(&["metadata", map]).into_iter().flat_map(Map::iter) {
+            if old.at(&["metadata", map, key]).is_none() {
+                new.set(&["metadata", map, key], value.clone());
+            }
+        }
+    }
+    let is_aggregated = old.get("aggregationRule").is_some();
+    let lists: &[&[&str]] = match is_aggregated {
+        // Its rules come from others.
+        true => &[&["aggregationRule", "clusterRoleSelectors"]],
+        false => &[&["rules"], &["subjects"]],
+    };
+    for list in lists {
+        let mut items = old.array_at(list).to_vec();
+        let lost: Vec<Value> =
+            wanted.array_at(list).iter().filter(|item| !has(list[0], &items, item)).cloned().collect();
+        if !lost.is_empty() {
+            items.extend(lost);
+            new.set(list, items);
+        }
+    }
+    new
 }
 
 /// Whether nothing is lost of an item; of rules, whether the others allow what it does.
@@ -194,7 +204,7 @@ mod tests {
             "metadata": {"labels": {"a": "b"}, "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
             "rules": [(rule("get list", "pods")), (rule("get", "nodes"))]
         });
-        let restored = |old: &Value| Restore { wanted: wanted.clone() }.apply(old).expect("restored");
+        let restored = |old: &Value| restored_role(old, &wanted);
         let added = rule("get", "secrets");
         let old =
             object!({"metadata": {"labels": {"a": "c"}}, "rules": [(rule("*", "pods")), (added.clone())]});

@@ -1,15 +1,15 @@
-//! How much is under way at once: the requests of each user, those of all users that read and that write, and the bytes of
-//! their bodies.
+//! How much is under way at once: the requests of each user, and the bytes of their bodies; and of requests that flow control
+//! exempts, those that read and those that write.
 //!
 //! ```text
-//!   authorized ──turn of the user──▶ body read ──permit of all users──▶ work ──▶ the answer is read
+//!   authorized ──turn of the user──▶ body read ──seats, or a permit of the exempt──▶ work ──▶ the answer is read
 //! ```
 //!
-//! A request takes a permit, which others wait for, only when its body is there: a client that sends slowly, or never ends,
-//! spends nothing but turns and bytes of its own. Members of `system:masters` have a pool of their own and need no turns, so
-//! that whoever can help is not kept out; components in this process have another, so that the help does not keep out what
-//! the cluster lives by, such as heartbeats. An answer that is made while it is read needs its user's turn, but no permit,
-//! until its end. Watches and streams are bounded elsewhere.
+//! A request takes seats ([`crate::flow`]) or a permit, which others wait for, only when its body is there: a client that
+//! sends slowly, or never ends, spends nothing but turns and bytes of its own. Members of `system:masters` have a pool of
+//! their own and need no turns, so that whoever can help is not kept out; components in this process have another, so that
+//! the help does not keep out what the cluster lives by. An answer that is made while it is read needs its user's turn, but
+//! neither seats nor permit, until its end. Watches and streams are bounded elsewhere.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,6 +21,8 @@ use xebec_api::error::Details;
 use xebec_api::{Reason, Status};
 
 use crate::config::Settings;
+use crate::flow::Seat;
+use crate::metrics::Working;
 
 /// One user's bodies hold at most this part of all that bodies may hold.
 const SHARE: usize = 4;
@@ -83,6 +85,8 @@ pub(crate) struct Turn {
     wait: Duration,
     bytes: usize,
     permit: Option<OwnedSemaphorePermit>,
+    seat: Option<Seat>,
+    working: Option<Working>,
     _turn: Option<OwnedSemaphorePermit>,
     place: Option<Place>,
 }
@@ -134,7 +138,16 @@ impl Bounds {
                 Some(in_time(self.wait, turn, full).await?)
             }
         };
-        Ok(Turn { pool: pool.clone(), wait: self.wait, bytes: 0, permit: None, _turn: turn, place })
+        Ok(Turn {
+            pool: pool.clone(),
+            wait: self.wait,
+            bytes: 0,
+            permit: None,
+            seat: None,
+            working: None,
+            _turn: turn,
+            place,
+        })
     }
 
     fn enter(self: &Arc<Self>, user: &str) -> Place {
@@ -183,9 +196,21 @@ impl Turn {
         Ok(())
     }
 
+    /// Keeps seats in the request's priority level until its work ends.
+    pub(crate) fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
+    }
+
+    /// The request is worked on from now on.
+    pub(crate) fn works(&mut self, working: Working) {
+        self.working = Some(working);
+    }
+
     /// Ends the work: others may be worked on while this request's answer is read.
     pub(crate) fn give_permit_back(&mut self) {
         self.permit = None;
+        self.seat = None;
+        self.working = None;
     }
 }
 

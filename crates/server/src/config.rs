@@ -28,10 +28,11 @@ pub struct Settings {
     pub node_ports: std::ops::RangeInclusive<u16>,
     /// Roles of Xebec's own components.
     pub component_roles: Vec<Role>,
-    /// How many requests that change data run at once. This and the next two hold once for components in this process,
-    /// once for members of `system:masters`, and once for everybody else.
+    /// How many requests that change data run at once, of those that flow control exempts. This and the next two hold once
+    /// for components in this process, once for members of `system:masters`, and once for everybody else. Together with
+    /// the next one it is how many seats flow control divides.
     pub max_mutating: usize,
-    /// How many requests that read data run at once; watches do not count.
+    /// How many requests that read data run at once, of those that flow control exempts; watches do not count.
     pub max_reading: usize,
     /// How many bytes the bodies of requests under way hold; those of one user at most a quarter of it.
     pub max_body_bytes: usize,

@@ -13,6 +13,7 @@ use crate::auth::token::TokenSigner;
 use crate::auth::{CertificateVerifier, User};
 use crate::authz::Authorizer;
 use crate::config::Settings;
+use crate::flow::FlowControl;
 use crate::health::Health;
 use crate::http::query::Query;
 use crate::metrics::Metrics;
@@ -57,6 +58,8 @@ pub struct Core {
     pub settings: Settings,
     /// How the server is.
     pub health: Health,
+    /// Which requests are worked on.
+    pub(crate) flow: FlowControl,
     /// The audit log, if there is one.
     pub(crate) audit: Option<Audit>,
     /// What is counted.

@@ -56,6 +56,9 @@ pub async fn handle(core: &Core, path: &str, incoming: &mut Incoming) -> Result<
         }
         ["version"] => Ok(Reply::ok(version())),
         ["metrics"] => Ok(metrics::all(core)),
+        ["debug", "api_priority_and_fairness", table] => {
+            crate::flow::dump(&core.flow, table).ok_or_else(Status::no_such_path)
+        }
         ["metrics", "slis"] => Ok(metrics::slis(core)),
         [".well-known", "openid-configuration"] => Ok(issuer::configuration(core)),
         ["openid", "v1", "jwks"] => Ok(issuer::keys(core)),

@@ -19,6 +19,7 @@ mod bounds;
 pub mod config;
 pub mod core;
 pub mod discovery;
+mod flow;
 pub mod health;
 pub mod http;
 pub mod metrics;

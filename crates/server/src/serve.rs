@@ -21,6 +21,7 @@ use crate::auth::{self, Peer, User};
 use crate::authz::{Question, Selected};
 use crate::bounds::{Bounds, Caller, Turn};
 use crate::core::{Context, Core};
+use crate::flow::{Class, Seat};
 use crate::http::accept::{Accept, Rows};
 use crate::http::body::{self, RequestBody};
 use crate::http::delivery::Delivery;
@@ -256,8 +257,12 @@ impl ApiService {
         if !Arc::ptr_eq(&user, &asker) {
             witness.impersonates(&user);
         }
+        witness.sorted(core.flow.classify(&user, &question));
         authorize(core, &user, &question, witness).await?;
+        let named = !question.name.is_empty();
         let Arrival { accept, query, route, .. } = arrival;
+        let route = route?;
+        let seats = core.flow.estimate().seats(core, &route, &query, named);
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let mut incoming = Incoming {
@@ -268,7 +273,7 @@ impl ApiService {
             watches: self.inner.watches.of(caller).clone(),
             events: witness.counters().events.clone(),
         };
-        let outcome = self.dispatch(&mut incoming, accept, &route?, caller, witness).await;
+        let outcome = self.dispatch(&mut incoming, accept, &route, caller, seats, witness).await;
         witness.heard(&incoming.context);
         outcome
     }
@@ -280,6 +285,7 @@ impl ApiService {
         accept: Result<Accept, Status>,
         route: &Route,
         caller: Caller<'_>,
+        seats: u64,
         witness: &mut Witness,
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
@@ -290,7 +296,7 @@ impl ApiService {
             }
             Route::Path(path) => {
                 self.within_deadline(async {
-                    let turn = self.admit(caller, false, incoming, witness).await?;
+                    let turn = self.admit(caller, false, seats, incoming, witness).await?;
                     let reply = discovery::handle(core, path, incoming).await?;
                     reply::respond(reply, accept.unwrap_or_default(), self.delivery(Some(turn))).await
                 })
@@ -303,10 +309,12 @@ impl ApiService {
             Route::Resource(verb, target) => {
                 incoming.accept = accept?;
                 if *verb == Verb::Watch {
+                    // What is there is gone through at the beginning; what is to come takes no seat.
+                    let _seat = self.sit(seats, witness).await?;
                     return self.work(incoming, *verb, target, None, witness).await;
                 }
                 self.within_deadline(async {
-                    let turn = self.admit(caller, verb.is_write(), incoming, witness).await?;
+                    let turn = self.admit(caller, verb.is_write(), seats, incoming, witness).await?;
                     self.work(incoming, *verb, target, Some(turn), witness).await
                 })
                 .await
@@ -349,6 +357,7 @@ impl ApiService {
         &self,
         caller: Caller<'_>,
         write: bool,
+        seats: u64,
         incoming: &mut Incoming,
         witness: &mut Witness,
     ) -> Result<Turn, Status> {
@@ -360,8 +369,23 @@ impl ApiService {
             witness.request(&body, content_type(request.headers()));
             *request.body_mut() = body::whole(body);
         }
-        turn.permit(write).await?;
+        if let Some(seat) = self.sit(seats, witness).await? {
+            turn.sit(seat);
+        }
+        // Who is exempt from flow control is still one of so many.
+        if witness.class().is_none_or(Class::is_exempt) {
+            turn.permit(write).await?;
+        }
+        turn.works(self.inner.core.metrics.works(write));
         Ok(turn)
+    }
+
+    /// Waits for seats in the request's priority level.
+    async fn sit(&self, seats: u64, witness: &Witness) -> Result<Option<Seat>, Status> {
+        match witness.class() {
+            Some(class) => self.inner.core.flow.enter(class, seats).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Who is at the other end: a certificate decides, and where it is not good a token may.

@@ -27,6 +27,7 @@ use crate::authz::{self, Authorizer};
 use crate::bootstrap;
 use crate::config::Settings;
 use crate::core::{Clock, Core};
+use crate::flow::{self, FlowControl};
 use crate::health::Health;
 use crate::http::body::BoxError;
 use crate::http::listen;
@@ -102,6 +103,10 @@ impl ApiServer {
             nodes,
             clock,
             random: Arc::new(random),
+            flow: FlowControl::new(
+                settings.max_mutating + settings.max_reading,
+                settings.request_timeout / 4,
+            ),
             audit,
             settings,
             health: Health::default(),
@@ -124,9 +129,11 @@ impl ApiServer {
         bootstrap::run(core).await.map_err(StartError::Bootstrap)?;
         let snapshot = core.store.snapshot();
         core.authorizer.refresh(&snapshot);
+        core.flow.configure(&snapshot);
         let following = follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone());
         self.spawn("the follower of roles", following);
         self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
+        self.spawn("the follower of flow schemas", flow::follow(core.clone(), self.shutdown.clone()));
         core.health.has_started();
         Ok(())
     }

@@ -20,6 +20,7 @@ use xebec_api::{Status, json};
 use crate::audit::{Begin, Outcome, Record, Stage};
 use crate::auth::User;
 use crate::core::{self, Core};
+use crate::flow::Class;
 use crate::http::body::{BoxError, RequestBody};
 use crate::http::query::Query;
 use crate::http::reply::{Reply, ReplyBody};
@@ -36,6 +37,8 @@ pub(crate) struct Witness {
     endless: bool,
     answered: bool,
     refusal: Option<Status>,
+    /// Where it belongs in flow control.
+    class: Option<Class>,
     /// What goes to the audit log; nothing does after a panic, which has been told there.
     record: Option<Box<Record>>,
 }
@@ -62,7 +65,7 @@ impl Witness {
         let counters = core.metrics.requests.of(about, exists);
         let endless = matches!(route, Some(Route::Resource(Verb::Watch, _)));
         let (core, started) = (core.clone(), Instant::now());
-        Self { core, counters, started, endless, answered: false, refusal: None, record: None }
+        Self { core, counters, started, endless, answered: false, refusal: None, class: None, record: None }
     }
 
     /// The request has said who it is from, or has not.
@@ -77,6 +80,16 @@ impl Witness {
     /// Whom the asker acts as.
     pub(crate) fn impersonates(&mut self, user: &Arc<User>) {
         self.record.iter_mut().for_each(|record| record.impersonates(user));
+    }
+
+    /// The request was sorted.
+    pub(crate) fn sorted(&mut self, class: Option<Class>) {
+        self.class = class;
+    }
+
+    /// Where it was sorted.
+    pub(crate) const fn class(&self) -> Option<&Class> {
+        self.class.as_ref()
     }
 
     /// Whether the request is allowed, and why.
@@ -131,8 +144,9 @@ impl Witness {
     }
 
     /// Sees the answer, and tells of it when it is read.
-    pub(crate) async fn saw(mut self, response: Response<ReplyBody>) -> Response<ReplyBody> {
+    pub(crate) async fn saw(mut self, mut response: Response<ReplyBody>) -> Response<ReplyBody> {
         self.answered = true;
+        self.class.iter().for_each(|class| class.mark(response.headers_mut()));
         let code = response.status();
         if response.body().size_hint().exact().is_some() {
             self.counters.answered(code.as_u16(), self.started.elapsed());

@@ -8,14 +8,15 @@ mod process;
 pub(crate) mod requests;
 pub mod text;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use xebec_store::CommitError;
 
-use self::histogram::Histogram;
+pub(crate) use self::histogram::Histogram;
 use self::requests::Requests;
 use self::text::{Kind, Text};
 use crate::admission::Operation;
@@ -34,12 +35,27 @@ const ADMISSIONS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
 pub struct Metrics {
     /// What is counted of every request.
     pub(crate) requests: Requests,
+    /// Requests that read, and that write.
+    working: Arc<[AtomicI64; 2]>,
     commits: Histogram,
     failed_commits: AtomicU64,
     identified: [AtomicU64; 2],
     authorized: [AtomicU64; 2],
     /// By operation, step, and whether it was refused.
     admissions: [[[Histogram; 2]; 2]; 4],
+}
+
+/// A request that is worked on.
+#[derive(Debug)]
+pub(crate) struct Working {
+    counters: Arc<[AtomicI64; 2]>,
+    write: bool,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.counters[usize::from(self.write)].fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The steps of admission.
@@ -57,6 +73,7 @@ impl Default for Metrics {
         let steps = || std::array::from_fn(|_| std::array::from_fn(|_| histogram()));
         Self {
             requests: Requests::default(),
+            working: Arc::default(),
             commits: Histogram::new(COMMITS),
             failed_commits: AtomicU64::new(0),
             identified: Default::default(),
@@ -67,6 +84,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// A request is worked on until the answer is dropped.
+    pub(crate) fn works(&self, write: bool) -> Working {
+        self.working[usize::from(write)].fetch_add(1, Ordering::Relaxed);
+        Working { counters: self.working.clone(), write }
+    }
+
     /// A transaction was committed, or was not.
     pub(crate) fn committed<T>(&self, outcome: &Result<T, CommitError>, took: Duration) {
         self.commits.observe(took);
@@ -93,6 +116,10 @@ impl Metrics {
 
     fn write(&self, out: &mut Text) {
         self.requests.write(out);
+        out.family("apiserver_current_inflight_requests", Kind::Gauge, "Requests that are worked on");
+        for (kind, count) in ["readOnly", "mutating"].iter().zip(self.working.iter()) {
+            out.sample(&[("request_kind", kind)], count.load(Ordering::Relaxed));
+        }
         let numbers = |counters: &[AtomicU64; 2]| {
             [counters[0].load(Ordering::Relaxed), counters[1].load(Ordering::Relaxed)]
         };
@@ -148,6 +175,7 @@ impl Metrics {
 pub(crate) fn all(core: &Core) -> Reply {
     let mut text = Text::default();
     core.metrics.write(&mut text);
+    core.flow.write(&mut text);
     core.audit.iter().for_each(|audit| audit.write(&mut text));
     write_objects(core, &mut text);
     process::write(&mut text);

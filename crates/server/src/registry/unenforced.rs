@@ -18,7 +18,6 @@ struct Gap {
 
 const WEBHOOKS: &str = "admission webhooks are not called, so nothing is refused or changed by them";
 const POLICIES: &str = "admission policies are not evaluated, so nothing is refused or changed by them";
-const FAIRNESS: &str = "requests are not sorted into priority levels; all share the server's limits";
 
 const GAPS: &[Gap] = &[
     gap("", "limitranges", always, "limits and defaults of a LimitRange are not applied to pods and claims"),
@@ -54,8 +53,6 @@ const GAPS: &[Gap] = &[
         |service| service.object_at(&["spec", "service"]).is_some(),
         "requests are not passed on to other API servers, so the group and version are not served",
     ),
-    gap("flowcontrol.apiserver.k8s.io", "flowschemas", always, FAIRNESS),
-    gap("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", always, FAIRNESS),
     gap("networking.k8s.io", "networkpolicies", always, "network policies hold back no traffic"),
 ];
 

@@ -144,8 +144,8 @@ async fn watches_of_users_leave_room_for_those_of_others() {
 
 #[tokio::test]
 async fn how_the_server_is_can_always_be_asked() {
-    let settings =
-        Settings { max_reading: 0, request_timeout: Duration::from_millis(200), ..Settings::default() };
+    let request_timeout = Duration::from_millis(200);
+    let settings = Settings { max_mutating: 0, max_reading: 0, request_timeout, ..Settings::default() };
     let cluster = Cluster::start_with(settings).await;
     let nobody = cluster.connect(None).await;
     for path in ["/livez", "/readyz", "/healthz", "/version"] {

@@ -8,6 +8,7 @@ mod documents;
 mod escalation;
 mod evictions;
 mod faults;
+mod flow;
 mod operations;
 mod parity;
 mod paths;

@@ -12,13 +12,11 @@ const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitio
 /// Of these kinds every object promises something that is not kept.
 const PROMISES: &[&str] = &[
     "apiservices",
-    "flowschemas",
     "limitranges",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
     "mutatingwebhookconfigurations",
     "networkpolicies",
-    "prioritylevelconfigurations",
     "resourcequotas",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",

@@ -3,6 +3,7 @@
 mod components;
 mod definition;
 mod eviction;
+mod flow_schema;
 mod namespace;
 mod pod;
 mod reviews;
@@ -31,6 +32,8 @@ pub fn strategy(group: &str, resource: &str) -> Option<&'static dyn Strategy> {
         ("", "services") => &service::Services,
         ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequests,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definitions,
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow_schema::FlowSchemas,
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flow_schema::Levels,
         ("rbac.authorization.k8s.io", "roles") => &roles::Roles("roles"),
         ("rbac.authorization.k8s.io", "clusterroles") => &roles::Roles("clusterroles"),
         ("rbac.authorization.k8s.io", "rolebindings") => &roles::Bindings("rolebindings"),
