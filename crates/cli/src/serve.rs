@@ -6,6 +6,7 @@ mod log;
 mod notes;
 mod progress;
 mod roles;
+mod signing;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
@@ -121,7 +122,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
     let _lock = layout.try_lock()?.context("another xebec is using the data directory")?;
     let keeper = KeeperInfo::load(&layout.run()).context("reading what the keeper recorded")?;
-    let keys = ClusterKeys::open(&layout.pki(), &ring::rand::SystemRandom::new())?;
+    let keys = Arc::new(ClusterKeys::open(&layout.pki(), &ring::rand::SystemRandom::new())?);
     let url = format!("https://{}", options.bind);
     let nodes = Arc::new(LocalNode::default());
     let audit = options.audit.settings(&layout)?;
@@ -426,8 +427,10 @@ impl Cluster {
         Ok(())
     }
 
-    fn start_controllers(&mut self, server: &ApiServer, keys: &ClusterKeys) {
+    fn start_controllers(&mut self, server: &ApiServer, keys: &Arc<ClusterKeys>) {
         let mut controllers = xebec_controllers::Config::new(keys.ca_pem().to_owned());
+        controllers.keys.certificates = Some(Arc::new(signing::Authority(keys.clone())));
+        controllers.keys.accounts = Some(Arc::new(signing::AccountKey(server.core().clone())));
         let mut scheduler = xebec_scheduler::Config::default();
         let client = client(server, roles::controllers());
         // One set of caches for all of them.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, ReplicationController, Service, ServiceAccount,
@@ -47,6 +48,7 @@ macro_rules! kept_whole {
 }
 
 kept_whole! {
+    CertificateSigningRequest: [],
     ConfigMap: [],
     Deployment: [],
     Endpoints: [],
@@ -60,6 +62,7 @@ kept_whole! {
     ServiceAccount: [],
 }
 
+impl Watched for CertificateSigningRequest {}
 impl Watched for Deployment {}
 impl Watched for Endpoints {}
 impl Watched for EndpointSlice {}

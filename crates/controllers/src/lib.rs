@@ -14,6 +14,7 @@
 //! `Role`, and [`ROLES`] has them all.
 
 pub mod aggregation;
+pub mod certificates;
 pub mod context;
 pub mod definition;
 pub mod deployment;
@@ -30,6 +31,7 @@ pub mod permissions;
 pub mod pod;
 pub mod replicas;
 pub mod runtime;
+pub mod tokens;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -69,12 +71,27 @@ pub const ROLES: &[Role] = &[
     node::POD_GC_ROLE,
     aggregation::AGGREGATION_ROLE,
     disruption::DISRUPTION_ROLE,
+    certificates::APPROVER_ROLE,
+    certificates::SIGNER_ROLE,
+    certificates::CLEANER_ROLE,
+    tokens::ACCOUNT_TOKEN_ROLE,
+    tokens::BOOTSTRAP_SIGNER_ROLE,
+    tokens::TOKEN_CLEANER_ROLE,
 ];
 
 /// How many keys of one controller are worked on at a time.
 const WORKERS: usize = 5;
 /// The garbage collector's keys are many and its work is small.
 const GC_WORKERS: usize = 20;
+
+/// The keys that controllers sign with, wherever they are. Without one of them, what it is for is not done.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    /// Signs certificates.
+    pub certificates: Option<Arc<dyn certificates::Signer>>,
+    /// Signs tokens of service accounts.
+    pub accounts: Option<Arc<dyn tokens::Minter>>,
+}
 
 /// What the controllers need from outside.
 #[derive(Debug, Clone)]
@@ -87,6 +104,8 @@ pub struct Config {
     pub seed: u64,
     /// The name of this process in events.
     pub instance: String,
+    /// The keys that some controllers sign with.
+    pub keys: Keys,
     /// Caches to share with others of this process, for whoever made them to stop; own ones when absent.
     pub informers: Option<Informers>,
 }
@@ -101,6 +120,7 @@ impl Config {
             seed: u64::try_from(seed).unwrap_or(u64::MAX),
             clock,
             instance: "xebec".to_owned(),
+            keys: Keys::default(),
             informers: None,
         }
     }
@@ -126,7 +146,7 @@ pub async fn run(
     let mut writing = Tasks::default();
     writing.spawn("the writer of the controllers' events", events.run(events_stopping));
     let mut controllers = Controllers { tasks: Tasks::default(), context, stop: stopping };
-    controllers.start_all(config.root_ca_pem);
+    controllers.start_all(config.root_ca_pem, config.keys);
     let mut controllers = controllers.tasks;
     info!(controllers = ROLES.len(), "controllers started");
     let outcome = tokio::select! {
@@ -155,7 +175,7 @@ struct Controllers {
 }
 
 impl Controllers {
-    fn start_all(&mut self, root_ca_pem: String) {
+    fn start_all(&mut self, root_ca_pem: String, keys: Keys) {
         let context = self.context.clone();
         self.start(deployment::DeploymentController::new(&context), WORKERS);
         self.start(replicas::ReplicaController::<ReplicaSet>::new(&context), WORKERS);
@@ -170,6 +190,9 @@ impl Controllers {
             per_namespace::StandardController::new(&context, per_namespace::DefaultServiceAccount),
             WORKERS,
         );
+        if let Some(minter) = keys.accounts {
+            self.start(tokens::AccountTokens::new(&context, minter, root_ca_pem.clone()), WORKERS);
+        }
         let root_ca = per_namespace::RootCa { certificate: root_ca_pem };
         self.start(per_namespace::StandardController::new(&context, root_ca), WORKERS);
         self.start(node::lifecycle::NodeLifecycle::new(&context), WORKERS);
@@ -177,6 +200,13 @@ impl Controllers {
         self.start(node::pod_gc::PodGc::new(&context), 1);
         self.start(aggregation::AggregationController::new(&context), WORKERS);
         self.start(disruption::DisruptionController::new(&context), WORKERS);
+        self.start(certificates::Approver::new(&context), 1);
+        self.start(certificates::Cleaner::new(&context), 1);
+        self.start(tokens::BootstrapSigner::new(&context), 1);
+        self.start(tokens::TokenCleaner::new(&context), 1);
+        if let Some(signer) = keys.certificates {
+            self.start(certificates::SigningController::new(&context, signer), 1);
+        }
         let monitors = gc::Monitors::new(context.client.clone(), Arc::clone(&context.rng));
         self.start(gc::GarbageCollector::new(&context, &monitors), GC_WORKERS);
         self.tasks.spawn("the garbage collector's graph", monitors.run(self.stop.clone()));

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "server/credentials.rs"]
+mod credentials;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,7 +25,6 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
-use xebec_controllers::Config;
 use xebec_controllers::context::Context;
 use xebec_controllers::namespace::NamespaceController;
 use xebec_controllers::pod::PodRecord;
@@ -36,6 +38,7 @@ use xebec_controllers::runtime::rng::Rng;
 use xebec_controllers::runtime::runner::Controller;
 use xebec_controllers::runtime::tasks::TaskLost;
 use xebec_controllers::runtime::writer::{Requests, Writes};
+use xebec_controllers::{Config, Keys};
 use xebec_server::ApiServer;
 use xebec_server::auth::User;
 use xebec_server::auth::keys::ClusterKeys;
@@ -104,9 +107,14 @@ impl Server {
     }
 
     fn controllers_of(client: &Client, ahead: Duration) -> Running {
+        Self::controllers_with(client, ahead, Keys::default())
+    }
+
+    fn controllers_with(client: &Client, ahead: Duration, keys: Keys) -> Running {
         let (stop, stopped) = oneshot::channel();
         let mut config = Config::new("no certificate".to_owned());
         config.clock = Arc::new(Ahead(ahead));
+        config.keys = keys;
         let stopped = async move { drop(stopped.await) };
         let controllers = tokio::spawn(xebec_controllers::run(client.clone(), config, stopped));
         Running { stop, controllers }

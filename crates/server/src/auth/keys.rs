@@ -13,11 +13,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::jwt::VerificationKey;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::jwt::VerificationKey;
+use super::signing::{self, CertificateRequest, SigningError, Terms};
 
 const CA_VALIDITY: Duration = Duration::from_hours(24 * 3650);
 const LEAF_VALIDITY: Duration = Duration::from_hours(24 * 365);
@@ -158,6 +162,21 @@ impl ClusterKeys {
     /// A name that no certificate can hold.
     pub fn client(&self, user: &str, group: Option<&str>) -> Result<Credential, KeyError> {
         self.sign(user, &leaf_params(user, group, ExtendedKeyUsagePurpose::ClientAuth))
+    }
+
+    /// A certificate for whoever asks, PEM.
+    ///
+    /// # Errors
+    /// The usages are not known, or the authority cannot sign.
+    pub fn sign_request(
+        &self,
+        request: &CertificateRequest,
+        terms: Terms<'_>,
+        random: &dyn ring::rand::SecureRandom,
+    ) -> Result<String, SigningError> {
+        let authority = CertificateDer::from_pem_slice(self.ca_pem.as_bytes());
+        let authority = authority.map_err(|_| SigningError::Authority)?;
+        signing::sign(&authority, self.issuer.key(), request, terms, random)
     }
 
     fn sign(&self, subject: &str, params: &CertificateParams) -> Result<Credential, KeyError> {

@@ -5,9 +5,11 @@ pub mod accounts;
 pub mod bearer;
 pub mod bootstrap_token;
 mod certificate;
+mod der;
 mod impersonate;
 pub mod jwt;
 pub mod keys;
+pub mod signing;
 pub mod token;
 pub mod user;
 

@@ -48,6 +48,14 @@ pub trait Strategy: Send + Sync + Debug {
         Ok(())
     }
 
+    /// Before a changed status is validated.
+    ///
+    /// # Errors
+    /// The change cannot be made.
+    fn update_status(&self, _write: &mut Write<'_>, _object: &mut Value) -> Result<(), Status> {
+        Ok(())
+    }
+
     /// What the write needs to be allowed besides its verb, given the object as it is to become. Asked before it is validated.
     fn guard<'a>(&'a self, _write: &'a Write<'a>, _object: &'a Value, _part: Part<'a>) -> Option<Guard<'a>> {
         None

@@ -9,6 +9,7 @@ mod escalation;
 mod evictions;
 mod faults;
 mod flow;
+mod identity;
 mod operations;
 mod parity;
 mod paths;

@@ -124,10 +124,10 @@ pub(super) fn prepare_changed(
     if target.part == Part::Main {
         (served.row.kind.prepare_update)(new, old);
     }
-    if target.part != Part::Status {
-        served.row.strategy.update(write, new)?;
+    match target.part {
+        Part::Status => served.row.strategy.update_status(write, new),
+        _ => served.row.strategy.update(write, new),
     }
-    Ok(())
 }
 
 /// What a write through a subresource of the object's own kind may change: one field; all else stays as it was.
