@@ -25,9 +25,10 @@ const CLIENTS: [Package; 2] =
     [Package { name: "npm", proof: "/usr/bin/npm" }, Package { name: "unzip", proof: "/usr/bin/unzip" }];
 
 /// What the tests need besides; the first is what the demonstration's image is made of.
-const TEST: [Package; 6] = [
+const TEST: [Package; 7] = [
     Package { name: "busybox-static", proof: "/var/lib/dpkg/info/busybox-static.list" },
     Package { name: "docker-registry", proof: "/usr/bin/docker-registry" },
+    Package { name: "etcd-server", proof: "/usr/bin/etcd" },
     Package { name: "iproute2", proof: "/usr/sbin/ip" },
     Package { name: "python3-venv", proof: "/var/lib/dpkg/info/python3-venv.list" },
     Package { name: "runsc", proof: "/usr/bin/runsc" },

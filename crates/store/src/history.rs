@@ -1,4 +1,6 @@
 //! The ring of recent states: the newest one, and old ones for exact-revision reads.
+//!
+//! Revisions may pass without a change, as those of others on a shared etcd do: a state holds until the next one.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -9,12 +11,16 @@ use crate::{Revision, Snapshot, StoreError};
 /// What an old state costs beyond replaced records: the map nodes that a commit copies, about four levels.
 const COPIED_NODES_BYTES: usize = 2_048;
 
-/// States by revision, oldest first, one for every revision between the oldest and the newest.
+/// States by revision, oldest first: each holds from its revision until that of the next.
 #[derive(Debug)]
 pub(crate) struct History {
     ring: VecDeque<State>,
     bytes: usize,
     limits: HistoryLimits,
+    /// Until here the newest state holds.
+    current: Revision,
+    /// What is older is forgotten, whatever the ring still holds of it.
+    floor: Revision,
 }
 
 /// A state that left the ring. The caller drops it outside the lock: it may free many nodes.
@@ -30,35 +36,44 @@ struct State {
 
 impl History {
     pub(crate) fn new(snapshot: Snapshot, limits: HistoryLimits, now: Instant) -> Self {
-        Self { ring: VecDeque::from([State { snapshot, cost: 0, at: now }]), bytes: 0, limits }
+        let current = snapshot.revision();
+        let ring = VecDeque::from([State { snapshot, cost: 0, at: now }]);
+        Self { ring, bytes: 0, limits, current, floor: current }
     }
 
-    pub(crate) fn newest(&self) -> &Snapshot {
-        &self.ring.back().expect("the newest state is never forgotten").snapshot
+    pub(crate) fn newest(&self) -> Snapshot {
+        self.ring.back().expect("the newest state is never forgotten").snapshot.clone().seen_at(self.current)
     }
 
     fn oldest(&self) -> Revision {
-        self.ring.front().expect("the newest state is never forgotten").snapshot.revision()
+        let first = self.ring.front().expect("the newest state is never forgotten").snapshot.revision();
+        first.max(self.floor)
     }
 
     pub(crate) fn at(&self, revision: Revision) -> Result<Snapshot, StoreError> {
-        let (oldest, current) = (self.oldest(), self.newest().revision());
+        let (oldest, current) = (self.oldest(), self.current);
         if revision < oldest {
             return Err(StoreError::Compacted { requested: revision, oldest });
         }
         if revision > current {
             return Err(StoreError::Future { requested: revision, current });
         }
-        let position = self.ring.partition_point(|state| state.snapshot.revision() < revision);
-        Ok(self.ring[position].snapshot.clone())
+        let later = self.ring.partition_point(|state| state.snapshot.revision() <= revision);
+        Ok(self.ring[later - 1].snapshot.clone().seen_at(revision))
     }
 
     /// Makes `snapshot` the newest state; `replaced_bytes` is what only older states still hold.
     pub(crate) fn push(&mut self, snapshot: Snapshot, replaced_bytes: usize, now: Instant) {
-        debug_assert!(snapshot.revision() > self.newest().revision());
+        debug_assert!(snapshot.revision() > self.current);
+        self.current = snapshot.revision();
         let cost = COPIED_NODES_BYTES + replaced_bytes;
         self.bytes += cost;
         self.ring.push_back(State { snapshot, cost, at: now });
+    }
+
+    /// Nothing has changed up to `revision`.
+    pub(crate) fn pass(&mut self, revision: Revision) {
+        self.current = self.current.max(revision);
     }
 
     /// Applies the limits.
@@ -81,14 +96,14 @@ impl History {
 
     /// Forgets the states before `before`.
     pub(crate) fn compact(&mut self, before: Revision) -> Result<Forgotten, StoreError> {
-        let current = self.newest().revision();
-        if before > current {
-            return Err(StoreError::Future { requested: before, current });
+        if before > self.current {
+            return Err(StoreError::Future { requested: before, current: self.current });
         }
         let mut forgotten = Vec::new();
-        while self.oldest() < before {
+        while self.ring.get(1).is_some_and(|next| next.snapshot.revision() <= before) {
             forgotten.extend(self.pop());
         }
+        self.floor = self.floor.max(before);
         Ok(forgotten)
     }
 
@@ -101,13 +116,14 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use imbl::OrdMap;
 
     use super::{COPIED_NODES_BYTES, History};
     use crate::limits::HistoryLimits;
-    use crate::{Revision, Snapshot, StoreError};
+    use crate::{Key, Record, Revision, Snapshot, StoreError, Value};
 
     fn state(revision: u64) -> Snapshot {
         Snapshot::new(Revision::new(revision), OrdMap::new())
@@ -175,5 +191,35 @@ mod tests {
         }
         let error = StoreError::Future { requested: Revision::new(15), current: Revision::new(14) };
         assert_eq!(history.compact(Revision::new(15)).err(), Some(error));
+    }
+
+    #[test]
+    fn a_state_holds_until_the_next() {
+        let now = Instant::now();
+        let records = |count: u64| (0..count).map(record).collect::<OrdMap<_, _>>();
+        let mut history =
+            History::new(Snapshot::new(Revision::new(5), records(0)), HistoryLimits::default(), now);
+        history.pass(Revision::new(7));
+        history.push(Snapshot::new(Revision::new(9), records(1)), 0, now);
+        history.push(Snapshot::new(Revision::new(12), records(2)), 0, now);
+        history.pass(Revision::new(20));
+        history.pass(Revision::new(15));
+        let seen = |history: &History, revision: u64| {
+            history.at(Revision::new(revision)).map(|state| (state.revision().get(), state.len()))
+        };
+        for (revision, len) in [(5, 0), (8, 0), (9, 1), (11, 1), (12, 2), (20, 2)] {
+            assert_eq!(seen(&history, revision), Ok((revision, len)));
+        }
+        assert!(seen(&history, 21).is_err() && seen(&history, 4).is_err());
+        assert_eq!(history.newest().revision().get(), 20);
+        history.compact(Revision::new(10)).expect("compact");
+        let error = StoreError::Compacted { requested: Revision::new(9), oldest: Revision::new(10) };
+        assert_eq!(seen(&history, 9), Err(error));
+        assert_eq!(seen(&history, 10), Ok((10, 1)));
+    }
+
+    fn record(number: u64) -> (Key, Arc<Record>) {
+        let key = Key::new(format!("/k/{number}")).expect("key");
+        (key.clone(), Arc::new(Record::new(key, Revision::FIRST, Revision::FIRST, &Value::opaque(""))))
     }
 }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`Store`] | the contract; `contract` is the suite that every backend passes (feature `contract`) |
 //! | [`Embedded`] | the backend in this process: a directory, one writer thread |
+//! | [`Etcd`] | the backend in an etcd, which several servers share: a mirror in memory, fed by one watch |
 //! | [`Snapshot`] | all live records at one revision: a persistent B-tree, cloned in constant time |
 //! | [`Txn`] | conditions and operations, atomic, one [`Revision`] |
 //! | [`Watch`] | the events of a [`Scope`], from a revision on |
@@ -17,7 +18,10 @@
 //! Reads never touch the disk and never wait for a writer. All live records are in memory, as their final bytes; a
 //! [`Record`] and an [`Event`] also keep what the layer above derived from them once (`memo`).
 //!
-//! # A commit
+//! What both backends have in common is the memory: live records and recent states (`live`, `history`), events and watchers
+//! (`watch`). A backend adds how a transaction becomes durable, and in which order.
+//!
+//! # A commit of the embedded store
 //!
 //! ```text
 //!                 commit()
@@ -55,7 +59,7 @@
 //!
 //! # What is kept
 //!
-//! The disk has the live records and the current revision, nothing older. Memory has, besides the live records, a
+//! The embedded store's disk has the live records and the current revision, nothing older. Memory has, besides the live records, a
 //! ring of recent states for exact-revision reads and logs of recent events for watches; both start empty when the
 //! store is opened, are bounded by count, bytes and age ([`limits::Limits`]), and are cut by [`Store::compact`]. What
 //! is gone is an error that says so: [`StoreError::Compacted`], [`WatchError::TooSlow`].
@@ -65,6 +69,7 @@
 #[cfg(feature = "contract")]
 pub mod contract;
 mod embedded;
+mod etcd;
 mod event;
 mod frame;
 mod history;
@@ -74,6 +79,7 @@ mod live;
 mod memo;
 mod record;
 mod revision;
+mod room;
 mod sealer;
 mod snapshot;
 mod store;
@@ -83,6 +89,10 @@ mod watch;
 #[cfg(fuzzing)]
 pub use embedded::fuzzing;
 pub use embedded::{DirectoryError, Embedded, EmbeddedOptions, JournalError, LoadError, OpenError};
+pub use etcd::{
+    AddressError, Etcd, EtcdAddress, EtcdError, EtcdOpenError, EtcdOptions, Identity, TlsError, TlsFiles,
+    TlsSettings, WireError,
+};
 pub use event::{Event, EventKind};
 pub use frame::FrameError;
 pub use key::{Key, KeyError, Prefix};
@@ -90,6 +100,6 @@ pub use record::{Record, Value};
 pub use revision::Revision;
 pub use sealer::{AesGcmSealer, Encryption, SealError, SealKeyId, Sealer};
 pub use snapshot::Snapshot;
-pub use store::{BoxFuture, Health, Store, StoreError};
+pub use store::{BoxFuture, CatchUp, Health, Store, StoreError};
 pub use txn::{CommitError, Committed, Condition, Conflict, Op, StorageFault, Txn, TxnError};
 pub use watch::{Batch, Scope, Watch, WatchError};

@@ -22,7 +22,7 @@ const MIB: usize = 1024 * 1024;
 /// The bounds of a store that may be configured.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
-    /// What waits to be written.
+    /// What waits to be written, or for etcd's answer.
     pub queue: QueueLimits,
     /// Old states kept for exact-revision reads.
     pub history: HistoryLimits,

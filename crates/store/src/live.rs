@@ -17,7 +17,7 @@ pub(crate) struct Live {
     hub: Arc<Hub>,
 }
 
-/// One committed transaction.
+/// One committed transaction; without events, the word that nothing has changed up to its revision.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     /// The state after it.
@@ -43,7 +43,7 @@ impl Live {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.read().newest().clone()
+        self.read().newest()
     }
 
     pub(crate) fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, StoreError> {
@@ -71,6 +71,10 @@ impl Live {
         let forgotten = {
             let mut history = self.write();
             for step in steps {
+                if step.events.is_empty() {
+                    history.pass(step.revision());
+                    continue;
+                }
                 history.push(step.snapshot.clone(), step.replaced_bytes(), now);
             }
             history.trim(now)
@@ -81,6 +85,16 @@ impl Live {
     /// Delivers the events of `steps`.
     pub(crate) fn announce(&self, steps: &[Step], now: Instant) {
         self.hub.publish(steps.iter().map(|step| (step.revision(), &*step.events)), now);
+    }
+
+    /// Starts over with `snapshot`, when it is not known what has happened before: old states are forgotten, and every
+    /// watcher is told that it has missed something.
+    pub(crate) fn reset(&self, snapshot: Snapshot, limits: &Limits, now: Instant) {
+        let revision = snapshot.revision();
+        let fresh = History::new(snapshot, limits.history.clone(), now);
+        let old = std::mem::replace(&mut *self.write(), fresh);
+        drop(old);
+        self.hub.reset(revision);
     }
 
     /// Ends all watches.

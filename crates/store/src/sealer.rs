@@ -36,6 +36,21 @@ pub struct Encryption {
     pub covers: Arc<dyn Fn(&Key) -> bool + Send + Sync>,
 }
 
+impl Encryption {
+    /// Seals `plaintext`, if values of `key` are sealed.
+    pub(crate) fn seal(&self, key: &Key, plaintext: &[u8]) -> Result<Option<Vec<u8>>, SealError> {
+        if !(self.covers)(key) {
+            return Ok(None);
+        }
+        let sealed = self.sealer.seal(key, plaintext)?;
+        let added = sealed.len().saturating_sub(plaintext.len());
+        if added > MAX_SEAL_BYTES {
+            return Err(SealError::Long { key: key.clone(), added });
+        }
+        Ok(Some(sealed))
+    }
+}
+
 impl fmt::Debug for Encryption {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("Encryption")

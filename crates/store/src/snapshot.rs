@@ -66,6 +66,13 @@ impl Snapshot {
         self.records.is_empty()
     }
 
+    /// The same records at a later revision, up to which nothing has changed.
+    pub(crate) fn seen_at(mut self, revision: Revision) -> Self {
+        debug_assert!(revision >= self.revision);
+        self.revision = revision;
+        self
+    }
+
     /// The state after `event`, which is of `revision`.
     pub(crate) fn apply(&mut self, revision: Revision, event: &Event) {
         self.revision = revision;

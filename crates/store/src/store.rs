@@ -25,6 +25,24 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Compacted`] when it is not kept any more, [`StoreError::Future`] when it does not exist yet.
     fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, StoreError>;
 
+    /// A state that contains all that was committed before the call, by whomever. [`Self::snapshot`] has this already
+    /// when nobody else commits.
+    fn newest(&self) -> CatchUp<'_> {
+        CatchUp::Done(self.snapshot())
+    }
+
+    /// A state at `revision` or later. One that does not come within a few seconds is not waited for: then the answer is an
+    /// older one.
+    fn reaching(&self, revision: Revision) -> CatchUp<'_> {
+        let _ = revision;
+        CatchUp::Done(self.snapshot())
+    }
+
+    /// Whether others commit too, so that [`Self::snapshot`] may lack what they have been told of.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// The revision of the newest committed state.
     fn current_revision(&self) -> Revision {
         self.snapshot().revision()
@@ -52,16 +70,38 @@ pub trait Store: Send + Sync {
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }
 
+/// A state that is there, or has to be waited for.
+#[expect(missing_debug_implementations, reason = "a future shows nothing")]
+pub enum CatchUp<'a> {
+    /// It is there.
+    Done(Snapshot),
+    /// It comes.
+    Wait(BoxFuture<'a, Result<Snapshot, StoreError>>),
+}
+
+impl CatchUp<'_> {
+    /// The state.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`], [`StoreError::Closed`].
+    pub async fn get(self) -> Result<Snapshot, StoreError> {
+        match self {
+            Self::Done(snapshot) => Ok(snapshot),
+            Self::Wait(state) => state.await,
+        }
+    }
+}
+
 /// Whether a store takes commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// It does.
     Writable,
-    /// The disk refuses writes; reads and watches work.
+    /// The disk, or etcd, takes no writes; reads and watches of what is known work.
     ReadOnly {
         /// What is known about it.
         fault: StorageFault,
-        /// The disk's error in words.
+        /// The error in words.
         reason: String,
     },
     /// It was shut down.
@@ -92,6 +132,12 @@ pub enum StoreError {
     TooManyWatches {
         /// The limit.
         limit: usize,
+    },
+    /// Nobody can say what the newest state is.
+    #[error("the newest state cannot be had from etcd: {reason}; try again")]
+    Unreachable {
+        /// The error in words.
+        reason: String,
     },
     /// The store was shut down.
     #[error("the store is shut down")]

@@ -185,6 +185,24 @@ pub enum TxnError {
         /// Its size.
         bytes: usize,
     },
+    /// etcd takes no request as large.
+    #[error(
+        "a transaction of {bytes} bytes is larger than etcd takes; its limit is 1.5 MiB unless it was started with \
+         --max-request-bytes"
+    )]
+    LargerThanEtcdTakes {
+        /// Its size.
+        bytes: usize,
+    },
+    /// etcd takes no transaction of as many operations.
+    #[error(
+        "a transaction of {count} operations has more than etcd takes; its limit is 128 unless it was started with \
+         --max-txn-ops"
+    )]
+    MoreThanEtcdTakes {
+        /// How many it has.
+        count: usize,
+    },
     /// The revision's text would stand behind the value's end.
     #[error("the value of {key} has {bytes} bytes and cannot take its revision at {offset}")]
     RevisionOffset {
@@ -249,6 +267,12 @@ pub enum CommitError {
         /// The disk's error.
         source: Arc<dyn Error + Send + Sync>,
     },
+    /// The answer did not come, or cannot be shown yet.
+    #[error("it is not known whether the write has happened, look before trying again: {reason}")]
+    Unknown {
+        /// What was seen of it, in words.
+        reason: String,
+    },
     /// The writer ended before it answered. Whether the transaction happened shows after a restart.
     #[error("the store ended before it answered; the transaction may have happened")]
     Unanswered,
@@ -267,6 +291,12 @@ pub enum StorageFault {
     /// opened again on later writes, at most once a second; writing resumes when that works.
     #[error("the disk or the storage engine failed; check the disk, writing is tried again")]
     Engine,
+    /// etcd cannot be reached, or has no leader. Nothing was sent.
+    #[error("etcd cannot be reached, or has no leader; writing resumes by itself when it is back")]
+    Unreachable,
+    /// etcd refuses what it was asked for. Nothing was written.
+    #[error("etcd refuses to write")]
+    Refused,
     /// A value could not be encrypted. Nothing was written; other transactions are not affected.
     #[error("a value could not be encrypted")]
     Seal,

@@ -18,14 +18,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::directory::{Contents, Directory};
 use self::disk::Disk;
 use self::stage::Changes;
 use self::writer::{Pending, Request, SharedHealth, Writer};
-use crate::limits::{Limits, MAX_TXN_BYTES};
+use crate::limits::Limits;
 use crate::live::Live;
+use crate::room::Room;
 use crate::{
     BoxFuture, CommitError, Committed, Encryption, Health, Revision, Scope, Snapshot, Store, StoreError, Txn,
     Watch,
@@ -72,16 +73,13 @@ pub struct Embedded {
     health: SharedHealth,
     /// None once dropping began.
     queue: Option<mpsc::Sender<Request>>,
-    /// Room in the queue, in units of [`ROOM_UNIT`].
-    room: Arc<Semaphore>,
+    room: Room,
     /// Closed when the writer has ended and the directory is free.
     ended: watch::Receiver<()>,
     /// Whether the writer was asked to end.
     asked: AtomicBool,
     thread: Option<JoinHandle<()>>,
 }
-
-const ROOM_UNIT: usize = 1_024;
 
 impl Embedded {
     /// Opens the store in `directory`, or makes one when there is nothing. Blocks: reads everything that is live.
@@ -101,8 +99,7 @@ impl Embedded {
         let live = Arc::new(Live::new(disk.load()?, &limits, Instant::now()));
         let health = SharedHealth::new();
         let txns = limits.queue.txns.max(1);
-        // Each transaction takes its bytes, rounded down, and one unit more.
-        let room = limits.queue.bytes.max(MAX_TXN_BYTES).div_ceil(ROOM_UNIT) + txns;
+        let room = Room::new(&limits.queue);
         let (queue, requests) = mpsc::channel(txns);
         let (end, ended) = watch::channel(());
         let writer = Writer::new(requests, disk, live.clone(), health.clone(), limits.queue);
@@ -113,7 +110,6 @@ impl Embedded {
         };
         let thread =
             thread::Builder::new().name("store-writer".to_owned()).spawn(run).map_err(OpenError::Thread)?;
-        let room = Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS)));
         Ok(Self {
             live,
             health,
@@ -128,8 +124,7 @@ impl Embedded {
     async fn enqueue(&self, txn: Txn) -> Result<Committed, CommitError> {
         txn.check()?;
         let queue = self.queue.as_ref().ok_or(CommitError::Closed)?;
-        let units = u32::try_from(txn.bytes() / ROOM_UNIT + 1).expect("MAX_TXN_BYTES fits");
-        let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| CommitError::Closed)?;
+        let room = self.room.take(&txn).await?;
         let (answer, committed) = oneshot::channel();
         let request = Request::Commit(Pending { txn, answer, room });
         queue.send(request).await.map_err(|_| CommitError::Closed)?;

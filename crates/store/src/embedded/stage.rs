@@ -9,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::frame::{HEADER_BYTES, Header};
-use crate::limits::MAX_SEAL_BYTES;
 use crate::live::Step;
 use crate::{
     CommitError, Committed, Condition, Conflict, Encryption, Event, Key, Op, Record, Revision, SealError,
@@ -99,15 +98,10 @@ impl Stage {
     /// The record's frame as it goes to the disk, its value sealed when it has to be.
     fn frame(&self, record: &Record) -> Result<Bytes, SealError> {
         let key = record.key();
-        let Some(encryption) = self.encryption.as_ref().filter(|encryption| (encryption.covers)(key)) else {
+        let seal = |encryption: &Encryption| encryption.seal(key, record.as_slice());
+        let Some(sealed) = self.encryption.as_ref().map(seal).transpose()?.flatten() else {
             return Ok(record.frame().clone());
         };
-        let plaintext = record.as_slice();
-        let sealed = encryption.sealer.seal(key, plaintext)?;
-        let added = sealed.len().saturating_sub(plaintext.len());
-        if added > MAX_SEAL_BYTES {
-            return Err(SealError::Long { key: key.clone(), added });
-        }
         let mut frame = Vec::with_capacity(HEADER_BYTES + sealed.len());
         Header { sealed: true, ..*record.header() }.encode(&mut frame);
         frame.extend_from_slice(&sealed);

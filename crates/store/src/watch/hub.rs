@@ -195,6 +195,21 @@ impl Hub {
         by_path.shrink_to_fit();
     }
 
+    /// Forgets everything up to `revision`, and tells every watcher that it has missed something.
+    pub(crate) fn reset(&self, revision: Revision) {
+        let (mut wakers, mut dropped) = (Vec::new(), Vec::new());
+        {
+            let mut partitions = self.write();
+            partitions.complete_after = revision.max(partitions.complete_after);
+            for partition in partitions.by_path.values().chain([&self.whole]) {
+                partition.reset(revision, &mut wakers, &mut dropped);
+            }
+            self.published.store(revision.get(), Ordering::Release);
+        }
+        self.discount(&dropped);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Ends all watches, when they have delivered what is pending.
     pub(crate) fn close(&self) {
         let mut wakers = Vec::new();
@@ -260,7 +275,7 @@ mod tests {
 
     use super::{Hub, TRIM_PART};
     use crate::limits::WatchLimits;
-    use crate::{Event, Key, Prefix, Record, Revision, Scope, Value};
+    use crate::{Event, Key, Prefix, Record, Revision, Scope, Value, WatchError};
 
     fn publish(hub: &Hub, path: &str, revision: u64, bytes: usize, now: Instant) {
         let (key, revision) = (Key::new(path).expect("key"), Revision::new(revision));
@@ -301,6 +316,33 @@ mod tests {
         assert!(held == known && known > 0, "{held} held, {known} known");
         hub.compact(Revision::new(999), now);
         assert_eq!(bytes(&hub), (0, 0));
+    }
+
+    #[test]
+    fn after_a_reset_all_watchers_list_again() {
+        let hub = Arc::new(Hub::new(Revision::FIRST, WatchLimits::default()));
+        let now = Instant::now();
+        let scopes = ["/", "/r/core/pods/", "/r/core/pods/a/", "/r/core/nodes/"];
+        let open = |path: &str, after: u64| {
+            hub.subscribe(Scope::Prefix(Prefix::new(path).expect("prefix")), Revision::new(after))
+        };
+        publish(&hub, "/r/core/pods/a/x", 2, 10, now);
+        let mut watches: Vec<_> = scopes.map(|path| open(path, 1).expect("watch")).into();
+        assert_eq!(watches[1].try_next().expect("alive").map(|batch| batch.events.len()), Some(1));
+        hub.reset(Revision::new(10));
+        for watch in &mut watches {
+            assert!(matches!(watch.try_next(), Err(WatchError::TooSlow { .. })), "{}", watch.scope());
+        }
+        assert_eq!(bytes(&hub), (0, 0));
+        for path in scopes {
+            open(path, 9).expect_err("before the reset");
+        }
+        let mut watches = scopes.map(|path| open(path, 10).expect("from the new list"));
+        publish(&hub, "/r/core/pods/a/x", 11, 10, now);
+        for watch in &mut watches {
+            let seen = watch.try_next().expect("alive").map_or(0, |batch| batch.events.len());
+            assert_eq!(seen, usize::from(watch.scope().to_string() != "/r/core/nodes/"), "{}", watch.scope());
+        }
     }
 
     #[test]

@@ -86,6 +86,16 @@ impl Log {
         self.complete_after = self.complete_after.max(revision);
     }
 
+    /// Drops everything, and leaves a gap at the end: whoever has read up to here has missed something. All events up to
+    /// `revision` may be missing.
+    pub(crate) fn reset(&mut self, revision: Revision, dropped: &mut Vec<Arc<Event>>) {
+        while let Some(event) = self.pop() {
+            dropped.push(event);
+        }
+        self.first += 1;
+        self.complete_after = self.complete_after.max(revision);
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Arc<Event>> {
         let entry = self.entries.pop_front()?;
         self.first += 1;

@@ -71,6 +71,14 @@ impl Partition {
         self.write().log.trim(limits, now, dropped);
     }
 
+    /// Forgets all events, and marks the gap for every watcher.
+    pub(crate) fn reset(&self, revision: Revision, wakers: &mut Vec<Waker>, dropped: &mut Vec<Arc<Event>>) {
+        let mut state = self.write();
+        state.log.reset(revision, dropped);
+        let gap = state.log.first() - 1;
+        state.watchers.all().for_each(|slot| wakers.extend(slot.mark(gap)));
+    }
+
     pub(crate) fn register(&self, state: &mut State, scope: &Scope, id: WatchId, slot: Arc<Slot>) {
         state.watchers.slots(&self.path, scope).insert(id, slot);
     }

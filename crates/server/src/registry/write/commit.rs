@@ -82,6 +82,10 @@ pub(in crate::registry) fn commit_status(error: &CommitError) -> Status {
             tracing::error!(error = error as &dyn std::error::Error, "the store cannot write");
             Status::new(xebec_api::Reason::ServiceUnavailable, error.to_string())
         }
+        CommitError::Unknown { .. } => {
+            tracing::warn!(error = error as &dyn std::error::Error, "the outcome of a write is not known");
+            Status::new(xebec_api::Reason::Timeout, error.to_string())
+        }
         CommitError::Unanswered | CommitError::Closed => {
             Status::new(xebec_api::Reason::ServiceUnavailable, error.to_string())
         }
