@@ -9,6 +9,7 @@ use xebec_node::pod::policy::Dangers;
 use xebec_sandbox::bootstrap::{Identity, IdentityError};
 
 use crate::audit::AuditOptions;
+use crate::secrets::EncryptionOptions;
 
 /// Kubernetes in one program, without root.
 #[derive(Debug, Parser)]
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Kubeconfig,
     /// Bring in, list and remove images
     Image(Image),
+    /// Change the key of what is encrypted at rest
+    Secrets(Secrets),
     /// Print the version
     Version,
     /// Print a completion script
@@ -100,6 +103,9 @@ pub(crate) struct Up {
     /// What is recorded.
     #[command(flatten)]
     pub(crate) audit: AuditOptions,
+    /// What is encrypted.
+    #[command(flatten)]
+    pub(crate) encryption: EncryptionOptions,
 }
 
 /// What pods may be allowed that weakens their isolation.
@@ -175,6 +181,21 @@ pub(crate) enum ImageCommand {
     },
 }
 
+/// Options of `secrets`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Secrets {
+    /// What to do with what is encrypted.
+    #[command(subcommand)]
+    pub(crate) command: SecretsCommand,
+}
+
+/// What to do with what is encrypted at rest.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Make a new key, seal everything with it, and remove the older keys
+    Rotate,
+}
+
 /// Options of the server process.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Serve {
@@ -187,6 +208,9 @@ pub(crate) struct Serve {
     /// What is recorded.
     #[command(flatten)]
     pub(crate) audit: AuditOptions,
+    /// What is encrypted.
+    #[command(flatten)]
+    pub(crate) encryption: EncryptionOptions,
 }
 
 impl Serve {

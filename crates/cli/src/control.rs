@@ -37,6 +37,8 @@ pub(crate) enum Request {
     },
     /// List images.
     ListImages,
+    /// Seal what is encrypted at rest with a new key.
+    RotateEncryption,
     /// Remove an image.
     RemoveImage {
         /// Its name or digest.
@@ -54,6 +56,15 @@ pub(crate) enum Reply {
     Status(Status),
     /// Images.
     Images(Vec<Image>),
+    /// What is encrypted at rest is sealed with a new key.
+    Rotated {
+        /// The number of the key.
+        key: u32,
+        /// How many values were written again.
+        values: usize,
+        /// How many keys were removed.
+        removed: usize,
+    },
     /// It did not work.
     Error(String),
 }

@@ -14,6 +14,7 @@ mod kubeconfig;
 mod layout;
 mod output;
 mod purge;
+mod secrets;
 mod serve;
 mod status;
 mod up;
@@ -40,6 +41,7 @@ fn run(mut arguments: Arguments) -> Result<ExitCode> {
         Command::Status(options) => status::run(place, &options),
         Command::Kubeconfig => kubeconfig::print(place),
         Command::Image(options) => image::run(place, &options),
+        Command::Secrets(options) => secrets::run(place, &options),
         Command::Version => {
             let kubernetes = xebec_server::discovery::KUBERNETES_VERSION;
             output::print(&format!("xebec {} (Kubernetes {kubernetes})", env!("CARGO_PKG_VERSION")))?;

@@ -48,10 +48,9 @@ use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
 use xebec_server::core::SystemClock;
 use xebec_server::discovery::KUBERNETES_VERSION;
+use xebec_server::encryption::EncryptionKeys;
 use xebec_server::server::Parts;
-use xebec_store::{
-    AesGcmSealer, Embedded, EmbeddedOptions, Encryption, Health as StoreHealth, SealKeyId, Store,
-};
+use xebec_store::{Embedded, EmbeddedOptions, Health as StoreHealth, Store};
 
 use crate::args::{Place, Serve};
 use crate::control::{Pids, Status};
@@ -126,7 +125,8 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let url = format!("https://{}", options.bind);
     let nodes = Arc::new(LocalNode::default());
     let audit = options.audit.settings(&layout)?;
-    let server = api_server(&layout, &keys, &url, audit, nodes.clone())?;
+    let encryption = keys.encryption().covering(options.encryption.coverage()?);
+    let server = api_server(&layout, &keys, &url, audit, &encryption, nodes.clone())?;
     server.start().await?;
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
@@ -145,7 +145,14 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
         store: server.core().store.clone(),
     };
     let shutdown = cluster.shutdown.clone();
-    cluster.parts.spawn("the control socket", command::serve(control, health, images, shutdown));
+    cluster.parts.spawn(
+        "the control socket",
+        command::serve(
+            control,
+            command::Parts { health, images, server: server.clone(), encryption },
+            shutdown,
+        ),
+    );
     let code = tokio::select! {
         asked = stop_signal() => {
             asked?;
@@ -181,15 +188,12 @@ fn api_server(
     keys: &ClusterKeys,
     url: &str,
     audit: AuditSettings,
+    encryption: &EncryptionKeys,
     nodes: Arc<LocalNode>,
 ) -> Result<ApiServer> {
-    let encryption = Encryption {
-        sealer: Arc::new(AesGcmSealer::new(SealKeyId(1), keys.encryption_key())),
-        covers: Arc::new(|key| key.as_str().starts_with("/registry/core/secrets/")),
-    };
     let store = Embedded::open(
         &layout.store(),
-        EmbeddedOptions { encryption: Some(encryption), ..EmbeddedOptions::default() },
+        EmbeddedOptions { encryption: Some(encryption.encryption()), ..EmbeddedOptions::default() },
     )?;
     let settings = Settings {
         url: url.to_owned(),

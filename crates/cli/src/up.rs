@@ -30,6 +30,7 @@ pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     check_free(&layout, options)?;
     // Said here, where it is seen.
     options.audit.settings(&layout)?;
+    options.encryption.coverage()?;
     say("starting", &format!("data in {}", layout.root().display()));
     let keeper = spawn(&preflight, &layout, options)?;
     let socket = layout.control_socket();
@@ -82,6 +83,7 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
         args.extend([text("--danger-allow"), text(danger.get_name())]);
     }
     args.extend(options.audit.arguments()?);
+    args.extend(options.encryption.arguments()?);
     let server = ServerCommand {
         args,
         env: std::env::var_os("XEBEC_LOG").map(|level| (text("XEBEC_LOG"), level)).into_iter().collect(),

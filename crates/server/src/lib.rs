@@ -19,6 +19,7 @@ mod bounds;
 pub mod config;
 pub mod core;
 pub mod discovery;
+pub mod encryption;
 mod flow;
 pub mod health;
 pub mod http;

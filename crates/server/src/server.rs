@@ -27,6 +27,7 @@ use crate::authz::{self, Authorizer};
 use crate::bootstrap;
 use crate::config::Settings;
 use crate::core::{Clock, Core};
+use crate::encryption::{EncryptionKeys, RotateError, Rotated};
 use crate::flow::{self, FlowControl};
 use crate::health::Health;
 use crate::http::body::BoxError;
@@ -183,6 +184,15 @@ impl ApiServer {
     #[must_use]
     pub fn core(&self) -> &Arc<Core> {
         self.service.core()
+    }
+
+    /// Seals what is encrypted at rest with a new key, and removes the older ones. The store must have been opened with
+    /// these keys, by this server alone, and take one transaction after the other, as the embedded one does.
+    ///
+    /// # Errors
+    /// Not all could be written again; then all keys are kept.
+    pub async fn rotate_encryption(&self, keys: &EncryptionKeys) -> Result<Rotated, RotateError> {
+        keys.rotate(self.core()).await
     }
 
     /// Ends watches and streams, and stops serving.

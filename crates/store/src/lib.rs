@@ -98,7 +98,7 @@ pub use frame::FrameError;
 pub use key::{Key, KeyError, Prefix};
 pub use record::{Record, Value};
 pub use revision::Revision;
-pub use sealer::{AesGcmSealer, Encryption, SealError, SealKeyId, Sealer};
+pub use sealer::{AesGcmSealer, Encryption, KeyringSealer, SealError, SealKeyId, Sealer};
 pub use snapshot::Snapshot;
 pub use store::{BoxFuture, CatchUp, Health, Store, StoreError};
 pub use txn::{CommitError, Committed, Condition, Conflict, Op, StorageFault, Txn, TxnError};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -176,6 +176,39 @@ impl Sealer for AesGcmSealer {
             .len();
         body.truncate(length);
         Ok(body)
+    }
+}
+
+/// A sealer whose keys may be replaced while a store is open.
+#[derive(Debug)]
+pub struct KeyringSealer {
+    current: RwLock<Arc<AesGcmSealer>>,
+}
+
+impl KeyringSealer {
+    /// Seals and opens with these keys.
+    #[must_use]
+    pub fn new(keys: AesGcmSealer) -> Self {
+        Self { current: RwLock::new(Arc::new(keys)) }
+    }
+
+    /// Other keys from now on. What is sealed already needs its key to be among them when the store is opened again.
+    pub fn replace(&self, keys: AesGcmSealer) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    fn keys(&self) -> Arc<AesGcmSealer> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Sealer for KeyringSealer {
+    fn seal(&self, key: &Key, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.keys().seal(key, plaintext)
+    }
+
+    fn open(&self, key: &Key, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.keys().open(key, sealed)
     }
 }
 

@@ -17,6 +17,8 @@ use xebec_image::archive::Source;
 use xebec_image::images::Record;
 use xebec_image::reference::Reference;
 use xebec_image::registry::Keyring;
+use xebec_server::ApiServer;
+use xebec_server::encryption::{EncryptionKeys, Rotated};
 
 use super::Health;
 use super::progress::PullProgress;
@@ -31,13 +33,17 @@ const ASKS_WITHIN: Duration = Duration::from_secs(2);
 /// How many lines of progress wait for a client; those beyond are lost.
 const MAX_LINES: usize = 64;
 
+/// What commands are about.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) health: Health,
+    pub(crate) images: ImageService,
+    pub(crate) server: ApiServer,
+    pub(crate) encryption: EncryptionKeys,
+}
+
 /// Takes commands until `shutdown`.
-pub(crate) async fn serve(
-    listener: UnixListener,
-    health: Health,
-    images: ImageService,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn serve(listener: UnixListener, parts: Parts, shutdown: CancellationToken) {
     let mut commands = JoinSet::new();
     loop {
         tokio::select! {
@@ -45,9 +51,9 @@ pub(crate) async fn serve(
             Some(_) = commands.join_next(), if !commands.is_empty() => {}
             accepted = listener.accept(), if commands.len() < MAX_COMMANDS => match accepted {
                 Ok((stream, _)) => {
-                    let (health, images) = (health.clone(), images.clone());
+                    let parts = parts.clone();
                     commands.spawn(async move {
-                        if let Err(error) = answer(stream, &health, &images).await {
+                        if let Err(error) = answer(stream, &parts).await {
                             tracing::debug!(%error, "a command went away");
                         }
                     });
@@ -58,7 +64,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn answer(stream: UnixStream, health: &Health, images: &ImageService) -> std::io::Result<()> {
+async fn answer(stream: UnixStream, parts: &Parts) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader.take(MAX_LINE as u64));
     let mut line = String::new();
@@ -71,7 +77,7 @@ async fn answer(stream: UnixStream, health: &Health, images: &ImageService) -> s
         }
     };
     let (progress, mut lines) = mpsc::channel(MAX_LINES);
-    let mut work = pin!(run(request, health, images, progress));
+    let mut work = pin!(run(request, parts, progress));
     // It says nothing more, so whatever comes now is its end.
     let mut gone = pin!(reader.read_u8());
     loop {
@@ -90,13 +96,9 @@ async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Result<()>
 }
 
 /// Does what is asked. Dropped, a pull ends; an import runs to its end.
-async fn run(
-    request: Request,
-    health: &Health,
-    images: &ImageService,
-    progress: mpsc::Sender<String>,
-) -> Result<Reply, String> {
-    let failed = |error: &dyn std::error::Error| error.to_string();
+async fn run(request: Request, parts: &Parts, progress: mpsc::Sender<String>) -> Result<Reply, String> {
+    let Parts { health, images, server, encryption } = parts;
+    let failed = |error: &dyn std::error::Error| with_causes(error);
     match request {
         Request::Status => Ok(Reply::Status(health.status())),
         Request::ListImages => Ok(Reply::Images(images.list().iter().flat_map(shown).collect())),
@@ -116,7 +118,21 @@ async fn run(
             images.prune().await.map_err(|e| failed(&e))?;
             Ok(Reply::Images(images.list().iter().flat_map(shown).collect()))
         }
+        Request::RotateEncryption => {
+            let rotated = server.rotate_encryption(encryption).await;
+            let Rotated { key, values, removed } = rotated.map_err(|e| failed(&e))?;
+            Ok(Reply::Rotated { key, values, removed })
+        }
     }
+}
+
+/// An error and what it comes from.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// An image under each of its names.

@@ -22,6 +22,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::jwt::VerificationKey;
 use super::signing::{self, CertificateRequest, SigningError, Terms};
+use crate::encryption::EncryptionKeys;
 
 const CA_VALIDITY: Duration = Duration::from_hours(24 * 3650);
 const LEAF_VALIDITY: Duration = Duration::from_hours(24 * 365);
@@ -82,7 +83,7 @@ pub struct ClusterKeys {
     ca_pem: String,
     service_account: KeyPair,
     former_accounts: Vec<VerificationKey>,
-    encryption: [u8; 32],
+    encryption: EncryptionKeys,
 }
 
 impl std::fmt::Debug for ClusterKeys {
@@ -113,7 +114,7 @@ impl ClusterKeys {
             .map_err(|source| KeyError::Unusable { path: certificate, source })?;
         let (service_account, _) = open_key(&dir.join("service-account.key"))?;
         let former_accounts = read_public_keys(&dir.join("service-account-former.pem"))?;
-        let encryption = open_encryption_key(&dir.join("encryption.key"), random)?;
+        let encryption = EncryptionKeys::open(dir, random)?;
         Ok(Self { issuer, ca_pem, service_account, former_accounts, encryption })
     }
 
@@ -135,9 +136,9 @@ impl ClusterKeys {
         &self.former_accounts
     }
 
-    /// The key that Secrets are sealed with at rest.
+    /// The keys that values are sealed with at rest.
     #[must_use]
-    pub fn encryption_key(&self) -> &[u8; 32] {
+    pub const fn encryption(&self) -> &EncryptionKeys {
         &self.encryption
     }
 
@@ -253,21 +254,6 @@ fn read_public_keys(path: &Path) -> Result<Vec<VerificationKey>, KeyError> {
     })
 }
 
-fn open_encryption_key(path: &Path, random: &dyn ring::rand::SecureRandom) -> Result<[u8; 32], KeyError> {
-    let wrong =
-        |text: &'static str| file_error("reading", path, io::Error::new(io::ErrorKind::InvalidData, text));
-    match fs::read(path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| wrong("an encryption key has 32 bytes")),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0; 32];
-            random.fill(&mut key).map_err(|_| wrong("the system gives no random bytes"))?;
-            write_file(path, &key)?;
-            Ok(key)
-        }
-        Err(source) => Err(file_error("reading", path, source)),
-    }
-}
-
 /// Writes a file that only its owner can read, whole or not at all.
 ///
 /// # Errors
@@ -302,7 +288,6 @@ mod tests {
         let second = ClusterKeys::open(dir.path(), &random).expect("read");
         assert_eq!(first.ca_pem(), second.ca_pem());
         assert_eq!(first.service_account_key(), second.service_account_key());
-        assert_eq!(first.encryption_key(), second.encryption_key());
         for entry in fs::read_dir(dir.path()).expect("a directory") {
             let mode = entry.and_then(|e| e.metadata()).expect("a file").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
@@ -333,8 +318,5 @@ mod tests {
         fs::write(dir.path().join("ca.key"), "nonsense").expect("written");
         let error = ClusterKeys::open(dir.path(), &random).expect_err("damaged").to_string();
         assert!(error.contains("ca.key") && error.contains("restore"), "{error}");
-        fs::remove_file(dir.path().join("ca.key")).expect("removed");
-        fs::write(dir.path().join("encryption.key"), "short").expect("written");
-        assert!(matches!(ClusterKeys::open(dir.path(), &random), Err(KeyError::File { .. })));
     }
 }

@@ -26,9 +26,10 @@ use super::unenforced;
 use crate::admission::{self, Attributes, Operation};
 use crate::core::{Context, Core};
 
+pub(crate) use self::commit::stored;
 use self::commit::written_dry;
 pub use self::commit::{claim, release};
-pub(super) use self::commit::{commit_status, finish, stored};
+pub(super) use self::commit::{commit_status, finish};
 use self::prepare::{
     identify, prepare_changed, prepare_new, settle_name, settle_namespace, validate_changed, validate_new,
 };

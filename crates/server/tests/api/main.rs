@@ -5,6 +5,7 @@ mod bounds;
 mod client;
 mod cluster;
 mod documents;
+mod encryption;
 mod escalation;
 mod evictions;
 mod faults;

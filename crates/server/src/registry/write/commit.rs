@@ -11,7 +11,7 @@ use crate::registry::convert;
 use crate::registry::table::Served;
 
 /// The object as the store keeps it: canonical, with a place for the revision.
-pub(in crate::registry) fn stored(object: &mut Value) -> xebec_store::Value {
+pub(crate) fn stored(object: &mut Value) -> xebec_store::Value {
     object.set(&["metadata", "resourceVersion"], "");
     let mut out = Vec::with_capacity(1024);
     let mut revision_at = 0;
