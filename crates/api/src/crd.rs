@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::error::Cause;
 use crate::resource::{Column, Names, ResourceDef, ScalePaths, Scope, Subresource, Text, Verbs, Version};
+use crate::rules::Rules;
 use crate::schema::{
-    Constraints, DefaultValue, Merge, NO_CONSTRAINTS, NO_DOC, Node, NodeId, PatchStrategy, Property, Schema,
-    Type,
+    Constraints, DefaultValue, Merge, NO_CONSTRAINTS, NO_DOC, Node, NodeId, PatchStrategy, Pattern, Property,
+    Schema, Type,
 };
 use crate::{FieldPath, Value, builtin, table};
 
@@ -100,6 +101,7 @@ fn version(
         columns: columns.into(),
         selectable: selectable.map(|p| owned(p.trim_start_matches('.'))).collect::<Vec<_>>().into(),
         deprecation,
+        rules: schema_value.and_then(Rules::of).map(Arc::new),
     })
 }
 
@@ -261,7 +263,7 @@ impl Arena {
         let constraints = Constraints {
             allowed: value.array_at(&["enum"]).to_vec(),
             format: text("format"),
-            pattern: text("pattern"),
+            pattern: text("pattern").map(Pattern::new),
             minimum: number("minimum").map(|n| (n, flag("exclusiveMinimum"))),
             maximum: number("maximum").map(|n| (n, flag("exclusiveMaximum"))),
             multiple_of: number("multipleOf"),
@@ -445,7 +447,7 @@ mod tests {
         let all = r#""allOf": [{"required": ["a"]}, {"properties": {"l": {"minItems": 1, "items": {"maxLength": 1}}}}]"#;
         check(all, r#"{"a": "x", "l": ["y"]}"#, &[]);
         let not_all = format!("{NIL} validate all the schemas (allOf)");
-        let long = r#"spec.l[0]: Invalid value: "yy": spec.l[0] in body should be at most 1 chars long"#;
+        let long = r#"spec.l[0]: Too long: may not be more than 1 bytes"#;
         check(all, r#"{"a": "x", "l": ["yy"]}"#, &[long, &not_all]);
         let not = r#""not": {"required": ["a", "b"]}"#;
         check(not, r#"{"a": "x"}"#, &[]);

@@ -153,6 +153,18 @@ impl Cause {
         Self::new(CauseKind::Invalid, field, &show(&value.into()), detail)
     }
 
+    /// An object or a list that cannot stand there; it is not shown.
+    #[must_use]
+    pub fn invalid_part(field: FieldPath, detail: &str) -> Self {
+        Self::new(CauseKind::Invalid, field, "", detail)
+    }
+
+    /// What the server itself could not do.
+    #[must_use]
+    pub fn internal(field: FieldPath, detail: &str) -> Self {
+        Self::new(CauseKind::Internal, field, "", detail)
+    }
+
     /// A value of the wrong JSON type.
     #[must_use]
     pub fn type_invalid(field: FieldPath, value: &Value, detail: &str) -> Self {
@@ -175,6 +187,12 @@ impl Cause {
     #[must_use]
     pub fn duplicate(field: FieldPath, value: impl Into<Value>) -> Self {
         Self::new(CauseKind::Duplicate, field, &show(&value.into()), "")
+    }
+
+    /// An object or a list that stands twice where it may stand once; it is not shown.
+    #[must_use]
+    pub fn duplicate_part(field: FieldPath) -> Self {
+        Self::new(CauseKind::Duplicate, field, "", "")
     }
 
     /// A reference to something that does not exist.

@@ -24,6 +24,7 @@ pub mod path;
 pub mod protobuf;
 pub mod quantity;
 pub mod resource;
+pub mod rules;
 pub mod schema;
 pub mod selectable;
 pub mod selector;

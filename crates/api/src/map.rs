@@ -110,6 +110,12 @@ impl Map {
         self.entries.iter_mut().map(|(k, v)| (k.as_str(), v))
     }
 
+    /// The member at `index` in the order of the keys.
+    #[must_use]
+    pub fn at(&self, index: usize) -> Option<(&str, &Value)> {
+        self.entries.get(index).map(|(key, value)| (key.as_str(), value))
+    }
+
     /// The keys in their order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
         self.entries.iter().map(|(k, _)| k.as_str())

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::rules::Rules;
 use crate::schema::{NodeId, Schema, SchemaRef};
 
 /// Text that is static in built-in rows.
@@ -182,6 +183,8 @@ pub struct Version {
     pub selectable: Cow<'static, [Text]>,
     /// The warning to give when a deprecated version is used; empty if it is not deprecated.
     pub deprecation: Text,
+    /// The rules of a custom resource, if it has any.
+    pub rules: Option<Arc<Rules>>,
 }
 
 impl Version {

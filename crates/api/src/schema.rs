@@ -13,6 +13,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use crate::Value;
 
@@ -166,8 +167,8 @@ pub struct Constraints {
     pub allowed: Vec<Value>,
     /// `format`.
     pub format: Option<String>,
-    /// `pattern`, an ECMA 262 regular expression as text.
-    pub pattern: Option<String>,
+    /// `pattern`.
+    pub pattern: Option<Pattern>,
     /// `minimum` and whether it is exclusive.
     pub minimum: Option<(f64, bool)>,
     /// `maximum` and whether it is exclusive.
@@ -194,6 +195,40 @@ pub struct Constraints {
     pub not: Option<NodeId>,
     /// `x-kubernetes-validations`, as declared.
     pub rules: Vec<Value>,
+}
+
+/// A regular expression, by Go's syntax, as upstream reads them. It is compiled when it is first asked for.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// As it is declared.
+    pub text: String,
+    compiled: OnceLock<Result<xebec_cel::pattern::Pattern, String>>,
+}
+
+impl Pattern {
+    /// A pattern.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self { text, compiled: OnceLock::new() }
+    }
+
+    /// Whether it is found in a text.
+    ///
+    /// # Errors
+    /// It is no regular expression, and why.
+    pub fn is_match(&self, text: &str) -> Result<bool, &str> {
+        let compile = || xebec_cel::pattern::Pattern::compile(&self.text).map_err(|error| error.to_string());
+        match self.compiled.get_or_init(compile) {
+            Ok(pattern) => Ok(pattern.is_match(text)),
+            Err(why) => Err(why),
+        }
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
 }
 
 /// An arena of types. Node 0 is always [`Type::Any`].

@@ -13,11 +13,27 @@ use crate::limits::{MAX_REGEX_DEPTH, MAX_REGEX_SIZE};
 #[error("error parsing regexp: {0}")]
 pub struct PatternError(String);
 
-/// Compiles a pattern.
-///
-/// # Errors
-/// It is no pattern, or it is too large to be run.
-pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
+/// A compiled pattern.
+#[derive(Clone, Debug)]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// It is no pattern, or it is too large to be run.
+    pub fn compile(pattern: &str) -> Result<Self, PatternError> {
+        compile(pattern).map(Self)
+    }
+
+    /// Whether it is found in a text.
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+pub(crate) fn compile(pattern: &str) -> Result<Regex, PatternError> {
     let rewritten = Rewriter { chars: pattern.chars().collect(), at: 0, out: String::new() }.run()?;
     let built = RegexBuilder::new(&rewritten).size_limit(MAX_REGEX_SIZE).nest_limit(MAX_REGEX_DEPTH).build();
     built.map_err(|error| {

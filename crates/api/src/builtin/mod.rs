@@ -115,6 +115,7 @@ fn version(row: &'static Row, version: &'static RowVersion) -> Version {
         columns: Cow::Borrowed(table::builtin(row.group, row.plural).unwrap_or_default()),
         selectable: texts(row.selectable),
         deprecation: deprecation(row.group, row.plural).into(),
+        rules: None,
     }
 }
 

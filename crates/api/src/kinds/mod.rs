@@ -37,6 +37,8 @@ mod volumes;
 mod warnings;
 mod webhook;
 
+pub(crate) use extension::schema_path;
+
 #[cfg(test)]
 mod tests;
 

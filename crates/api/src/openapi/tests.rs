@@ -61,6 +61,7 @@ pub(super) fn cron_tab(schema: Option<Value>) -> (ResourceDef, Option<Value>) {
         columns: Cow::Borrowed(&[]),
         selectable: vec!["spec.color".into()].into(),
         deprecation: "".into(),
+        rules: None,
     };
     let hidden = Version { name: "v2".into(), served: false, ..version.clone() };
     let row = ResourceDef {

@@ -9,7 +9,8 @@ mod validate;
 
 pub use decode::{Decoded, Strictness, decode};
 pub use default::default;
-pub use validate::validate;
+pub(crate) use validate::is_unchanged;
+pub use validate::{validate, validate_change};
 
 #[cfg(test)]
 mod tests;

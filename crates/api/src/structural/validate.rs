@@ -1,9 +1,11 @@
 //! Value validation: required fields, and what [`crate::schema::Constraints`] declare.
 //!
-//! `pattern`, `format` and CEL rules need engines and are not checked here. Where one of them stands in an alternative
-//! (`anyOf`, `oneOf`, `not`), nobody knows whether the value satisfies it: then nothing is refused for satisfying too much.
+//! `format` is not checked; rules are [`crate::rules`]'s. Where one of them stands in an alternative (`anyOf`, `oneOf`, `not`),
+//! nobody knows whether the value satisfies it: then nothing is refused for satisfying too much.
+//!
+//! What an update leaves as it was may go on being invalid, since the schema may have become stricter (upstream: ratcheting).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::Cause;
 use crate::path::PathStack;
@@ -17,14 +19,74 @@ const MAX_CAUSES: usize = 64;
 #[must_use]
 pub fn validate(value: &Value, schema: SchemaRef<'_>) -> Vec<Cause> {
     let mut walk = Walk::default();
-    walk.value(value, schema);
+    walk.value(value, None, schema);
+    walk.causes.extend(walk.duplicates);
     walk.causes
+}
+
+/// Checks a changed object: parts that are as they were in `old` are not refused.
+#[must_use]
+pub fn validate_change(value: &Value, old: &Value, schema: SchemaRef<'_>) -> Vec<Cause> {
+    let mut walk = Walk { at_root: true, ..Walk::default() };
+    walk.value(value, Some(old), schema);
+    let Walk { mut causes, duplicates, .. } = walk;
+    if !duplicates.is_empty() {
+        let mut before = Walk::default();
+        before.value(old, None, schema);
+        if before.duplicates.is_empty() {
+            causes.extend(duplicates);
+        }
+    }
+    causes
+}
+
+/// Whether a part of an object is as it was. What the schema does not declare counts as changed; elements that have keys may
+/// have changed places.
+pub(crate) fn is_unchanged(new: &Value, old: &Value, schema: SchemaRef<'_>) -> bool {
+    match (new, old) {
+        (Value::Array(new), Value::Array(old)) if schema.node.merge == Merge::Keyed => {
+            let known = by_identity(old, schema);
+            new.len() == old.len()
+                && new.iter().all(|item| {
+                    let before =
+                        identity(item, schema).and_then(|key| known.get(&json::to_vec(&key)).copied());
+                    before.is_some_and(|before| is_unchanged(item, before, schema.items()))
+                })
+        }
+        (Value::Object(new), Value::Object(old)) => {
+            new.len() == old.len()
+                && new.iter().all(|(name, member)| {
+                    let declared = declared(schema, name);
+                    old.get(name)
+                        .zip(declared)
+                        .is_some_and(|(before, declared)| is_unchanged(member, before, declared))
+                })
+        }
+        _ => new == old,
+    }
+}
+
+/// The type of a field that is declared, or that a map has.
+fn declared<'s>(schema: SchemaRef<'s>, name: &str) -> Option<SchemaRef<'s>> {
+    match schema.property(name) {
+        Some(property) => Some(schema.go(property.node)),
+        None => (schema.node.items != NodeId::ANY).then(|| schema.items()),
+    }
+}
+
+/// The elements of a list that have keys, by these.
+fn by_identity<'v>(items: &'v [Value], schema: SchemaRef<'_>) -> HashMap<Vec<u8>, &'v Value> {
+    items.iter().filter_map(|item| Some((json::to_vec(&identity(item, schema)?), item))).collect()
 }
 
 #[derive(Default)]
 struct Walk {
     path: PathStack,
     causes: Vec<Cause>,
+    /// Elements that come twice where they may come once.
+    duplicates: Vec<Cause>,
+    /// At an object as a whole, which counts as changed.
+    at_root: bool,
     /// How many values have been looked at: which alternative came closest.
     looked: usize,
     /// Something was not checked that is declared.
@@ -32,32 +94,41 @@ struct Walk {
 }
 
 impl Walk {
-    fn value(&mut self, value: &Value, schema: SchemaRef<'_>) {
+    fn value(&mut self, value: &Value, old: Option<&Value>, schema: SchemaRef<'_>) {
         if self.causes.len() >= MAX_CAUSES || (value.is_null() && schema.node.nullable) {
             return;
         }
         self.looked += 1;
+        let before = self.causes.len();
+        let at_root = std::mem::take(&mut self.at_root);
         if let Some(constraints) = schema.constraints() {
             self.constraints(value, schema, constraints);
         }
         match (value, schema.ty()) {
             // What only restricts values has no type, and is about values of any.
-            (Value::Object(map), Type::Object | Type::Any) => self.object(map, schema),
-            (Value::Object(map), Type::Map) => {
-                map.iter().for_each(|(key, member)| self.member(key, member, schema.items()));
+            (Value::Object(map), Type::Object | Type::Any) => {
+                self.object(map, old, at_root, schema);
             }
-            (Value::Array(items), Type::List | Type::Any) => self.list(items, schema),
+            (Value::Object(map), Type::Map) => {
+                map.iter().for_each(|(key, member)| {
+                    self.member(key, member, old.and_then(|old| old.get(key)), schema.items());
+                });
+            }
+            (Value::Array(items), Type::List | Type::Any) => self.list(items, old, schema),
             _ => {}
+        }
+        if self.causes.len() > before && !at_root && old.is_some_and(|old| is_unchanged(value, old, schema)) {
+            self.causes.truncate(before);
         }
     }
 
-    fn member(&mut self, name: &str, value: &Value, schema: SchemaRef<'_>) {
+    fn member(&mut self, name: &str, value: &Value, old: Option<&Value>, schema: SchemaRef<'_>) {
         let step = self.path.field(name);
-        self.value(value, schema);
+        self.value(value, old, schema);
         self.path.back(step);
     }
 
-    fn object(&mut self, map: &Map, schema: SchemaRef<'_>) {
+    fn object(&mut self, map: &Map, old: Option<&Value>, at_root: bool, schema: SchemaRef<'_>) {
         let declared = schema.properties().filter(|property| property.required).map(|p| p.name.as_ref());
         let others = schema.constraints().into_iter().flat_map(|c| c.required.iter().map(String::as_str));
         for name in declared.chain(others).filter(|name| !map.contains(name)) {
@@ -70,20 +141,31 @@ impl Walk {
         }
         for (name, member) in map.iter() {
             if let Some(field) = schema.field(name) {
-                self.member(name, member, field);
+                let identity = at_root && matches!(name, "apiVersion" | "kind");
+                let before = old.filter(|_| !identity).and_then(|old| old.get(name));
+                self.member(name, member, before, field);
             }
         }
     }
 
-    fn list(&mut self, items: &[Value], schema: SchemaRef<'_>) {
+    fn list(&mut self, items: &[Value], old: Option<&Value>, schema: SchemaRef<'_>) {
         self.unique(items, schema);
         if schema.node.items == NodeId::ANY {
             return;
         }
         let element = schema.items();
+        let known = match old {
+            Some(Value::Array(old)) if schema.node.merge == Merge::Keyed => by_identity(old, schema),
+            _ => HashMap::new(),
+        };
         for (i, item) in items.iter().enumerate() {
             let step = self.path.index(i);
-            self.value(item, element);
+            let before = if known.is_empty() {
+                None
+            } else {
+                identity(item, schema).and_then(|key| known.get(&json::to_vec(&key)).copied())
+            };
+            self.value(item, before, element);
             self.path.back(step);
         }
     }
@@ -95,7 +177,7 @@ impl Walk {
             let Some(identity) = identity(item, schema) else { return };
             if !seen.insert(json::to_vec(&identity)) {
                 let step = self.path.index(i);
-                self.causes.push(Cause::duplicate(self.path.current(), identity));
+                self.duplicates.push(Cause::duplicate(self.path.current(), identity));
                 self.path.back(step);
             }
         }
@@ -111,21 +193,42 @@ impl Walk {
         match value {
             Value::Int(_) | Value::Float(_) => numeric(value, c).into_iter().for_each(&mut say),
             Value::String(s) => {
-                self.unsure |= c.pattern.is_some() || c.format.is_some();
+                self.unsure |= c.format.is_some();
                 let count = s.chars().count() as u64;
-                between(count, c.length, "chars")
-                    .into_iter()
-                    .for_each(|d| say(format!("{path} in body {d} long")));
+                if let Some(detail) = at_least(count, c.length, "chars") {
+                    say(format!("{path} in body {detail} long"));
+                }
+                match c.pattern.as_ref().map(|pattern| (pattern, pattern.is_match(s))) {
+                    None | Some((_, Ok(true))) => {}
+                    Some((pattern, Ok(false))) => {
+                        say(format!("{path} in body should match '{}'", pattern.text));
+                    }
+                    Some((pattern, Err(why))) => {
+                        let text = &pattern.text;
+                        say(format!("{path} in body should match '{text}, but pattern is invalid: {why}'"));
+                    }
+                }
+                if let Some(max) = beyond(count, c.length) {
+                    self.causes.push(Cause::too_long(path.clone(), max));
+                }
             }
             Value::Array(a) => {
-                between(a.len() as u64, c.items, "items")
-                    .into_iter()
-                    .for_each(|d| say(format!("{path} in body {d}")));
+                let count = a.len() as u64;
+                if let Some(detail) = at_least(count, c.items, "items") {
+                    say(format!("{path} in body {detail}"));
+                }
+                if let Some(max) = beyond(count, c.items) {
+                    self.causes.push(Cause::too_many(path.clone(), a.len(), max));
+                }
             }
             Value::Object(m) => {
-                between(m.len() as u64, c.properties, "properties")
-                    .into_iter()
-                    .for_each(|d| say(format!("{path} in body {d}")));
+                let count = m.len() as u64;
+                if let Some(detail) = at_least(count, c.properties, "properties") {
+                    say(format!("{path} in body {detail}"));
+                }
+                if let Some(max) = beyond(count, c.properties) {
+                    self.causes.push(Cause::too_many(path.clone(), m.len(), max));
+                }
             }
             Value::Null | Value::Bool(_) => {}
         }
@@ -173,8 +276,8 @@ impl Walk {
     /// Tries a schema on the value that the walk stands at.
     fn alternative(&mut self, value: &Value, schema: SchemaRef<'_>) -> Alternative {
         let mut walk = Self { path: std::mem::take(&mut self.path), ..Self::default() };
-        walk.value(value, schema);
-        let Self { path, causes, looked, unsure } = walk;
+        walk.value(value, None, schema);
+        let Self { path, causes, looked, unsure, .. } = walk;
         self.path = path;
         self.looked += looked;
         self.unsure |= unsure;
@@ -220,12 +323,13 @@ fn identity(item: &Value, schema: SchemaRef<'_>) -> Option<Value> {
     }
 }
 
-fn between(count: u64, (min, max): (Option<u64>, Option<u64>), what: &str) -> Option<String> {
-    match (min, max) {
-        (Some(min), _) if count < min => Some(format!("should be at least {min} {what}")),
-        (_, Some(max)) if count > max => Some(format!("should be at most {max} {what}")),
-        _ => None,
-    }
+fn at_least(count: u64, (min, _): (Option<u64>, Option<u64>), what: &str) -> Option<String> {
+    min.filter(|min| count < *min).map(|min| format!("should be at least {min} {what}"))
+}
+
+/// The most that there may be, if there is more.
+fn beyond(count: u64, (_, max): (Option<u64>, Option<u64>)) -> Option<usize> {
+    max.filter(|max| count > *max).map(|max| usize::try_from(max).unwrap_or(usize::MAX))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "JSON schema compares numbers as doubles")]

@@ -2,7 +2,7 @@
 //!
 //! One table, [`GAPS`]; what comes to be enforced leaves it, and SPECIFICATION.md's list of what is missing.
 
-use xebec_api::{Map, Value};
+use xebec_api::Value;
 
 use super::table::Row;
 
@@ -34,18 +34,6 @@ const GAPS: &[Gap] = &[
         "customresourcedefinitions",
         conversion,
         "conversion webhooks are not called: versions of an object differ by name and schema only",
-    ),
-    gap(
-        "apiextensions.k8s.io",
-        "customresourcedefinitions",
-        |definition| declares(definition, "x-kubernetes-validations"),
-        "x-kubernetes-validations are not evaluated, so objects that break these rules are taken",
-    ),
-    gap(
-        "apiextensions.k8s.io",
-        "customresourcedefinitions",
-        |definition| declares(definition, "pattern"),
-        "`pattern` is not checked, so texts that do not match are taken",
     ),
     gap(
         "apiregistration.k8s.io",
@@ -89,39 +77,4 @@ fn pod_security(namespace: &Value) -> bool {
 
 fn conversion(definition: &Value) -> bool {
     definition.str_at(&["spec", "conversion", "strategy"]) == Some("Webhook")
-}
-
-/// Whether the schema of a version says something with this word.
-fn declares(definition: &Value, word: &str) -> bool {
-    let versions = definition.array_at(&["spec", "versions"]).iter();
-    versions.filter_map(|version| version.at(&["schema", "openAPIV3Schema"])).any(|schema| says(schema, word))
-}
-
-/// Whether a schema, or one in it, has a member of this name. Depth is bounded by that of JSON.
-fn says(schema: &Value, word: &str) -> bool {
-    let Some(members) = schema.as_object() else { return false };
-    members.contains(word)
-        || members.iter().any(|(name, member)| match name {
-            "properties" => member.as_object().into_iter().flat_map(Map::iter).any(|(_, s)| says(s, word)),
-            "items" | "additionalProperties" | "not" => says(member, word),
-            "allOf" | "anyOf" | "oneOf" => {
-                member.as_array().into_iter().flatten().any(|schema| says(schema, word))
-            }
-            _ => false,
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use xebec_api::object;
-
-    #[test]
-    fn a_field_is_no_word_of_a_schema() {
-        let check = |schema: Value, found: bool| assert_eq!(says(&schema, "pattern"), found, "{schema:?}");
-        check(object!({"properties": {"pattern": {"type": "string"}}}), false);
-        check(object!({"properties": {"a": {"items": {"pattern": "^a"}}}}), true);
-        check(object!({"properties": {"a": {"anyOf": [{"type": "string"}, {"pattern": "^a"}]}}}), true);
-        check(object!({"default": {"pattern": "a"}, "additionalProperties": true}), false);
-    }
 }

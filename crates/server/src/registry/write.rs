@@ -141,8 +141,9 @@ pub async fn create_tracked(
         if let Some(guard) = served.row.strategy.guard(&write, &object, target.part) {
             guard.await?;
         }
-        let causes = validate_new(&object, served);
-        refuse(causes, &object, served)?;
+        let verdict = validate_new(&object, served);
+        verdict.warnings.into_iter().for_each(|text| context.warn(text));
+        refuse(verdict.causes, &object, served)?;
         admission::validate(core, &attributes, &object, None).await?;
         warn(context, target, &object, None);
         let key = served.row.key(meta::namespace(&object), meta::name(&object))?;
@@ -256,8 +257,9 @@ async fn try_change(
     if let Some(guard) = served.row.strategy.guard(&write, &new, target.part) {
         guard.await?;
     }
-    let causes = validate_changed(&new, &old, target);
-    refuse(causes, &new, served)?;
+    let verdict = validate_changed(&new, &old, target);
+    verdict.warnings.into_iter().for_each(|text| context.warn(text));
+    refuse(verdict.causes, &new, served)?;
     admission::validate(core, &attributes, &new, Some(&old)).await?;
     warn(context, target, &new, Some(&old));
     if json::to_vec(&new) == record.as_slice() {

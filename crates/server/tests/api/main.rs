@@ -14,6 +14,7 @@ mod identity;
 mod operations;
 mod parity;
 mod paths;
+mod rules;
 mod samples;
 mod special;
 mod statuses;

@@ -1,6 +1,7 @@
 //! What adds kinds to the API: CustomResourceDefinitions and APIServices.
 
 mod definition;
+mod expressions;
 mod nested;
 mod paths;
 mod schema;
@@ -14,6 +15,8 @@ use super::Kind;
 use super::check::{Check, is_set, is_true, number, run, text};
 use super::fill::{Given, absent, each, fill, is_unset};
 use crate::{Value, meta, names, object};
+
+pub(crate) use paths::spelled as schema_path;
 
 pub(super) const CUSTOM_RESOURCE_DEFINITION: Kind = Kind {
     group: "apiextensions.k8s.io",

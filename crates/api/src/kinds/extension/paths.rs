@@ -1,6 +1,6 @@
 //! Paths to fields within a schema: `.spec.replicas`, `.metadata.labels['a/b']`.
 
-use crate::Value;
+use crate::{FieldPath, Value};
 
 static NOTHING: Value = Value::Null;
 
@@ -37,6 +37,19 @@ pub(super) fn follow<'v>(
         steps.push(name);
     }
     Ok((steps, at))
+}
+
+/// How messages spell the field that a path leads to from the schema `root`; `None` if there is no such field.
+pub(crate) fn spelled(root: &Value, path: &str) -> Option<String> {
+    let (steps, _) = follow(root, path, true).ok()?;
+    let mut spelled = FieldPath::root();
+    let mut at = root;
+    for name in &steps {
+        let named = at.object_at(&["properties"]).is_some_and(|properties| !properties.is_empty());
+        spelled = if named { spelled.field(name) } else { spelled.key(name) };
+        at = step(at, name)?;
+    }
+    Some(spelled.as_str().to_owned()).filter(|spelled| !spelled.is_empty())
 }
 
 fn step<'v>(schema: &'v Value, name: &str) -> Option<&'v Value> {

@@ -1,7 +1,7 @@
 //! Rules of the schema of a version. Whether defaults and rules in it hold is for those to say who compile it.
 
 use super::paths::follow;
-use super::structural;
+use super::{expressions, structural};
 use crate::Value;
 use crate::kinds::check::{Check, filled, is_set, is_true, text};
 
@@ -55,6 +55,9 @@ pub(super) fn check(c: &mut Check, validation: &Value, has_status: bool) {
             structural::check(c, schema);
         }
         rules(c, schema, Place { is_root: true, ..Place::default() });
+        if c.count() == before {
+            expressions::check(c, schema);
+        }
         if unknown && c.count() == before {
             c.here().invalid("", "OpenAPIV3Schema 'schema' is not supported");
         }

@@ -2,7 +2,7 @@
 //! whether it is valid.
 
 use xebec_api::structural::{self, Strictness};
-use xebec_api::{Cause, Status, Value, kinds, meta};
+use xebec_api::{Cause, FieldPath, Status, Value, kinds, meta};
 
 use super::{Part, Target};
 use crate::core::{Context, Core};
@@ -81,20 +81,41 @@ pub(super) fn prepare_new(write: &mut Write<'_>, object: &mut Value, served: &Se
     served.row.strategy.create(write, object)
 }
 
-pub(super) fn validate_new(object: &Value, served: &Served) -> Vec<Cause> {
-    let row = &served.row;
-    let mut causes = meta::validate(object, row.def.is_namespaced(), row.kind.name);
-    causes.extend(validate_shape(object, served));
-    causes.extend((row.kind.validate)(object));
-    causes
+/// What is wrong with an object, and what is worth a word.
+#[derive(Default)]
+pub(super) struct Verdict {
+    pub(super) causes: Vec<Cause>,
+    pub(super) warnings: Vec<String>,
 }
 
-/// Value constraints of a custom resource's schema; built-in kinds have rules of their own instead.
-fn validate_shape(object: &Value, served: &Served) -> Vec<Cause> {
-    if strictness(served) == Strictness::BuiltIn {
-        return Vec::new();
+pub(super) fn validate_new(object: &Value, served: &Served) -> Verdict {
+    let row = &served.row;
+    let mut causes = meta::validate(object, row.def.is_namespaced(), row.kind.name);
+    if strictness(served) == Strictness::Custom {
+        causes.extend(structural::validate(object, row.def.storage().root()));
     }
-    structural::validate(object, served.row.def.storage().root())
+    causes.extend((row.kind.validate)(object));
+    by_rules(causes, object, None, served)
+}
+
+/// Adds what the rules of a custom resource say. Some faults keep them from being evaluated: values are not what rules take
+/// them for.
+fn by_rules(mut causes: Vec<Cause>, object: &Value, old: Option<&Value>, served: &Served) -> Verdict {
+    let version = served.row.def.storage();
+    let Some(rules) = &version.rules else { return Verdict { causes, ..Verdict::default() } };
+    let blocks = |cause: &Cause| {
+        use xebec_api::error::CauseKind::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+        matches!(cause.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+    };
+    if causes.iter().any(blocks) {
+        let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                   complete validation";
+        causes.push(Cause::invalid(FieldPath::new("<nil>"), Value::Null, why));
+        return Verdict { causes, ..Verdict::default() };
+    }
+    let found = rules.validate(object, old, version.root());
+    causes.extend(found.causes);
+    Verdict { causes, warnings: found.warnings }
 }
 
 fn strictness(served: &Served) -> Strictness {
@@ -223,10 +244,12 @@ fn means_nothing(value: &Value) -> bool {
     }
 }
 
-pub(super) fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> Vec<Cause> {
+pub(super) fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> Verdict {
     let row = &target.served.row;
     let mut causes = meta::validate_update(new, old, row.def.is_namespaced());
-    causes.extend(validate_shape(new, target.served));
+    if strictness(target.served) == Strictness::Custom {
+        causes.extend(structural::validate_change(new, old, row.def.storage().root()));
+    }
     match target.part {
         Part::Other("finalize") => {}
         Part::Other("approval") => causes.extend(kinds::validate_approval(new, old)),
@@ -235,7 +258,7 @@ pub(super) fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> 
         Part::Status => causes.extend((row.kind.validate_status)(new, old)),
         Part::Own(_) => {}
     }
-    causes
+    by_rules(causes, new, Some(old), target.served)
 }
 
 #[cfg(test)]
