@@ -88,12 +88,18 @@ impl Place {
     }
 }
 
+/// The longest that a server goes on when it is to stop, in seconds.
+pub(crate) const MAX_SHUTDOWN_DELAY: u64 = 60;
+
 /// Options of `up`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Up {
     /// Where the API server listens
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
     pub(crate) bind: SocketAddr,
+    /// When it is to stop, go on for so long, no longer ready, while clients go to other servers
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=MAX_SHUTDOWN_DELAY))]
+    pub(crate) shutdown_delay: u64,
     /// Return as soon as the cluster is ready, and leave it running
     #[arg(long)]
     pub(crate) detach: bool,
@@ -202,6 +208,9 @@ pub(crate) struct Serve {
     /// Where the API server listens.
     #[arg(long)]
     pub(crate) bind: SocketAddr,
+    /// How long the server goes on when it is to stop, in seconds.
+    #[arg(long)]
+    pub(crate) shutdown_delay: u64,
     /// What pods may do that weakens their isolation.
     #[arg(long, value_enum)]
     pub(crate) danger_allow: Vec<Danger>,

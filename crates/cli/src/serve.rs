@@ -42,7 +42,6 @@ use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
 use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
 use xebec_sandbox::sandbox::Engine;
 use xebec_server::ApiServer;
-use xebec_server::audit::AuditSettings;
 use xebec_server::auth::User;
 use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
@@ -124,9 +123,15 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let keys = Arc::new(ClusterKeys::open(&layout.pki(), &ring::rand::SystemRandom::new())?);
     let url = format!("https://{}", options.bind);
     let nodes = Arc::new(LocalNode::default());
-    let audit = options.audit.settings(&layout)?;
+    let settings = Settings {
+        url: url.clone(),
+        audit: Some(options.audit.settings(&layout)?),
+        component_roles: roles::all(),
+        shutdown_delay: Duration::from_secs(options.shutdown_delay),
+        ..Settings::default()
+    };
     let encryption = keys.encryption().covering(options.encryption.coverage()?);
-    let server = api_server(&layout, &keys, &url, audit, &encryption, nodes.clone())?;
+    let server = api_server(&layout, &keys, settings, &encryption, nodes.clone())?;
     server.start().await?;
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
@@ -156,6 +161,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let code = tokio::select! {
         asked = stop_signal() => {
             asked?;
+            server.drain().await;
             ExitCode::SUCCESS
         }
         lost = cluster.parts.lost() => start_over(&lost.to_string()),
@@ -186,8 +192,7 @@ fn control_socket(layout: &Layout) -> Result<UnixListener> {
 fn api_server(
     layout: &Layout,
     keys: &ClusterKeys,
-    url: &str,
-    audit: AuditSettings,
+    settings: Settings,
     encryption: &EncryptionKeys,
     nodes: Arc<LocalNode>,
 ) -> Result<ApiServer> {
@@ -195,12 +200,6 @@ fn api_server(
         &layout.store(),
         EmbeddedOptions { encryption: Some(encryption.encryption()), ..EmbeddedOptions::default() },
     )?;
-    let settings = Settings {
-        url: url.to_owned(),
-        audit: Some(audit),
-        component_roles: roles::all(),
-        ..Settings::default()
-    };
     let parts = Parts { store: Arc::new(store), nodes, clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
 }

@@ -11,14 +11,14 @@ use xebec_sandbox::bootstrap::{
     Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
 };
 
-use crate::args::{Down, Place, Up};
+use crate::args::{Down, MAX_SHUTDOWN_DELAY, Place, Up};
 use crate::control::{self, Status};
 use crate::layout::Layout;
 use crate::purge;
 
 /// How long a cluster may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// How long the server may take to stop.
+/// How long the server may take to stop, besides the time for which it is told to go on.
 const STOP_GRACE: Duration = Duration::from_secs(40);
 
 /// Starts a cluster.
@@ -78,6 +78,8 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
         layout.root().as_os_str().to_owned(),
         text("--bind"),
         text(&options.bind.to_string()),
+        text("--shutdown-delay"),
+        text(&options.shutdown_delay.to_string()),
     ];
     for danger in options.danger_allow.iter().filter_map(ValueEnum::to_possible_value) {
         args.extend([text("--danger-allow"), text(danger.get_name())]);
@@ -95,7 +97,7 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
         keeper_args: vec![text("keeper")],
         server,
         lifetime,
-        stop_grace: STOP_GRACE,
+        stop_grace: STOP_GRACE + Duration::from_secs(options.shutdown_delay),
     };
     Keeper::spawn(preflight, &config).context("the cluster's namespaces cannot be made")
 }
@@ -135,8 +137,9 @@ fn announce(status: &Status, took: Duration, detached: bool) {
 /// Stops a cluster.
 pub(crate) fn down(place: &Place, options: &Down) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
-    let stopped = xebec_sandbox::bootstrap::stop(&layout.run(), STOP_GRACE + Duration::from_secs(10))
-        .context("the cluster could not be stopped")?;
+    let longest = STOP_GRACE + Duration::from_secs(MAX_SHUTDOWN_DELAY + 10);
+    let stopped =
+        xebec_sandbox::bootstrap::stop(&layout.run(), longest).context("the cluster could not be stopped")?;
     let shown = layout.root().display();
     if options.purge {
         purge::run(&layout)?;

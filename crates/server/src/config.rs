@@ -46,6 +46,8 @@ pub struct Settings {
     pub bookmark_interval: Duration,
     /// How long a request may take, watches and streams apart.
     pub request_timeout: Duration,
+    /// How long a server that is to stop goes on, no longer ready, while those who watch leave one after the other.
+    pub shutdown_delay: Duration,
     /// How long a token of a service account lasts when the client does not say.
     pub token_lifetime: Duration,
     /// How long it lasts at most; a client that asks for more gets this, and a warning.
@@ -105,6 +107,7 @@ impl Default for Settings {
             watch_timeout: Duration::from_mins(30),
             bookmark_interval: Duration::from_mins(1),
             request_timeout: Duration::from_mins(1),
+            shutdown_delay: Duration::ZERO,
             token_lifetime: Duration::from_hours(1),
             max_token_lifetime: Duration::from_hours(24),
         }

@@ -19,6 +19,7 @@ use crate::http::query::Query;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::registry::table::CurrentTable;
+use crate::trace::{Steps, TraceParent};
 
 /// Where time comes from.
 pub trait Clock: Send + Sync {
@@ -137,6 +138,9 @@ pub struct Context {
     pub agent: String,
     warnings: Mutex<Vec<String>>,
     notes: Mutex<Notes>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceParent>,
+    steps: Arc<Mutex<Steps>>,
 }
 
 /// What is recorded of a request besides what it says itself.
@@ -152,7 +156,16 @@ impl Context {
     /// A request by `user`.
     #[must_use]
     pub fn new(user: Arc<User>, now: Timestamp, query: Query, agent: String) -> Self {
-        Self { user, now, query, agent, warnings: Mutex::default(), notes: Mutex::default() }
+        Self {
+            user,
+            now,
+            query,
+            agent,
+            warnings: Mutex::default(),
+            notes: Mutex::default(),
+            trace: None,
+            steps: Arc::new(Mutex::new(Steps::begin())),
+        }
     }
 
     /// Adds a `Warning` header to the answer; what exceeds 4,096 bytes in all is dropped.
@@ -163,6 +176,16 @@ impl Context {
         if total + text.len() <= MAX_WARNINGS && !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    /// The same request as part of what it began as.
+    pub(crate) fn part_of(self, trace: Option<TraceParent>, steps: Arc<Mutex<Steps>>) -> Self {
+        Self { trace, steps, ..self }
+    }
+
+    /// A step of the request is done, which the log tells of if the request is slow.
+    pub fn done(&self, step: &'static str) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).done(step);
     }
 
     /// Adds a fact to the request's event in the audit log, such as why admission refused it; the first one of a name stays.

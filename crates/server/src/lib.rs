@@ -19,6 +19,7 @@ mod bounds;
 pub mod config;
 pub mod core;
 pub mod discovery;
+mod drain;
 pub mod encryption;
 mod flow;
 pub mod health;
@@ -32,6 +33,7 @@ pub mod serve;
 pub mod server;
 mod streams;
 mod subresources;
+pub mod trace;
 mod witness;
 
 pub use server::ApiServer;

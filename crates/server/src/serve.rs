@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use xebec_api::time::Timestamp;
 use xebec_api::{Reason, Status};
 
@@ -21,6 +22,7 @@ use crate::auth::{self, Peer, User};
 use crate::authz::{Question, Selected};
 use crate::bounds::{Bounds, Caller, Turn};
 use crate::core::{Context, Core};
+use crate::drain::{self, Waves};
 use crate::flow::{Class, Seat};
 use crate::http::accept::{Accept, Rows};
 use crate::http::body::{self, RequestBody};
@@ -49,6 +51,7 @@ struct Inner {
     bounds: Arc<Bounds>,
     watches: Watches,
     gzip: Gzip,
+    waves: Waves,
     shutdown: CancellationToken,
 }
 
@@ -135,6 +138,13 @@ impl Arrival {
         }
     }
 
+    /// Whether another server may answer in the place of one that stops: who asks how this one is means this one, and
+    /// components in this process have no other.
+    fn may_come_again(&self) -> bool {
+        let vital = matches!(&self.route, Ok(Route::Path(path)) if discovery::is_vital(path));
+        !vital && !matches!(self.peer, Peer::Local(_))
+    }
+
     /// Whether the client takes a compressed answer, and the answer has an end.
     fn may_be_compressed(&self, headers: &HeaderMap) -> bool {
         let endless = match &self.route {
@@ -163,10 +173,16 @@ impl ApiService {
             bounds: Arc::new(Bounds::new(settings)),
             watches: Watches::new(settings.max_watches),
             gzip: Gzip::default(),
+            waves: Waves::new(&shutdown),
             shutdown,
             core,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Ends watches one after the other, for as long as was chosen.
+    pub(crate) async fn end_watches(&self) {
+        self.inner.waves.end_over(self.inner.core.settings.shutdown_delay).await;
     }
 
     /// The state behind the service.
@@ -186,9 +202,11 @@ impl ApiService {
         let arrival = Arrival::read(core, peer, source, &request);
         let (id, compressed) = (arrival.id.clone(), arrival.may_be_compressed(request.headers()));
         let shown = arrival.accept.as_ref().copied().unwrap_or_default();
-        let mut witness = Witness::new(core, &request, arrival.route.as_ref().ok(), &arrival.query);
+        let mut witness = Witness::new(core, &request, &id, arrival.route.as_ref().ok(), &arrival.query);
+        let span = witness.span();
         // What a request can leave half done is behind locks that recover, or in the store, which has a thread of its own.
-        let work = AssertUnwindSafe(self.pass(arrival, request, &mut witness)).catch_unwind();
+        let work =
+            AssertUnwindSafe(self.pass(arrival, request, &mut witness)).catch_unwind().instrument(span);
         let outcome = match work.await {
             Ok(outcome) => outcome,
             Err(panic) => {
@@ -244,6 +262,9 @@ impl ApiService {
         };
         witness.begins(&begin).await;
         let asker = asker?;
+        if self.inner.shutdown.is_cancelled() && arrival.may_come_again() {
+            return Err(drain::stops());
+        }
         let caller = match arrival.peer {
             Peer::Local(_) => Caller::Component,
             _ if asker.is_in(MASTERS) => Caller::Master,
@@ -265,11 +286,13 @@ impl ApiService {
         let seats = core.flow.estimate().seats(core, &route, &query, named);
         let agent =
             request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        witness.done("authorized");
+        let (trace, steps) = witness.part();
         let mut incoming = Incoming {
             request,
-            context: Context::new(user, now, query, agent),
+            context: Context::new(user, now, query, agent).part_of(trace, steps),
             accept: Accept::default(),
-            shutdown: self.inner.shutdown.clone(),
+            shutdown: self.inner.waves.join(),
             watches: self.inner.watches.of(caller).clone(),
             events: witness.counters().events.clone(),
         };
@@ -331,6 +354,7 @@ impl ApiService {
         witness: &mut Witness,
     ) -> Result<Response<ReplyBody>, Status> {
         let reply = resources::handle(&self.inner.core, incoming, verb, target).await?;
+        witness.done("worked");
         witness.replied(&reply);
         let warnings = incoming.context.take_warnings();
         let mut response = reply::respond(reply, incoming.accept, self.delivery(turn)).await?;
@@ -376,6 +400,7 @@ impl ApiService {
         if witness.class().is_none_or(Class::is_exempt) {
             turn.permit(write).await?;
         }
+        witness.done("admitted");
         turn.works(self.inner.core.metrics.works(write));
         Ok(turn)
     }

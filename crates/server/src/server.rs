@@ -195,6 +195,12 @@ impl ApiServer {
         keys.rotate(self.core()).await
     }
 
+    /// Is no longer ready, and ends watches one after the other, for as long as was chosen. [`ApiServer::stop`] follows.
+    pub async fn drain(&self) {
+        self.core().health.drains();
+        self.service.end_watches().await;
+    }
+
     /// Ends watches and streams, and stops serving.
     pub async fn stop(&self) {
         self.core().health.drains();
@@ -339,6 +345,31 @@ pub(crate) mod tests {
         assert_eq!(server.lost().now_or_never(), None, "all run");
         server.stop().await;
         assert_eq!(server.lost().now_or_never(), None, "all were told to end");
+    }
+
+    #[tokio::test]
+    async fn who_comes_too_late_is_sent_to_another_server() {
+        let (server, _dir) = server();
+        server.start().await.expect("an empty store takes the first objects");
+        let ask = async |path: &str| {
+            let body =
+                http_body_util::Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync();
+            let request = Request::get(path).body(body).expect("a request");
+            let answer = server.service.handle(Peer::Plain, None, request).await;
+            let retry =
+                answer.headers().get("retry-after").map(|value| value.to_str().expect("text").to_owned());
+            (answer.status().as_u16(), retry)
+        };
+        assert_eq!(ask("/api/v1/pods").await, (403, None));
+        server.drain().await;
+        assert_eq!(
+            (ask("/api/v1/pods").await, ask("/readyz").await.0),
+            ((403, None), 500),
+            "it goes on for a while"
+        );
+        server.stop().await;
+        assert_eq!(ask("/api/v1/pods").await, (429, Some("5".to_owned())));
+        assert_eq!(ask("/livez").await.0, 200, "it lives until its end");
     }
 
     #[tokio::test]

@@ -7,14 +7,16 @@
 //! ```
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tracing::Span;
+use tracing::field::Empty;
 use xebec_api::{Status, json};
 
 use crate::audit::{Begin, Outcome, Record, Stage};
@@ -27,12 +29,18 @@ use crate::http::reply::{Reply, ReplyBody};
 use crate::http::route::{Route, Verb};
 use crate::metrics::requests::{About, Counters};
 use crate::serve::content_type;
+use crate::trace::{Steps, TraceParent};
 
 /// Sees one request from its beginning to its end.
 pub(crate) struct Witness {
     core: Arc<Core>,
     counters: Arc<Counters>,
     started: Instant,
+    id: String,
+    uri: Uri,
+    user: Option<Arc<User>>,
+    trace: Option<TraceParent>,
+    steps: Arc<Mutex<Steps>>,
     /// Whether its answer goes on as long as its client likes.
     endless: bool,
     answered: bool,
@@ -43,7 +51,7 @@ pub(crate) struct Witness {
     record: Option<Box<Record>>,
 }
 
-/// From here on the audit log tells how long a request took.
+/// From here on the log and the audit log tell how long a request took.
 const SLOW: Duration = Duration::from_millis(500);
 
 impl Witness {
@@ -51,6 +59,7 @@ impl Witness {
     pub(crate) fn new(
         core: &Arc<Core>,
         request: &Request<RequestBody>,
+        id: &str,
         route: Option<&Route>,
         query: &Query,
     ) -> Self {
@@ -64,12 +73,46 @@ impl Witness {
         };
         let counters = core.metrics.requests.of(about, exists);
         let endless = matches!(route, Some(Route::Resource(Verb::Watch, _)));
-        let (core, started) = (core.clone(), Instant::now());
-        Self { core, counters, started, endless, answered: false, refusal: None, class: None, record: None }
+        Self {
+            core: core.clone(),
+            counters,
+            started: Instant::now(),
+            id: id.to_owned(),
+            uri: request.uri().clone(),
+            user: None,
+            trace: TraceParent::of(request.headers()),
+            steps: Arc::new(Mutex::new(Steps::begin())),
+            endless,
+            answered: false,
+            refusal: None,
+            class: None,
+            record: None,
+        }
+    }
+
+    /// The span of the request, for what is logged on its way.
+    pub(crate) fn span(&self) -> Span {
+        let trace = self.trace.as_ref().map(TraceParent::trace_id).map(tracing::field::display);
+        tracing::info_span!("request", id = self.id, path = self.uri.path(), user = Empty, trace)
+    }
+
+    /// The trace and the steps of the request, for its context.
+    pub(crate) fn part(&self) -> (Option<TraceParent>, Arc<Mutex<Steps>>) {
+        (self.trace, self.steps.clone())
+    }
+
+    /// A step of the request is done.
+    pub(crate) fn done(&self, step: &'static str) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).done(step);
     }
 
     /// The request has said who it is from, or has not.
     pub(crate) async fn begins(&mut self, begin: &Begin<'_>) {
+        if let Some(user) = begin.user {
+            Span::current().record("user", user.name.as_str());
+            self.user = Some(user.clone());
+        }
+        self.done("identified");
         let Some(audit) = &self.core.audit else { return };
         self.record = audit.begin(begin);
         if let Some(record) = &self.record {
@@ -146,8 +189,10 @@ impl Witness {
     /// Sees the answer, and tells of it when it is read.
     pub(crate) async fn saw(mut self, mut response: Response<ReplyBody>) -> Response<ReplyBody> {
         self.answered = true;
+        self.done("answered");
         self.class.iter().for_each(|class| class.mark(response.headers_mut()));
         let code = response.status();
+        self.log(code);
         if response.body().size_hint().exact().is_some() {
             self.counters.answered(code.as_u16(), self.started.elapsed());
             self.tell(Stage::ResponseComplete, code).await;
@@ -177,6 +222,20 @@ impl Witness {
         if let (Some(audit), Some(record)) = (&self.core.audit, &self.record) {
             audit.tell_soon(record, Stage::ResponseComplete, outcome(self), self.core.clock.now());
         }
+    }
+
+    /// Tells the log of the request, and how its time was spent if that was long. A watch or stream is as long as it likes.
+    fn log(&self, code: StatusCode) {
+        let took = self.started.elapsed();
+        let (id, path, code) = (&self.id, self.uri.path(), code.as_u16());
+        let user = self.user.as_ref().map_or("", |user| &user.name);
+        if took < SLOW {
+            tracing::info!(id, path, user, code, ?took, "answered");
+            return;
+        }
+        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner).to_string();
+        let trace = self.trace.as_ref().map(TraceParent::trace_id).map(tracing::field::display);
+        tracing::warn!(id, path, user, code, ?took, steps, trace, "a request was slow");
     }
 
     fn note_latency(&mut self) {

@@ -8,7 +8,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use xebec_api::time::Timestamp;
 use xebec_api::{Reason, Status, Value, json, meta};
-use xebec_store::{Scope, Snapshot, WatchError};
+use xebec_store::{Scope, Snapshot, StoreError, WatchError};
 
 use super::{condition, defaults};
 use crate::auth::User;
@@ -23,13 +23,14 @@ const LENDING: Duration = Duration::from_secs(1);
 /// How long it takes until a watch that failed begins anew, or what could not be written is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Follows the objects until `shutdown`, or the store's.
+/// Follows the objects until `shutdown`.
 pub(crate) async fn follow(core: Arc<Core>, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             ended = keep_up(&core) => match ended {
-                Ok(()) => return,
+                // There is nothing to follow any more.
+                Ok(()) => return shutdown.cancelled().await,
                 Err(error) => tracing::warn!(%error, "flow schemas cannot be followed: all are read anew"),
             },
         }
@@ -43,7 +44,10 @@ pub(crate) async fn follow(core: Arc<Core>, shutdown: CancellationToken) {
 /// Keeps up until the store is shut down, or tells why no further.
 async fn keep_up(core: &Core) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let snapshot = core.store.snapshot();
-    let mut watch = core.store.watch(Scope::Prefix(super::prefix()), snapshot.revision())?;
+    let mut watch = match core.store.watch(Scope::Prefix(super::prefix()), snapshot.revision()) {
+        Err(StoreError::Closed) => return Ok(()),
+        opened => opened?,
+    };
     core.flow.configure(&snapshot);
     let mut settled = settle(core).await;
     let mut ticks = tokio::time::interval(LENDING);

@@ -132,6 +132,7 @@ pub async fn create_tracked(
         identify(core, context, &mut object, target)?;
         let attributes = Attributes::new(context, target, Operation::Create);
         admission::mutate(core, &attributes, &mut object, None).await?;
+        context.done("mutated");
         let snapshot = core.store.snapshot();
         let mut write = Write { core, context, snapshot: &snapshot, old: None, txn: Txn::default() };
         prepare_new(&mut write, &mut object, served)?;
@@ -145,6 +146,7 @@ pub async fn create_tracked(
         verdict.warnings.into_iter().for_each(|text| context.warn(text));
         refuse(verdict.causes, &object, served)?;
         admission::validate(core, &attributes, &object, None).await?;
+        context.done("validated");
         warn(context, target, &object, None);
         let key = served.row.key(meta::namespace(&object), meta::name(&object))?;
         let name = meta::name(&object).to_owned();
@@ -248,6 +250,7 @@ async fn try_change(
     let mut new = convert::to_storage(new, served)?;
     let attributes = Attributes::new(context, target, Operation::Update);
     admission::mutate(core, &attributes, &mut new, Some(&old)).await?;
+    context.done("mutated");
     let mut write = Write { core, context, snapshot, old: Some(&old), txn: Txn::default() };
     prepare_changed(&mut write, &mut new, target)?;
     if change.tracking() == Tracking::ByChange {
@@ -261,6 +264,7 @@ async fn try_change(
     verdict.warnings.into_iter().for_each(|text| context.warn(text));
     refuse(verdict.causes, &new, served)?;
     admission::validate(core, &attributes, &new, Some(&old)).await?;
+    context.done("validated");
     warn(context, target, &new, Some(&old));
     if json::to_vec(&new) == record.as_slice() {
         return Ok(Outcome::Done(Written { bytes: convert::bytes(record, served)?, created: false }));

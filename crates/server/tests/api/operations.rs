@@ -1,10 +1,12 @@
 //! What whoever runs a cluster sees of it: health, metrics, compression.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use xebec_api::{json, object};
+use xebec_server::config::Settings;
 
 use crate::client::{Call, Client, PROTOBUF};
 use crate::cluster::Cluster;
@@ -91,6 +93,28 @@ async fn long_answers_are_compressed() {
     }
     let list = json::from_slice(&fetch(&admin, MAPS, "application/json").await.0).expect("JSON");
     assert_eq!(list.array_at(&["items"]).len(), 21);
+}
+
+#[tokio::test]
+async fn a_server_that_goes_lets_watches_go_first() {
+    let settings = Settings { shutdown_delay: Duration::from_millis(500), ..Settings::default() };
+    let cluster = Cluster::start_with(settings).await;
+    let admin = cluster.admin().await;
+    let mut watches = Vec::new();
+    for _ in 0..5 {
+        watches.push(admin.watch(&format!("{MAPS}?watch=true&resourceVersion=0")).await.expect("a watch"));
+    }
+    let drained = cluster.server.drain();
+    let ended = async {
+        for mut watch in watches {
+            let end = watch.next().await.expect("an orderly end");
+            assert_eq!(end, None);
+        }
+        assert_eq!(admin.get("/readyz").await.code, 500, "nobody new should come");
+        assert_eq!(admin.get("/livez").await.code, 200);
+        admin.get(MAPS).await.expect(200).expect("those who are here are served");
+    };
+    tokio::join!(drained, ended);
 }
 
 #[tokio::test]
