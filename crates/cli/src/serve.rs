@@ -55,7 +55,7 @@ use crate::args::{Place, Serve};
 use crate::control::{Pids, Status};
 use crate::kubeconfig;
 use crate::layout::Layout;
-use local_node::LocalNode;
+use local_node::{LocalNode, PodNetwork};
 use notes::{Notes, Topic};
 
 /// How many threads the asynchronous runtime has.
@@ -272,6 +272,8 @@ impl Cluster {
         let config = NodeConfig::new(keeper.node_netns.clone());
         let NodeNetwork { node, links, rules, host: addresses, ports, dns, api } =
             NodeNetwork::start(&config).await.context("starting the pods' network")?;
+        let ranges = [config.link.cluster_range, config.link.service_range];
+        nodes.opens(PodNetwork { netns: node.clone(), ranges });
         let rules = match rules {
             Ok(rules) => Some(rules),
             Err(error) => {

@@ -18,6 +18,7 @@ use crate::health::Health;
 use crate::http::query::Query;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
+use crate::outbound::Outbound;
 use crate::registry::table::CurrentTable;
 use crate::trace::{Steps, TraceParent};
 
@@ -51,6 +52,8 @@ pub struct Core {
     pub certificates: Arc<CertificateVerifier>,
     /// The way to the nodes' agents.
     pub nodes: Arc<dyn NodeConnector>,
+    /// Calls webhooks and other servers.
+    pub outbound: Outbound,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness for UIDs and names.

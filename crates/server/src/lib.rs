@@ -27,6 +27,7 @@ pub mod http;
 pub mod metrics;
 pub mod nodes;
 pub mod openapi;
+pub mod outbound;
 pub mod registry;
 mod resources;
 pub mod serve;

@@ -35,6 +35,7 @@ use crate::http::listen;
 use crate::http::reply::ReplyBody;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
+use crate::outbound::Outbound;
 use crate::registry::special::refresh_table;
 use crate::registry::table::{CurrentTable, Table};
 use crate::serve::{ApiService, panic_text};
@@ -101,6 +102,7 @@ impl ApiServer {
             authorizer: Authorizer::default(),
             tokens,
             certificates: Arc::new(CertificateVerifier::new(keys.ca_pem())?),
+            outbound: Outbound::new(nodes.clone()),
             nodes,
             clock,
             random: Arc::new(random),
