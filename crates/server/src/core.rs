@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use ring::rand::SecureRandom;
 use xebec_api::Status;
 use xebec_api::time::Timestamp;
-use xebec_store::{CommitError, Committed, Store, Txn};
+use xebec_store::{CommitError, Committed, Record, Revision, Snapshot, Store, Txn};
 
 use crate::audit::Audit;
 use crate::auth::token::TokenSigner;
@@ -19,6 +19,7 @@ use crate::http::query::Query;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::outbound::Outbound;
+use crate::registry::read::stale;
 use crate::registry::table::CurrentTable;
 use crate::trace::{Steps, TraceParent};
 
@@ -90,6 +91,42 @@ impl Core {
         let outcome = self.store.commit(txn).await;
         self.metrics.committed(&outcome, started.elapsed());
         outcome
+    }
+
+    /// The revision that is known here, on a store that others write too.
+    #[must_use]
+    pub fn seen(&self) -> Option<Revision> {
+        self.store.is_shared().then(|| self.store.current_revision())
+    }
+
+    /// Whether what was decided on the state at `seen` may be wrong, since another server had written more by now; that is
+    /// known here then.
+    ///
+    /// # Errors
+    /// 503: it cannot be told.
+    pub async fn was_behind(&self, seen: Option<Revision>) -> Result<bool, Status> {
+        let Some(seen) = seen else { return Ok(false) };
+        Ok(self.newest().await?.revision() > seen)
+    }
+
+    /// Whether a record is still what its key holds, which on a store that others write too has to be asked for.
+    ///
+    /// # Errors
+    /// 503: it cannot be told.
+    pub async fn is_current(&self, record: &Record) -> Result<bool, Status> {
+        if !self.store.is_shared() {
+            return Ok(true);
+        }
+        let newest = self.newest().await?;
+        Ok(newest.get(record.key()).is_some_and(|now| now.mod_revision() == record.mod_revision()))
+    }
+
+    /// A state with everything that was written before, by whatever server.
+    ///
+    /// # Errors
+    /// 503: it cannot be had.
+    pub async fn newest(&self) -> Result<Snapshot, Status> {
+        self.store.newest().get().await.map_err(|error| stale(&error))
     }
 
     /// Random bytes.

@@ -62,15 +62,15 @@ pub(crate) async fn handle(
     match verb {
         Verb::Get => {
             let at = single_version(&incoming.context)?;
-            let bytes = read::get(core, &served, &target.namespace, &target.name, at)?;
+            let bytes = read::get(core, &served, &target.namespace, &target.name, at).await?;
             Ok(Reply::Object(StatusCode::OK, bytes, served))
         }
         Verb::List => {
             let options = ListOptions::from_query(&incoming.context.query)?;
-            let page = read::list(core, &served.row, &target.namespace, &options)?;
+            let page = read::list(core, &served.row, &target.namespace, &options).await?;
             Ok(Reply::List(page, served))
         }
-        Verb::Watch => open_watch(core, incoming, target, served),
+        Verb::Watch => open_watch(core, incoming, target, served).await,
         Verb::Create => create(core, incoming, target, &served).await,
         Verb::Update => update(core, incoming, target, &served, Part::Main).await,
         Verb::Patch => patch(core, incoming, target, &served, Part::Main).await,
@@ -113,7 +113,12 @@ fn single_version(context: &Context) -> Result<At, Status> {
     }
 }
 
-fn open_watch(core: &Core, incoming: &Incoming, target: &Target, served: Served) -> Result<Reply, Status> {
+async fn open_watch(
+    core: &Core,
+    incoming: &mut Incoming,
+    target: &Target,
+    served: Served,
+) -> Result<Reply, Status> {
     let mut options = ListOptions::from_query(&incoming.context.query)?;
     if !target.name.is_empty() {
         // The old form `watch/pods/NAME`.
@@ -128,7 +133,7 @@ fn open_watch(core: &Core, incoming: &Incoming, target: &Target, served: Served)
     })?;
     let sent = incoming.events.clone();
     let how = watch::How { accept: incoming.accept, shutdown: incoming.shutdown.clone(), permit, sent };
-    let open = watch::open(core, served, &target.namespace, &options, how)?;
+    let open = watch::open(core, served, &target.namespace, &options, how).await?;
     Ok(Reply::Watch(Box::new(open)))
 }
 
@@ -292,7 +297,7 @@ async fn delete_collection(
 ) -> Result<Reply, Status> {
     let options = read_options(incoming).await?;
     let list = ListOptions::from_query(&incoming.context.query)?;
-    let page = read::list(core, &served.row, &target.namespace, &list)?;
+    let page = read::list(core, &served.row, &target.namespace, &list).await?;
     for record in &page.records {
         let object = crate::registry::convert::stored_object(record)?;
         let about = write::Target {
@@ -332,7 +337,7 @@ async fn below(
     let part = if target.subresource == "status" { Part::Status } else { Part::Other(&target.subresource) };
     match verb {
         Verb::Get if own_kind => {
-            let bytes = read::get(core, &served, &target.namespace, &target.name, At::Newest)?;
+            let bytes = read::get(core, &served, &target.namespace, &target.name, At::Newest).await?;
             Ok(Reply::Object(StatusCode::OK, bytes, served))
         }
         Verb::Update if own_kind => update(core, incoming, target, &served, part).await,

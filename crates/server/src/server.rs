@@ -36,7 +36,7 @@ use crate::http::reply::ReplyBody;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::outbound::Outbound;
-use crate::registry::special::refresh_table;
+use crate::registry::special::{follow_definitions, refresh_table};
 use crate::registry::table::{CurrentTable, Table};
 use crate::serve::{ApiService, panic_text};
 
@@ -137,6 +137,10 @@ impl ApiServer {
         self.spawn("the follower of roles", following);
         self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
         self.spawn("the follower of flow schemas", flow::follow(core.clone(), self.shutdown.clone()));
+        if core.store.is_shared() {
+            let following = follow_definitions(core.clone(), self.shutdown.clone());
+            self.spawn("the follower of definitions", following);
+        }
         core.health.has_started();
         Ok(())
     }

@@ -36,7 +36,7 @@ pub(crate) async fn handle(
     if upgrade && verb == Verb::Get {
         require_create(core, &incoming.context.user, target).await?;
     }
-    let pod = find_pod(core, target)?;
+    let pod = find_pod(core, target).await?;
     let node = pod
         .str_at(&["spec", "nodeName"])
         .filter(|n| !n.is_empty())
@@ -85,10 +85,10 @@ async fn require_create(core: &Core, user: &User, target: &Target) -> Result<(),
     core.authorizer.authorize(user, &question).await.map(drop)
 }
 
-fn find_pod(core: &Core, target: &Target) -> Result<Value, Status> {
+async fn find_pod(core: &Core, target: &Target) -> Result<Value, Status> {
     let table = core.table.get();
     let row = table.row("", "pods").ok_or_else(Status::no_such_path)?;
-    let snapshot = core.store.snapshot();
+    let snapshot = core.newest().await?;
     convert::stored_object(read::find(&snapshot, row, &target.namespace, &target.name)?)
 }
 

@@ -50,7 +50,7 @@ async fn scale(
     let about = write::Target { served, namespace, name: &target.name, part: Part::Other("scale") };
     let mut change = match verb {
         Verb::Get => {
-            let snapshot = core.store.snapshot();
+            let snapshot = core.newest().await?;
             let record = read::find(&snapshot, &served.row, namespace, &target.name)?;
             return Ok(Reply::ok(to_scale(&convert::object(record, served)?, &paths)));
         }

@@ -139,43 +139,76 @@ pub async fn delete(
     options: &Options,
 ) -> Result<Deleted, Status> {
     let served = target.served;
+    let mut seen = core.seen();
     for _ in 0..MAX_TRIES {
-        let snapshot = core.store.snapshot();
-        let record = read::find(&snapshot, &served.row, target.namespace, target.name)?;
-        let old = convert::current(record, served)?;
-        options.check(&old, &served.row)?;
-        let attributes = Attributes::new(context, target, Operation::Delete);
-        admission::validate(core, &attributes, &Value::Null, Some(&old)).await?;
-        let mut new = old.clone();
-        begin(&mut new, served, options, context.now);
-        let gone = is_finished(&new, served);
-        if !gone {
-            served.row.strategy.deleting(&mut new);
-        }
-        if options.dry_run {
-            return convert::bytes(record, served).map(Deleted::Gone);
-        }
-        if !gone && json::to_vec(&new) == record.as_slice() {
-            return convert::bytes(record, served).map(Deleted::Waiting);
-        }
-        let mut write = Write { core, context, snapshot: &snapshot, old: Some(&old), txn: Txn::default() };
-        if gone {
-            served.row.strategy.delete(&mut write)?;
-        }
-        let key = record.key().clone();
-        let txn = write.txn.when(Condition::At(key.clone(), record.mod_revision()));
-        let txn = if gone { txn.delete(key.clone()) } else { txn.put(key.clone(), write::stored(&mut new)) };
-        match core.commit(txn).await {
-            Ok(committed) => {
-                let written = write::finish(core, served, &committed.events, &key, false)?;
-                return Ok(if gone { Deleted::Gone(written.bytes) } else { Deleted::Waiting(written.bytes) });
+        match try_delete(core, context, target, options).await {
+            Ok(Tried::Deleted(deleted)) => return Ok(deleted),
+            Ok(Tried::Failed(status)) => return Err(status),
+            Ok(Tried::Changed) => {}
+            Err(status) => {
+                if !core.was_behind(seen.take()).await? {
+                    return Err(status);
+                }
             }
-            Err(CommitError::Conflict(_)) => {}
-            Err(error) => return Err(write::commit_status(&error)),
         }
     }
     let why = "others kept changing it; try again";
     Err(Status::conflict(served.row.group(), served.row.resource(), target.name, why))
+}
+
+/// What came of one try. An error beside it was decided on the state that is known here, which may be too old.
+enum Tried {
+    Deleted(Deleted),
+    /// Somebody else was faster.
+    Changed,
+    /// The store's word, which a newer state does not change.
+    Failed(Status),
+}
+
+async fn try_delete(
+    core: &Core,
+    context: &Context,
+    target: Target<'_>,
+    options: &Options,
+) -> Result<Tried, Status> {
+    let served = target.served;
+    let snapshot = core.store.snapshot();
+    let record = read::find(&snapshot, &served.row, target.namespace, target.name)?;
+    let old = convert::current(record, served)?;
+    options.check(&old, &served.row)?;
+    let attributes = Attributes::new(context, target, Operation::Delete);
+    admission::validate(core, &attributes, &Value::Null, Some(&old)).await?;
+    let mut new = old.clone();
+    begin(&mut new, served, options, context.now);
+    let gone = is_finished(&new, served);
+    if !gone {
+        served.row.strategy.deleting(&mut new);
+    }
+    if options.dry_run {
+        return convert::bytes(record, served).map(Deleted::Gone).map(Tried::Deleted);
+    }
+    if !gone && json::to_vec(&new) == record.as_slice() {
+        if !core.is_current(record).await? {
+            return Ok(Tried::Changed);
+        }
+        return convert::bytes(record, served).map(Deleted::Waiting).map(Tried::Deleted);
+    }
+    let mut write = Write { core, context, snapshot: &snapshot, old: Some(&old), txn: Txn::default() };
+    if gone {
+        served.row.strategy.delete(&mut write)?;
+    }
+    let key = record.key().clone();
+    let txn = write.txn.when(Condition::At(key.clone(), record.mod_revision()));
+    let txn = if gone { txn.delete(key.clone()) } else { txn.put(key.clone(), write::stored(&mut new)) };
+    match core.commit(txn).await {
+        Ok(committed) => {
+            let written = write::finish(core, served, &committed.events, &key, false)?;
+            let deleted = if gone { Deleted::Gone } else { Deleted::Waiting };
+            Ok(Tried::Deleted(deleted(written.bytes)))
+        }
+        Err(CommitError::Conflict(_)) => Ok(Tried::Changed),
+        Err(error) => Ok(Tried::Failed(write::commit_status(&error))),
+    }
 }
 
 /// Marks an object as being deleted, as the options want.

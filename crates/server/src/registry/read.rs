@@ -17,9 +17,9 @@ use crate::http::query::{At, ListOptions};
 /// The object `name`, in the version served.
 ///
 /// # Errors
-/// 404; 504 when a newer state is asked for than there is.
-pub fn get(core: &Core, served: &Served, namespace: &str, name: &str, at: At) -> Result<Bytes, Status> {
-    let snapshot = snapshot(core, at)?;
+/// 404; 504 when a newer state is asked for than there is; 503 when the newest cannot be had.
+pub async fn get(core: &Core, served: &Served, namespace: &str, name: &str, at: At) -> Result<Bytes, Status> {
+    let snapshot = snapshot(core, at).await?;
     let record = find(&snapshot, &served.row, namespace, name)?;
     convert::bytes(record, served)
 }
@@ -39,18 +39,27 @@ pub fn find<'a>(
 }
 
 /// The state that a read wants.
-fn snapshot(core: &Core, at: At) -> Result<Snapshot, Status> {
+async fn snapshot(core: &Core, at: At) -> Result<Snapshot, Status> {
     match at {
-        At::Newest | At::Any => Ok(core.store.snapshot()),
+        At::Newest => core.newest().await,
+        At::Any => Ok(core.store.snapshot()),
         At::NotOlderThan(version) => {
-            let snapshot = core.store.snapshot();
+            let snapshot = reaching(core, version).await?;
             if snapshot.revision().get() < version {
                 return Err(too_new(version, snapshot.revision()));
             }
             Ok(snapshot)
         }
-        At::Exact(version) => core.store.snapshot_at(Revision::new(version)).map_err(|e| stale(&e)),
+        At::Exact(version) => {
+            reaching(core, version).await?;
+            core.store.snapshot_at(Revision::new(version)).map_err(|e| stale(&e))
+        }
     }
+}
+
+/// A state at that version or a later one; an older one when it does not come soon.
+pub(super) async fn reaching(core: &Core, version: u64) -> Result<Snapshot, Status> {
+    core.store.reaching(Revision::new(version)).get().await.map_err(|e| stale(&e))
 }
 
 fn too_new(asked: u64, current: Revision) -> Status {
@@ -62,7 +71,7 @@ fn too_new(asked: u64, current: Revision) -> Status {
 }
 
 /// The answer to a read of a state that the store does not have.
-pub(super) fn stale(error: &StoreError) -> Status {
+pub(crate) fn stale(error: &StoreError) -> Status {
     match error {
         StoreError::Compacted { requested, oldest } => {
             Status::expired(format!("too old resource version: {requested} ({oldest})"))
@@ -89,12 +98,12 @@ pub struct Page {
 ///
 /// # Errors
 /// 410 when the state asked for is gone; 400 for a token that is none of ours.
-pub fn list(core: &Core, row: &Row, namespace: &str, options: &ListOptions) -> Result<Page, Status> {
+pub async fn list(core: &Core, row: &Row, namespace: &str, options: &ListOptions) -> Result<Page, Status> {
     let prefix = row.prefix(namespace)?;
     let token = options.continue_token.as_deref().map(Token::decode).transpose()?;
     let (snapshot, after) = match &token {
-        Some(token) => (resume(core, token)?, Some(token.start(row)?)),
-        None => (snapshot(core, options.at)?, None),
+        Some(token) => (resume(core, token).await?, Some(token.start(row)?)),
+        None => (snapshot(core, options.at).await?, None),
     };
     let want = Want { labels: options.labels.clone(), fields: options.fields.clone() };
     check_fields(row, &want)?;
@@ -117,10 +126,12 @@ pub fn list(core: &Core, row: &Row, namespace: &str, options: &ListOptions) -> R
 }
 
 /// The state that a token continues in: the one it began in, or the newest if the token was given for that.
-fn resume(core: &Core, token: &Token) -> Result<Snapshot, Status> {
+async fn resume(core: &Core, token: &Token) -> Result<Snapshot, Status> {
     if token.revision == Revision::ZERO {
-        return Ok(core.store.snapshot());
+        return core.newest().await;
     }
+    // The page before may have come from another server.
+    reaching(core, token.revision.get()).await?;
     core.store.snapshot_at(token.revision).map_err(|error| match error {
         StoreError::Compacted { .. } => expired_token(token),
         other => stale(&other),

@@ -25,7 +25,7 @@ use xebec_store::{Event, EventKind, Record, Revision, Scope, Watch, WatchError};
 
 use super::convert;
 use super::facts::{self, Want};
-use super::read::{check_fields, stale};
+use super::read::{self, check_fields, stale};
 use super::table::Served;
 use crate::core::Core;
 use crate::http::accept::{Accept, Encoding, Form};
@@ -121,8 +121,8 @@ pub struct How {
 /// That the revision to start after is gone is no error here: as upstream, the watch begins, says so (410) and ends.
 ///
 /// # Errors
-/// 400 for field selectors that the resource does not offer.
-pub fn open(
+/// 400 for field selectors that the resource does not offer; 503 when the newest state is wanted and cannot be had.
+pub async fn open(
     core: &Core,
     served: Served,
     namespace: &str,
@@ -133,7 +133,11 @@ pub fn open(
     let want = Want { labels: options.labels.clone(), fields: options.fields.clone() };
     check_fields(&served.row, &want)?;
     let scope = scope(&served, namespace, &want)?;
-    let snapshot = core.store.snapshot();
+    let snapshot = match (options.initial_events, options.at) {
+        (Some(true) | None, At::Newest) => core.newest().await?,
+        (Some(true), At::NotOlderThan(version)) => read::reaching(core, version).await?,
+        _ => core.store.snapshot(),
+    };
     let (initial, after) = match (options.initial_events, options.at) {
         (Some(true), _) => (Initial::ObjectsAndBookmark(snapshot.revision()), snapshot.revision()),
         (_, At::NotOlderThan(version) | At::Exact(version)) => (Initial::None, Revision::new(version)),
@@ -409,7 +413,7 @@ mod tests {
             sent: Arc::default(),
         };
         let options = ListOptions { at: At::NotOlderThan(since.get()), ..ListOptions::default() };
-        let mut open = open(core, served, "a", &options, how).expect("open");
+        let mut open = open(core, served, "a", &options, how).await.expect("open");
         due(&mut open);
         let found = match open.next_frame().await {
             Next::Frame(bytes) | Next::Last(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

@@ -10,12 +10,10 @@
 mod commit;
 mod prepare;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use xebec_api::structural::{self};
 use xebec_api::{Cause, FieldPath, Status, Value, fields, json, meta};
-use xebec_store::{CommitError, Condition, Record, Revision, Snapshot, Txn};
+use xebec_store::{CommitError, Condition, Revision, Txn};
 
 use super::convert;
 use super::delete;
@@ -121,56 +119,74 @@ pub async fn create_tracked(
     if served.row.is_terminating() {
         return Err(terminating(served));
     }
-    let generate = meta::name(&object).is_empty();
     let mut object = object;
     settle_namespace(&mut object, target)?;
     (served.row.kind.defaults)(&mut object, &served.version().name);
     structural::default(&mut object, served.version().root());
     let sent = convert::to_storage(object, served)?;
+    let mut seen = core.seen();
     for _ in 0..MAX_TRIES {
-        let mut object = sent.clone();
-        identify(core, context, &mut object, target)?;
-        let attributes = Attributes::new(context, target, Operation::Create);
-        admission::mutate(core, &attributes, &mut object, None).await?;
-        context.done("mutated");
-        let snapshot = core.store.snapshot();
-        let mut write = Write { core, context, snapshot: &snapshot, old: None, txn: Txn::default() };
-        prepare_new(&mut write, &mut object, served)?;
-        if tracking == Tracking::ByChange {
-            managed::track(context, target, &managed::blank(&object), &mut object);
-        }
-        if let Some(guard) = served.row.strategy.guard(&write, &object, target.part) {
-            guard.await?;
-        }
-        let verdict = validate_new(&object, served);
-        verdict.warnings.into_iter().for_each(|text| context.warn(text));
-        refuse(verdict.causes, &object, served)?;
-        admission::validate(core, &attributes, &object, None).await?;
-        context.done("validated");
-        warn(context, target, &object, None);
-        let key = served.row.key(meta::namespace(&object), meta::name(&object))?;
-        let name = meta::name(&object).to_owned();
-        let taken = || Status::already_exists(served.row.group(), served.row.resource(), &name);
-        if write.snapshot.get(&key).is_some() {
-            if generate {
-                continue;
+        match try_create(core, context, target, &sent, tracking).await {
+            Ok(Outcome::Done(written)) => return Ok(written),
+            Ok(Outcome::Failed(status)) => return Err(status),
+            Ok(Outcome::Conflict | Outcome::Stale) => {}
+            Err(status) => {
+                if !core.was_behind(seen.take()).await? {
+                    return Err(status);
+                }
             }
-            return Err(taken());
-        }
-        if context.query.dry_run()? {
-            return written_dry(object, served, true);
-        }
-        let txn = write.txn.when(Condition::Absent(key.clone())).put(key.clone(), stored(&mut object));
-        match core.commit(txn).await {
-            Ok(committed) => return finish(core, served, &committed.events, &key, true),
-            Err(CommitError::Conflict(conflict)) if *conflict.expected.key() == key && !generate => {
-                return Err(taken());
-            }
-            Err(CommitError::Conflict(_)) => {}
-            Err(error) => return Err(commit_status(&error)),
         }
     }
     Err(busy(served, meta::name(&sent)))
+}
+
+async fn try_create(
+    core: &Core,
+    context: &Context,
+    target: Target<'_>,
+    sent: &Value,
+    tracking: Tracking,
+) -> Result<Outcome, Status> {
+    let served = target.served;
+    let generate = meta::name(sent).is_empty();
+    let mut object = sent.clone();
+    identify(core, context, &mut object, target)?;
+    let attributes = Attributes::new(context, target, Operation::Create);
+    admission::mutate(core, &attributes, &mut object, None).await?;
+    context.done("mutated");
+    let snapshot = core.store.snapshot();
+    let mut write = Write { core, context, snapshot: &snapshot, old: None, txn: Txn::default() };
+    prepare_new(&mut write, &mut object, served)?;
+    if tracking == Tracking::ByChange {
+        managed::track(context, target, &managed::blank(&object), &mut object);
+    }
+    if let Some(guard) = served.row.strategy.guard(&write, &object, target.part) {
+        guard.await?;
+    }
+    let verdict = validate_new(&object, served);
+    verdict.warnings.into_iter().for_each(|text| context.warn(text));
+    refuse(verdict.causes, &object, served)?;
+    admission::validate(core, &attributes, &object, None).await?;
+    context.done("validated");
+    warn(context, target, &object, None);
+    let key = served.row.key(meta::namespace(&object), meta::name(&object))?;
+    let name = meta::name(&object).to_owned();
+    let taken = || Status::already_exists(served.row.group(), served.row.resource(), &name);
+    if write.snapshot.get(&key).is_some() {
+        return if generate { Ok(Outcome::Conflict) } else { Err(taken()) };
+    }
+    if context.query.dry_run()? {
+        return written_dry(object, served, true).map(Outcome::Done);
+    }
+    let txn = write.txn.when(Condition::Absent(key.clone())).put(key.clone(), stored(&mut object));
+    match core.commit(txn).await {
+        Ok(committed) => finish(core, served, &committed.events, &key, true).map(Outcome::Done),
+        Err(CommitError::Conflict(conflict)) if *conflict.expected.key() == key && !generate => {
+            Ok(Outcome::Failed(taken()))
+        }
+        Err(CommitError::Conflict(_)) => Ok(Outcome::Conflict),
+        Err(error) => Ok(Outcome::Failed(commit_status(&error))),
+    }
 }
 
 /// The answer to a new object of a definition that is being deleted: its controller would wait for the object for ever.
@@ -212,23 +228,34 @@ pub async fn change(
     target: Target<'_>,
     change: &mut (dyn Change + '_),
 ) -> Result<Written, Status> {
-    let served = target.served;
+    let mut seen = core.seen();
     for _ in 0..MAX_TRIES {
-        let snapshot = core.store.snapshot();
-        let record = super::read::find(&snapshot, &served.row, target.namespace, target.name)?;
-        let outcome = try_change(core, context, target, change, &snapshot, record).await?;
-        match outcome {
-            Outcome::Done(written) => return Ok(written),
-            Outcome::Conflict if change.may_retry() => {}
-            Outcome::Conflict => return Err(modified(target)),
+        match try_change(core, context, target, change).await {
+            Ok(Outcome::Done(written)) => return Ok(written),
+            Ok(Outcome::Failed(status)) => return Err(status),
+            Ok(Outcome::Stale) => {}
+            Ok(Outcome::Conflict) if change.may_retry() => {}
+            Ok(Outcome::Conflict) => return Err(modified(target)),
+            Err(status) => {
+                if !core.was_behind(seen.take()).await? {
+                    return Err(status);
+                }
+            }
         }
     }
-    Err(busy(served, target.name))
+    Err(busy(target.served, target.name))
 }
 
+/// What came of one try of a write. An error beside it was decided on the state that is known here, which on a store that
+/// others write too may be too old.
 enum Outcome {
     Done(Written),
+    /// Somebody else was faster.
     Conflict,
+    /// The object that was known here is an old one.
+    Stale,
+    /// The store's word, which a newer state does not change.
+    Failed(Status),
 }
 
 async fn try_change(
@@ -236,10 +263,10 @@ async fn try_change(
     context: &Context,
     target: Target<'_>,
     change: &mut (dyn Change + '_),
-    snapshot: &Snapshot,
-    record: &Arc<Record>,
 ) -> Result<Outcome, Status> {
     let served = target.served;
+    let snapshot = core.store.snapshot();
+    let record = super::read::find(&snapshot, &served.row, target.namespace, target.name)?;
     let old = convert::current(record, served)?;
     let mut new = change.apply(&convert::from_storage(old.clone(), served)?)?;
     check_version(change, &new, &old, target)?;
@@ -251,7 +278,7 @@ async fn try_change(
     let attributes = Attributes::new(context, target, Operation::Update);
     admission::mutate(core, &attributes, &mut new, Some(&old)).await?;
     context.done("mutated");
-    let mut write = Write { core, context, snapshot, old: Some(&old), txn: Txn::default() };
+    let mut write = Write { core, context, snapshot: &snapshot, old: Some(&old), txn: Txn::default() };
     prepare_changed(&mut write, &mut new, target)?;
     if change.tracking() == Tracking::ByChange {
         managed::track(context, target, &old, &mut new);
@@ -267,6 +294,9 @@ async fn try_change(
     context.done("validated");
     warn(context, target, &new, Some(&old));
     if json::to_vec(&new) == record.as_slice() {
+        if !core.is_current(record).await? {
+            return Ok(Outcome::Stale);
+        }
         return Ok(Outcome::Done(Written { bytes: convert::bytes(record, served)?, created: false }));
     }
     if context.query.dry_run()? {
@@ -282,7 +312,7 @@ async fn try_change(
     match core.commit(txn).await {
         Ok(committed) => finish(core, served, &committed.events, &key, false).map(Outcome::Done),
         Err(CommitError::Conflict(_)) => Ok(Outcome::Conflict),
-        Err(error) => Err(commit_status(&error)),
+        Err(error) => Ok(Outcome::Failed(commit_status(&error))),
     }
 }
 

@@ -16,7 +16,7 @@ use xebec_server::config::Settings;
 use xebec_server::core::Clock;
 use xebec_server::nodes::NoNodes;
 use xebec_server::server::{ApiServer, Parts};
-use xebec_store::{Embedded, EmbeddedOptions};
+use xebec_store::{Embedded, EmbeddedOptions, Store};
 
 use crate::client::{Call, Client};
 
@@ -63,13 +63,17 @@ impl Cluster {
 
     pub(crate) async fn start_with(settings: Settings) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let keys =
-            ClusterKeys::open(&dir.path().join("pki"), &ring::rand::SystemRandom::new()).expect("keys");
         let store =
             Embedded::open(&dir.path().join("store"), EmbeddedOptions::default()).expect("an empty store");
+        Self::start_on(Arc::new(store), dir, settings).await
+    }
+
+    /// A server on a store, with the keys in `dir`, which are made when there are none.
+    pub(crate) async fn start_on(store: Arc<dyn Store>, dir: TempDir, settings: Settings) -> Self {
+        let keys =
+            ClusterKeys::open(&dir.path().join("pki"), &ring::rand::SystemRandom::new()).expect("keys");
         let clock = Arc::new(MovedClock::default());
-        let parts =
-            Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock: clock.clone(), settings };
+        let parts = Parts { store, nodes: Arc::new(NoNodes), clock: clock.clone(), settings };
         let server = ApiServer::new(parts, &keys).expect("usable keys");
         server.start().await.expect("an empty store takes the first objects");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

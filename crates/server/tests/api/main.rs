@@ -16,6 +16,7 @@ mod parity;
 mod paths;
 mod rules;
 mod samples;
+mod shared;
 mod special;
 mod statuses;
 mod steps;

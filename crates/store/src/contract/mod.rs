@@ -8,6 +8,7 @@
 //!
 //! Nothing here depends on the revision at which an empty store starts, or on how a backend groups commits.
 
+mod etcd;
 mod reads;
 mod watches;
 mod writes;
@@ -19,6 +20,7 @@ use crate::limits::Limits;
 use crate::{Batch, BoxFuture, Committed, Conflict, Event, EventKind, Key, Prefix, Revision, Scope, Store};
 use crate::{CommitError, Txn, Value, Watch, WatchError};
 
+pub use self::etcd::EtcdProcess;
 pub use self::reads::{
     compaction_forgets_the_past, exact_revisions_are_readable, history_is_bounded, lists_are_in_key_order,
     pages_join_without_gaps, shutdown_keeps_reads, snapshots_never_change,

@@ -6,15 +6,15 @@ use xebec_store::contract::Factory;
 use xebec_store::limits::Limits;
 use xebec_store::{Etcd, EtcdOptions, Store};
 
-use super::{Cluster, options};
+use super::{EtcdProcess, options};
 
 /// Makes stores in etcds that live as long as the factory. Each has its own: the contract counts revisions.
 fn etcd() -> Box<Factory<'static>> {
-    let clusters: Arc<Mutex<Vec<Cluster>>> = Arc::default();
+    let clusters: Arc<Mutex<Vec<EtcdProcess>>> = Arc::default();
     Box::new(move |limits: Limits| {
         let clusters = clusters.clone();
         Box::pin(async move {
-            let cluster = Cluster::start();
+            let cluster = EtcdProcess::start();
             let options = EtcdOptions { limits, ..options(&cluster.address()) };
             clusters.lock().expect("clusters").push(cluster);
             let store: Arc<dyn Store> = Arc::new(Etcd::open(options).await.expect("open"));

@@ -12,7 +12,7 @@ use xebec_store::{
 };
 
 use super::proxy::Proxy;
-use super::{Cluster, below, events, key, open, options, put, until, within};
+use super::{EtcdProcess, below, events, key, open, options, put, until, within};
 
 const ROUNDS: u64 = 6;
 const WRITERS: u64 = 6;
@@ -27,7 +27,7 @@ struct Told {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_loses_no_acknowledged_write() {
-    let mut cluster = Cluster::start();
+    let mut cluster = EtcdProcess::start();
     let store = open(&cluster.address()).await;
     let mut watch = store.watch(below("/"), store.current_revision()).expect("watch");
     let mut told: HashMap<u64, Told> = (0..WRITERS).map(|writer| (writer, Told::default())).collect();
@@ -90,7 +90,7 @@ async fn write(store: Arc<dyn Store>, writer: u64, mut told: Told, stop: Arc<Ato
 
 #[tokio::test]
 async fn a_cut_connection_is_resumed() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let proxy = Proxy::start(cluster.port()).await;
     let (near, far) = (open(&cluster.address()).await, open(&proxy.address()).await);
     let mut watch = far.watch(below("/"), far.current_revision()).expect("watch");
@@ -121,7 +121,7 @@ async fn a_cut_connection_is_resumed() {
 
 #[tokio::test]
 async fn who_missed_what_etcd_forgot_lists_again() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let proxy = Proxy::start(cluster.port()).await;
     let (near, far) = (open(&cluster.address()).await, open(&proxy.address()).await);
     for name in ["kept", "changed", "removed"] {
@@ -157,7 +157,7 @@ async fn who_missed_what_etcd_forgot_lists_again() {
 /// The answer to a commit is cut off: that it may have happened is said, and it is seen if it has.
 #[tokio::test]
 async fn an_unknown_outcome_is_called_so() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let proxy = Proxy::start(cluster.port()).await;
     let far = open(&proxy.address()).await;
     let mut unknown = 0;
@@ -190,7 +190,7 @@ async fn an_unknown_outcome_is_called_so() {
 
 #[tokio::test]
 async fn nobody_there_is_told_when_opened() {
-    let mut cluster = Cluster::start();
+    let mut cluster = EtcdProcess::start();
     let address = cluster.address();
     cluster.kill();
     let patience = Duration::ZERO;
@@ -205,7 +205,7 @@ async fn nobody_there_is_told_when_opened() {
 /// Of several members, one that is not there does not matter.
 #[tokio::test]
 async fn another_member_is_taken() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let (dead, live) = (Proxy::start(1).await, Proxy::start(cluster.port()).await);
     dead.cut();
     let members = [&dead, &live].map(|proxy| proxy.address().replace("etcd://", ""));

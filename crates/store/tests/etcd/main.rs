@@ -1,6 +1,5 @@
 //! The etcd backend on real etcds: the contract, several servers, and everything that can happen to an etcd.
 
-mod cluster;
 mod contract;
 mod faults;
 mod proxy;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use xebec_store::limits::Limits;
 use xebec_store::{Etcd, EtcdOptions, Key, Revision, Scope, Store, Txn, Value, Watch};
 
-use self::cluster::Cluster;
+use xebec_store::contract::EtcdProcess;
 
 /// How long a case waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,14 +7,14 @@ use xebec_store::{
     Revision, SealKeyId, Sealer, Store, StoreError, Txn, TxnError, Value, WatchError,
 };
 
-use super::{Cluster, PATIENCE, below, events, key, open, options, put, until, within};
+use super::{EtcdProcess, PATIENCE, below, events, key, open, options, put, until, within};
 
 const ALL: &str = "/";
 
 #[tokio::test]
 async fn all_servers_see_one_order() {
     const WRITES: usize = 60;
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let (one, two) = (open(&cluster.address()).await, open(&cluster.address()).await);
     let start = one.current_revision();
     let mut watches = [&one, &two].map(|store| store.watch(below(ALL), start).expect("watch"));
@@ -32,7 +32,7 @@ async fn all_servers_see_one_order() {
 
 #[tokio::test]
 async fn the_newest_state_has_what_others_wrote() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let (one, two) = (open(&cluster.address()).await, open(&cluster.address()).await);
     // Another cluster in the same etcd moves its revision on, and one's watch tells nothing of that.
     let stranger = open(&format!("{}/stranger", cluster.address())).await;
@@ -70,7 +70,7 @@ async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T
 
 #[tokio::test]
 async fn revisions_of_strangers_are_states_too() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let (own, stranger) = (open(&cluster.address()).await, open(&format!("{}/x", cluster.address())).await);
     let first = put(&*own, "/a/1", "").await;
     let between = put(&*stranger, "/a/1", "").await;
@@ -88,7 +88,7 @@ async fn revisions_of_strangers_are_states_too() {
 /// Who loses a race reads the winner's write and wins the next: nobody spins on an old state.
 #[tokio::test]
 async fn a_conflict_is_seen_before_it_is_told() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let stores = [open(&cluster.address()).await, open(&cluster.address()).await];
     put(&*stores[0], "/a/counter", "0").await;
     stores[1].newest().get().await.expect("etcd answers");
@@ -123,7 +123,7 @@ async fn a_conflict_is_seen_before_it_is_told() {
 /// etcd's own limits are told in words, and nothing is written.
 #[tokio::test]
 async fn what_etcd_does_not_take_is_refused() {
-    let cluster = Cluster::with(&["--max-txn-ops", "16"]);
+    let cluster = EtcdProcess::with(&["--max-txn-ops", "16"]);
     let store = open(&cluster.address()).await;
     for bytes in [1 << 20, (1 << 20) + (400 << 10)] {
         let txn = Txn::default().put(key("/a/fits"), Value::opaque(vec![b'x'; bytes]));
@@ -155,7 +155,7 @@ fn encryption(secret: u8) -> Encryption {
 
 #[tokio::test]
 async fn secrets_are_sealed_and_keys_must_be_the_same() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let identity = |current: &str, former: &[&str]| {
         let former = former.iter().map(|text| (*text).to_owned()).collect();
         vec![Identity { name: "encryption key", current: current.into(), former }]
@@ -187,7 +187,7 @@ async fn secrets_are_sealed_and_keys_must_be_the_same() {
 /// One server's compaction is another's lost past only where it did not follow.
 #[tokio::test]
 async fn servers_take_turns_to_compact() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let (one, two) = (open(&cluster.address()).await, open(&cluster.address()).await);
     let mut watch = two.watch(below(ALL), two.current_revision()).expect("watch");
     let start = two.current_revision();
@@ -206,7 +206,7 @@ async fn servers_take_turns_to_compact() {
 
 #[tokio::test]
 async fn the_end_is_an_end() {
-    let cluster = Cluster::start();
+    let cluster = EtcdProcess::start();
     let store = open(&cluster.address()).await;
     let mut watch = store.watch(below(ALL), store.current_revision()).expect("watch");
     store.shutdown().await;
@@ -220,7 +220,7 @@ async fn the_end_is_an_end() {
 async fn tls_shows_both_sides() {
     let certificates = tls::Certificates::make();
     let files = certificates.files();
-    let cluster = Cluster::with(&[
+    let cluster = EtcdProcess::with(&[
         "--cert-file",
         &files.server_cert,
         "--key-file",

@@ -5,12 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use xebec_api::{Status, Value, crd, meta, object};
-use xebec_store::Snapshot;
+use xebec_store::{Scope, Snapshot, StoreError, WatchError};
 
 use super::pod::set_condition;
 use crate::core::Core;
+use crate::http::body::BoxError;
 use crate::registry::convert;
 use crate::registry::strategy::{Strategy, Write};
 use crate::registry::table::Row;
@@ -131,6 +134,46 @@ fn name_conflict(write: &Write<'_>, definition: &Value) -> Option<String> {
 pub fn refresh_table(core: &Core) {
     // The snapshot is taken in turn, so that a later table is of a later state.
     core.table.change(|table| table.with_custom(definitions(&core.store.snapshot(), table)));
+}
+
+/// How long it takes until a watch that failed begins anew.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Keeps the rows as the definitions are that other servers write, until the store is shut down.
+pub async fn follow(core: Arc<Core>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            ended = keep_up(&core) => match ended {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "definitions cannot be followed: all are read anew"),
+            },
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+async fn keep_up(core: &Core) -> Result<(), BoxError> {
+    let table = core.table.get();
+    let row = table.row("apiextensions.k8s.io", "customresourcedefinitions");
+    let prefix =
+        row.ok_or("there is no resource of definitions")?.prefix("").map_err(|status| status.message)?;
+    let since = core.store.current_revision();
+    let mut watch = match core.store.watch(Scope::Prefix(prefix), since) {
+        Err(StoreError::Closed) => return Ok(()),
+        opened => opened?,
+    };
+    loop {
+        refresh_table(core);
+        match watch.next().await {
+            Ok(_) => {}
+            Err(WatchError::Closed) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn definitions(snapshot: &Snapshot, table: &crate::registry::Table) -> Vec<Arc<Row>> {

@@ -65,7 +65,7 @@ async fn try_evict(
     served: &Served,
     options: &Options,
 ) -> Result<Outcome, Status> {
-    let snapshot = core.store.snapshot();
+    let snapshot = core.newest().await?;
     let record = read::find(&snapshot, &served.row, &target.namespace, &target.name)?;
     let pod = convert::stored_object(record)?;
     options.check(&pod, &served.row)?;

@@ -21,7 +21,7 @@ use crate::http::reply::Reply;
 use crate::http::route::{Target, Verb};
 use crate::serve::Incoming;
 
-pub use definition::refresh_table;
+pub use definition::{follow as follow_definitions, refresh_table};
 
 /// The strategy of a kind that has one of its own.
 #[must_use]

@@ -29,7 +29,7 @@ pub(crate) async fn request_token(
 ) -> Result<Reply, Status> {
     let mut request = read_kind(incoming, GROUP, "v1", KIND).await?;
     check_home(&request, target)?;
-    let snapshot = core.store.snapshot();
+    let snapshot = core.newest().await?;
     let record = read::find(&snapshot, &served.row, &target.namespace, &target.name)?;
     let account = convert::stored_object(record)?;
     let uid = meta::uid(&account);

@@ -1,4 +1,4 @@
-//! An etcd of one member, for one test.
+//! An etcd of one member, for one test: a process that ends with the value. It is in Debian's package `etcd-server`.
 
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
@@ -13,7 +13,9 @@ const NOBODY: u32 = 65_534;
 /// The largest request: the contract's largest value, and what is around it.
 const LARGE: &str = "10485760";
 
-pub(crate) struct Cluster {
+/// An etcd on the loopback, with a directory of its own.
+#[derive(Debug)]
+pub struct EtcdProcess {
     directory: TempDir,
     client: u16,
     peer: u16,
@@ -21,13 +23,19 @@ pub(crate) struct Cluster {
     child: Option<Child>,
 }
 
-impl Cluster {
+impl EtcdProcess {
     /// An etcd that takes the largest transactions of the contract.
-    pub(crate) fn start() -> Self {
+    #[must_use]
+    pub fn start() -> Self {
         Self::with(&["--max-request-bytes", LARGE])
     }
 
-    pub(crate) fn with(arguments: &[&str]) -> Self {
+    /// One with these arguments.
+    ///
+    /// # Panics
+    /// There is no etcd, or no room for it.
+    #[must_use]
+    pub fn with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let (client, peer) = (free_port(), free_port());
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -36,23 +44,34 @@ impl Cluster {
         cluster
     }
 
-    pub(crate) fn address(&self) -> String {
+    /// Its address, for [`crate::EtcdOptions`].
+    #[must_use]
+    pub fn address(&self) -> String {
         format!("etcd://127.0.0.1:{}", self.client)
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Where clients reach it.
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.client
     }
 
     /// `kill -9`.
-    pub(crate) fn kill(&mut self) {
+    ///
+    /// # Panics
+    /// It cannot be killed.
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("kill");
             child.wait().expect("wait");
         }
     }
 
-    pub(crate) fn restart(&mut self) {
+    /// Starts it again, on the same data.
+    ///
+    /// # Panics
+    /// There is no etcd.
+    pub fn restart(&mut self) {
         self.kill();
         let client = format!("{}://127.0.0.1:{}", self.scheme(), self.client);
         let peer = format!("http://127.0.0.1:{}", self.peer);
@@ -86,7 +105,7 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for EtcdProcess {
     fn drop(&mut self) {
         self.kill();
     }
