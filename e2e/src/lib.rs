@@ -45,11 +45,17 @@ pub fn run(cases: &[Case]) -> ExitCode {
 /// Starts a cluster and runs group after group on it. Arguments are parts of names: only such cases run.
 #[must_use]
 pub fn run_groups(groups: &[Group<'_>]) -> ExitCode {
+    run_on(Cluster::up, groups)
+}
+
+/// Runs group after group on a cluster that is started so.
+#[must_use]
+pub fn run_on(start: impl FnOnce() -> Result<Cluster>, groups: &[Group<'_>]) -> ExitCode {
     // A runner of tests asks for their names: they make one.
     if std::env::args().any(|a| a == "--list") {
         return ExitCode::SUCCESS;
     }
-    let cluster = match Cluster::up() {
+    let cluster = match start() {
         Ok(cluster) => cluster,
         Err(error) => {
             eprintln!("the cluster does not start: {error:#}");
@@ -105,6 +111,8 @@ pub struct Cluster {
     user: Option<String>,
     xebec: PathBuf,
     kubectl: PathBuf,
+    /// What `up` is told besides.
+    arguments: Vec<String>,
 }
 
 /// The path of a program that the environment names.
@@ -135,11 +143,23 @@ impl Cluster {
         Self::up_on(None)
     }
 
+    /// Starts a cluster on free ports, always with these arguments.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn up_with(arguments: &[&str]) -> Result<Self> {
+        Self::prepare(None, arguments)
+    }
+
     /// Starts a cluster on free ports whose data is in this directory, or in one of the test's own.
     ///
     /// # Errors
     /// It does not become ready.
     pub fn up_on(data: Option<PathBuf>) -> Result<Self> {
+        Self::prepare(data, &[])
+    }
+
+    fn prepare(data: Option<PathBuf>, arguments: &[&str]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("xebec-e2e-").tempdir_in("/var/tmp")?;
         let user = is_root()?.then(|| std::env::var("XEBEC_TEST_USER").unwrap_or_else(|_| USER.into()));
         let xebec = dir.path().join("xebec");
@@ -160,6 +180,7 @@ impl Cluster {
             user,
             xebec,
             kubectl: program("XEBEC_KUBECTL")?,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         };
         cluster.start()?;
         Ok(cluster)
@@ -178,7 +199,14 @@ impl Cluster {
     /// # Errors
     /// It does not become ready.
     pub fn start_with(&self, arguments: &[&str]) -> Result<()> {
-        self.xebec(&[&["up", "--detach", "--bind", &self.bind], arguments].concat()).map(drop)
+        let own: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.xebec(&[&["up", "--detach", "--bind", &self.bind], &own[..], arguments].concat()).map(drop)
+    }
+
+    /// What `up` is told besides.
+    #[must_use]
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 
     /// The data directory.

@@ -9,6 +9,7 @@ use xebec_node::pod::policy::Dangers;
 use xebec_sandbox::bootstrap::{Identity, IdentityError};
 
 use crate::audit::AuditOptions;
+use crate::backing::StoreOptions;
 use crate::secrets::EncryptionOptions;
 
 /// Kubernetes in one program, without root.
@@ -112,6 +113,9 @@ pub(crate) struct Up {
     /// What is encrypted.
     #[command(flatten)]
     pub(crate) encryption: EncryptionOptions,
+    /// Where the objects are.
+    #[command(flatten)]
+    pub(crate) store: StoreOptions,
 }
 
 /// What pods may be allowed that weakens their isolation.
@@ -220,6 +224,9 @@ pub(crate) struct Serve {
     /// What is encrypted.
     #[command(flatten)]
     pub(crate) encryption: EncryptionOptions,
+    /// Where the objects are.
+    #[command(flatten)]
+    pub(crate) store: StoreOptions,
 }
 
 impl Serve {

@@ -8,6 +8,7 @@
 
 mod args;
 mod audit;
+mod backing;
 mod control;
 mod image;
 mod kubeconfig;

@@ -4,6 +4,7 @@ mod command;
 mod local_node;
 mod log;
 mod notes;
+mod parts;
 mod progress;
 mod roles;
 mod signing;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use kube::Client;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -34,7 +35,6 @@ use xebec_node::events::Recorder;
 use xebec_node::host::{Host, pod_processes};
 use xebec_node::manager::{self, Pods};
 use xebec_node::objects::Objects;
-use xebec_node::pod::policy::Dangers;
 use xebec_node::registration::{self, Facts};
 use xebec_node::services::{self, Network};
 use xebec_node::streams::AgentService;
@@ -47,9 +47,8 @@ use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
 use xebec_server::core::SystemClock;
 use xebec_server::discovery::KUBERNETES_VERSION;
-use xebec_server::encryption::EncryptionKeys;
 use xebec_server::server::Parts;
-use xebec_store::{Embedded, EmbeddedOptions, Health as StoreHealth, Store};
+use xebec_store::{Health as StoreHealth, Store};
 
 use crate::args::{Place, Serve};
 use crate::control::{Pids, Status};
@@ -120,7 +119,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
     let layout = Layout::find(place)?;
     let _lock = layout.try_lock()?.context("another xebec is using the data directory")?;
     let keeper = KeeperInfo::load(&layout.run()).context("reading what the keeper recorded")?;
-    let keys = Arc::new(ClusterKeys::open(&layout.pki(), &ring::rand::SystemRandom::new())?);
+    let keys = Arc::new(ClusterKeys::open(&options.store.pki(&layout), &ring::rand::SystemRandom::new())?);
     let url = format!("https://{}", options.bind);
     let nodes = Arc::new(LocalNode::default());
     let settings = Settings {
@@ -131,15 +130,19 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
         ..Settings::default()
     };
     let encryption = keys.encryption().covering(options.encryption.coverage()?);
-    let server = api_server(&layout, &keys, settings, &encryption, nodes.clone())?;
+    let store = options.store.open(&layout, &keys, encryption.encryption()).await?;
+    let server = api_server(store, &keys, settings, nodes.clone())?;
     server.start().await?;
     let listener =
         TcpListener::bind(options.bind).await.with_context(|| format!("listening on {}", options.bind))?;
     let mut cluster = Cluster::default();
-    let (images, api) =
-        Box::pin(cluster.start_node(&layout, &keeper, &server, &nodes, options.dangers())).await?;
+    let (images, api) = Box::pin(cluster.start_node(&layout, &keeper, &server, &nodes, options)).await?;
     cluster.start_api(&server, &keys, listener, api, options.bind.ip())?;
-    cluster.start_controllers(&server, &keys);
+    if options.store.is_shared() {
+        cluster.elect(&server, &keys, options)?;
+    } else {
+        cluster.start_controllers(&server, &keys);
+    }
     kubeconfig::write(&layout, &keys, &url)?;
     let control = control_socket(&layout)?;
     let health = Health {
@@ -190,17 +193,12 @@ fn control_socket(layout: &Layout) -> Result<UnixListener> {
 }
 
 fn api_server(
-    layout: &Layout,
+    store: Arc<dyn Store>,
     keys: &ClusterKeys,
     settings: Settings,
-    encryption: &EncryptionKeys,
     nodes: Arc<LocalNode>,
 ) -> Result<ApiServer> {
-    let store = Embedded::open(
-        &layout.store(),
-        EmbeddedOptions { encryption: Some(encryption.encryption()), ..EmbeddedOptions::default() },
-    )?;
-    let parts = Parts { store: Arc::new(store), nodes, clock: Arc::new(SystemClock), settings };
+    let parts = Parts { store, nodes, clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
 }
 
@@ -267,7 +265,7 @@ impl Cluster {
         keeper: &KeeperInfo,
         server: &ApiServer,
         nodes: &LocalNode,
-        dangers: Dangers,
+        options: &Serve,
     ) -> Result<(ImageService, TcpListener)> {
         let config = NodeConfig::new(keeper.node_netns.clone());
         let NodeNetwork { node, links, rules, host: addresses, ports, dns, api } =
@@ -291,7 +289,7 @@ impl Cluster {
                  with systemd, start it as: systemd-run --user --scope -p Delegate=yes xebec up",
             );
         }
-        let name = hostname();
+        let name = node_name(options);
         let client = client(server, roles::node(&name));
         let runtime = || Runtime {
             run_dir: layout.run(),
@@ -315,7 +313,7 @@ impl Cluster {
             events,
             objects: Objects::new(client.clone()),
             pod_processes: pod_processes(),
-            dangers,
+            dangers: options.dangers(),
         });
         let facts = Facts {
             name: name.clone(),
@@ -432,10 +430,44 @@ impl Cluster {
         Ok(())
     }
 
+    /// Runs controllers and scheduler while this server leads. Each term has caches of its own, which are empty on the
+    /// servers that wait.
+    fn elect(&mut self, server: &ApiServer, keys: &Arc<ClusterKeys>, options: &Serve) -> Result<()> {
+        let identity =
+            format!("{}_{}", node_name(options), server.core().new_uid().map_err(|s| anyhow!(s.message))?);
+        let client = client(server, roles::controllers());
+        let run = {
+            let (client, server, keys) = (client.clone(), server.clone(), keys.clone());
+            move |term: CancellationToken| {
+                let config = controllers(&server, &keys);
+                let client = client.clone();
+                async move {
+                    let ended = xebec_controllers::run(client, config, term.cancelled_owned()).await;
+                    ended.unwrap_or_else(|lost| tracing::error!("{lost}"));
+                }
+            }
+        };
+        let turns = parts::in_turn(client, parts::CONTROLLERS, identity.clone(), self.shutdown.clone(), run);
+        self.parts.spawn("the controllers", turns);
+        let client = self::client(server, roles::scheduler());
+        let run = {
+            let client = client.clone();
+            move |term: CancellationToken| {
+                let client = client.clone();
+                async move {
+                    let config = xebec_scheduler::Config::default();
+                    let ended = xebec_scheduler::run(client, config, term.cancelled_owned()).await;
+                    ended.unwrap_or_else(|lost| tracing::error!("{lost}"));
+                }
+            }
+        };
+        let turns = parts::in_turn(client, parts::SCHEDULER, identity, self.shutdown.clone(), run);
+        self.parts.spawn("the scheduler", turns);
+        Ok(())
+    }
+
     fn start_controllers(&mut self, server: &ApiServer, keys: &Arc<ClusterKeys>) {
-        let mut controllers = xebec_controllers::Config::new(keys.ca_pem().to_owned());
-        controllers.keys.certificates = Some(Arc::new(signing::Authority(keys.clone())));
-        controllers.keys.accounts = Some(Arc::new(signing::AccountKey(server.core().clone())));
+        let mut controllers = controllers(server, keys);
         let mut scheduler = xebec_scheduler::Config::default();
         let client = client(server, roles::controllers());
         // One set of caches for all of them.
@@ -456,6 +488,19 @@ impl Cluster {
             }
         });
     }
+}
+
+/// The controllers' settings.
+fn controllers(server: &ApiServer, keys: &Arc<ClusterKeys>) -> xebec_controllers::Config {
+    let mut config = xebec_controllers::Config::new(keys.ca_pem().to_owned());
+    config.keys.certificates = Some(Arc::new(signing::Authority(keys.clone())));
+    config.keys.accounts = Some(Arc::new(signing::AccountKey(server.core().clone())));
+    config
+}
+
+/// What the node is called.
+fn node_name(options: &Serve) -> String {
+    options.store.node_name().map_or_else(hostname, str::to_owned)
 }
 
 /// The machine's name, as a node may be called.

@@ -31,6 +31,7 @@ pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     // Said here, where it is seen.
     options.audit.settings(&layout)?;
     options.encryption.coverage()?;
+    options.store.check()?;
     say("starting", &format!("data in {}", layout.root().display()));
     let keeper = spawn(&preflight, &layout, options)?;
     let socket = layout.control_socket();
@@ -86,6 +87,7 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
     }
     args.extend(options.audit.arguments()?);
     args.extend(options.encryption.arguments()?);
+    args.extend(options.store.arguments()?);
     let server = ServerCommand {
         args,
         env: std::env::var_os("XEBEC_LOG").map(|level| (text("XEBEC_LOG"), level)).into_iter().collect(),

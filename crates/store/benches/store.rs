@@ -1,4 +1,5 @@
-//! What the embedded store costs, as a table: `cargo bench -p xebec-store`.
+//! What a store costs, as a table: `cargo bench -p xebec-store`. The embedded one first; then one in an etcd on this machine,
+//! where there is one (Debian's `etcd-server`).
 //!
 //! The figures depend on the disk; its own cost of one synced write comes first, to compare with. Each part that
 //! measures memory or start-up runs in a process of its own.
@@ -7,13 +8,15 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::runtime::Builder;
-use xebec_store::{Embedded, EmbeddedOptions, Key, Prefix, Scope, Store, Txn, Value};
+use tokio::runtime::{Builder, Runtime};
+use xebec_store::contract::EtcdProcess;
+use xebec_store::limits::Limits;
+use xebec_store::{Embedded, EmbeddedOptions, Etcd, EtcdOptions, Key, Prefix, Scope, Store, Txn, Value};
 
 const VALUE_BYTES: usize = 1_024;
 const RECORDS: usize = 10_000;
@@ -30,23 +33,62 @@ fn main() {
     let directory = tempfile::tempdir_in(base).expect("directory");
     disk(&directory.path().join("raw"));
     start_up(&directory.path().join("start"));
-    println!("\ncommits of one {VALUE_BYTES}-byte value, closed loop");
+    commit_table("embedded", |writers| embedded(&directory.path().join(format!("commits{writers}"))));
+    fan_out_table("embedded", |watchers| embedded(&directory.path().join(format!("fan{watchers}"))));
+    reads(&directory.path().join("start"));
+    match Command::new("etcd").arg("--version").output() {
+        Ok(_) => {
+            let etcd = EtcdProcess::start();
+            commit_table("etcd", |writers| in_etcd(&etcd, &format!("commits{writers}")));
+            fan_out_table("etcd", |watchers| in_etcd(&etcd, &format!("fan{watchers}")));
+        }
+        Err(error) => println!("\nno etcd to measure: {error}"),
+    }
+}
+
+fn embedded(directory: &Path) -> Arc<dyn Store> {
+    Arc::new(Embedded::open(directory, EmbeddedOptions::default()).expect("open"))
+}
+
+/// A store under a prefix of its own. Runs on a runtime that lives as long as the process: it has the store's tasks.
+fn in_etcd(etcd: &EtcdProcess, prefix: &str) -> Arc<dyn Store> {
+    let options = EtcdOptions {
+        address: format!("{}/{prefix}", etcd.address()).parse().expect("an address"),
+        tls: None,
+        limits: Limits::default(),
+        encryption: None,
+        identity: Vec::new(),
+        patience: Duration::from_secs(30),
+    };
+    Arc::new(runtime().block_on(Etcd::open(options)).expect("open"))
+}
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime"))
+}
+
+fn commit_table(backend: &str, open: impl Fn(usize) -> Arc<dyn Store>) {
+    println!("\n{backend}: commits of one {VALUE_BYTES}-byte value, closed loop");
     println!(
         "{:>8} {:>10} {:>10} {:>10} {:>10} {:>14}",
         "writers", "ops", "ops/s", "p50 µs", "p99 µs", "CPU µs per op"
     );
     for (writers, total) in [(1, 3_000), (16, 30_000), (64, 60_000)] {
-        commits(&directory.path().join(format!("commits{writers}")), writers, total);
+        commits(&open(writers), writers, total);
     }
-    println!("\none writer, every event to all watchers");
+}
+
+fn fan_out_table(backend: &str, open: impl Fn(usize) -> Arc<dyn Store>) {
+    println!("\n{backend}: one writer, every event to all watchers");
     println!(
         "{:>8} {:>10} {:>14} {:>16} {:>10} {:>10} {:>18}",
         "watchers", "events", "deliveries/s", "CPU µs per dlv.", "p50 µs", "p99 µs", "last: p50, p99 µs"
     );
     for (watchers, events) in [(1, 3_000), (100, 2_000), (1_000, 1_000)] {
-        fan_out(&directory.path().join(format!("fan{watchers}")), watchers, events);
+        fan_out(&open(watchers), watchers, events);
     }
-    reads(&directory.path().join("start"));
 }
 
 /// What one synced write of a value costs without any store.
@@ -101,11 +143,9 @@ fn fill(directory: &Path) {
     println!("{RECORDS} records in {:.1?}, {} KiB RSS", begin.elapsed(), resident_kib());
 }
 
-fn commits(directory: &Path, writers: usize, total: usize) {
-    let store = Arc::new(Embedded::open(directory, EmbeddedOptions::default()).expect("open"));
-    let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("runtime");
+fn commits(store: &Arc<dyn Store>, writers: usize, total: usize) {
     let (cpu, begin) = (cpu_time(), Instant::now());
-    let mut times = runtime.block_on(async {
+    let mut times = runtime().block_on(async {
         let run = |writer| {
             let store = store.clone();
             tokio::spawn(async move {
@@ -140,13 +180,11 @@ fn commits(directory: &Path, writers: usize, total: usize) {
 
 /// From the moment that the writer has its answer to the moment that a watcher has the event; "last" is the last of
 /// all watchers.
-fn fan_out(directory: &Path, watchers: usize, events: usize) {
-    let store = Arc::new(Embedded::open(directory, EmbeddedOptions::default()).expect("open"));
-    let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("runtime");
+fn fan_out(store: &Arc<dyn Store>, watchers: usize, events: usize) {
     let start = Instant::now();
     let answered: Arc<Vec<AtomicU64>> = Arc::new((0..events).map(|_| AtomicU64::new(0)).collect());
     let (cpu, begin) = (cpu_time(), Instant::now());
-    let delivered = runtime.block_on(async {
+    let delivered = runtime().block_on(async {
         let now = store.current_revision();
         let first = now.get() + 1;
         let watch = |_| {

@@ -89,6 +89,8 @@ mod watch;
 #[cfg(fuzzing)]
 pub use embedded::fuzzing;
 pub use embedded::{DirectoryError, Embedded, EmbeddedOptions, JournalError, LoadError, OpenError};
+#[cfg(fuzzing)]
+pub use etcd::fuzzing as etcd_fuzzing;
 pub use etcd::{
     AddressError, Etcd, EtcdAddress, EtcdError, EtcdOpenError, EtcdOptions, Identity, TlsError, TlsFiles,
     TlsSettings, WireError,

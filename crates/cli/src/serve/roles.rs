@@ -26,16 +26,24 @@ pub(crate) fn node(name: &str) -> User {
 /// The roles of all components.
 pub(crate) fn all() -> Vec<Role> {
     let rules = |permissions: &[Permission]| permissions.iter().map(rule).collect::<Vec<_>>();
-    let every = xebec_controllers::ROLES.iter().flat_map(|role| rules(role.permissions)).collect();
+    let every =
+        xebec_controllers::ROLES.iter().flat_map(|role| rules(role.permissions)).chain([lease()]).collect();
+    let scheduling =
+        rules(xebec_scheduler::SCHEDULER_ROLE.permissions).into_iter().chain([lease()]).collect();
     vec![
         role(CONTROLLERS, every, "User", CONTROLLERS),
-        role(SCHEDULER, rules(xebec_scheduler::SCHEDULER_ROLE.permissions), "User", SCHEDULER),
+        role(SCHEDULER, scheduling, "User", SCHEDULER),
         role("system:node", node_rules(), "Group", NODES),
     ]
 }
 
 fn role(name: &str, rules: Vec<Rule>, subject_kind: &'static str, subject: &str) -> Role {
     Role { name: name.into(), rules, subject_kind, subject: subject.into() }
+}
+
+/// The lease that says in which of several servers a component acts.
+fn lease() -> Rule {
+    Rule::on("create get update", "coordination.k8s.io", "leases")
 }
 
 fn rule(permission: &Permission) -> Rule {

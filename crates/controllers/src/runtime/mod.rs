@@ -22,6 +22,7 @@
 pub mod clock;
 pub mod discovery;
 pub mod dynamic;
+pub mod election;
 pub mod error;
 pub mod events;
 pub mod informer;

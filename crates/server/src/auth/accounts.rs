@@ -37,6 +37,13 @@ pub enum AccountError {
     MarkedInvalid(String),
 }
 
+impl AccountError {
+    /// Whether the token itself is good, so that it is what is stored that speaks against it.
+    pub(super) fn is_about_objects(&self) -> bool {
+        !matches!(self, Self::Token(_))
+    }
+}
+
 /// How long after its end an object that is being deleted still vouches for a token, as upstream has it.
 const LINGER: std::time::Duration = std::time::Duration::from_mins(1);
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use xebec_api::time::Timestamp;
 
+use super::accounts::AccountError;
 use super::{User, accounts, bootstrap_token, jwt};
 use crate::core::Core;
 
@@ -55,7 +56,17 @@ pub async fn identify(
         return Err(Rejected(vec![format!("a token has at most {} bytes", jwt::MAX_TOKEN)]));
     }
     let mut faults = Vec::new();
-    match accounts::identify(core, token, audiences, now) {
+    let seen = core.seen();
+    let mut found = accounts::identify(core, token, audiences, now);
+    // The token is ours. The account may be new, and made by another server.
+    if found.as_ref().is_err_and(AccountError::is_about_objects) {
+        match core.was_behind(seen).await {
+            Ok(true) => found = accounts::identify(core, token, audiences, now),
+            Ok(false) => {}
+            Err(status) => faults.push(status.message.into_owned()),
+        }
+    }
+    match found {
         Ok(Some((user, audiences))) => return Ok(Holder { user: Arc::new(user), audiences }),
         Ok(None) => {}
         Err(error) => faults.push(error.to_string()),

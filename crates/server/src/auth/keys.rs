@@ -13,6 +13,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -142,6 +144,20 @@ impl ClusterKeys {
         &self.encryption
     }
 
+    /// What all servers of a cluster must have in common, told by fingerprints that give nothing away.
+    #[must_use]
+    pub fn identity(&self) -> Vec<xebec_store::Identity> {
+        let one = |name, current, former| xebec_store::Identity { name, current, former };
+        let account = VerificationKey::from_pem(&self.service_account.public_key_pem());
+        let account = account.iter().flatten().filter_map(|key| key.id.clone()).next();
+        let former = self.former_accounts.iter().filter_map(|key| key.id.clone()).collect();
+        vec![
+            one("certificate authority", fingerprint(self.ca_pem.as_bytes()), Vec::new()),
+            one("service-account key", account.unwrap_or_default(), former),
+            self.encryption.identity().clone(),
+        ]
+    }
+
     /// A serving certificate for these names and addresses.
     ///
     /// # Errors
@@ -186,6 +202,14 @@ impl ClusterKeys {
         let certificate = params.signed_by(&key, &self.issuer).map_err(fail)?;
         Ok(Credential { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+/// Tells a key from others, and no more: it cannot be found from this.
+pub(crate) fn fingerprint(key: &[u8]) -> String {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(b"xebec fingerprint\n");
+    context.update(key);
+    URL_SAFE_NO_PAD.encode(context.finish())
 }
 
 fn ca_params() -> CertificateParams {

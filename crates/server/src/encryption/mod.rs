@@ -19,12 +19,12 @@ use futures::future::try_join_all;
 use ring::rand::SecureRandom;
 use xebec_api::{Status, json};
 use xebec_store::{
-    AesGcmSealer, CommitError, Condition, Encryption, Key, KeyringSealer, Prefix, Record, Revision,
+    AesGcmSealer, CommitError, Condition, Encryption, Identity, Key, KeyringSealer, Prefix, Record, Revision,
     SealKeyId, Txn, Value,
 };
 
 pub use self::coverage::{Coverage, CoverageError};
-use crate::auth::keys::{KeyError, write_file};
+use crate::auth::keys::{KeyError, fingerprint, write_file};
 use crate::core::Core;
 use crate::registry::write::stored;
 
@@ -39,6 +39,8 @@ pub struct EncryptionKeys {
     directory: PathBuf,
     sealer: Arc<KeyringSealer>,
     coverage: Arc<Coverage>,
+    /// What tells the keys from others, as they were read.
+    identity: Identity,
     /// Held while keys are changed.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -63,6 +65,12 @@ pub enum RotateError {
     /// The store does not take what has to be written again.
     #[error("not all could be written again, and all keys are kept: {0}")]
     Commit(#[from] CommitError),
+    /// Other servers would not have the new key, and could read nothing that it seals.
+    #[error(
+        "several servers share the store, and the others would not know the new key: stop all of them, put a new file \
+         encryption-N.key of 32 random bytes beside the older keys of each, and start them again"
+    )]
+    Shared,
     /// A value cannot be read.
     #[error("not all could be written again, and all keys are kept: {0}")]
     Value(Status),
@@ -85,8 +93,14 @@ impl EncryptionKeys {
             directory: directory.to_owned(),
             sealer,
             coverage: Arc::default(),
+            identity: identity_of(&keys),
             changing: Arc::default(),
         })
+    }
+
+    /// What all servers of a cluster have in common of the keys.
+    pub(crate) const fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The same keys for other resources than Secrets, too.
@@ -107,6 +121,9 @@ impl EncryptionKeys {
     /// # Errors
     /// What cannot be written again keeps its key; nothing is lost.
     pub(crate) async fn rotate(&self, core: &Core) -> Result<Rotated, RotateError> {
+        if core.store.is_shared() {
+            return Err(RotateError::Shared);
+        }
         let _alone = self.changing.lock().await;
         let mut keys = read_keys(&self.directory)?;
         let number = keys.last().map_or(1, |(number, _)| number + 1);
@@ -153,6 +170,13 @@ async fn write_again(core: &Core, record: Arc<Record>) -> Result<(), RotateError
         Ok(_) | Err(CommitError::Conflict(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The last of the keys is the one that all servers must have.
+fn identity_of(keys: &[(u32, Secret)]) -> Identity {
+    let mut prints: Vec<String> = keys.iter().map(|(_, secret)| fingerprint(secret)).collect();
+    let current = prints.pop().unwrap_or_default();
+    Identity { name: "encryption key", current, former: prints }
 }
 
 /// The last of the keys seals.

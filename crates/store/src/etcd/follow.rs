@@ -58,7 +58,10 @@ pub(super) async fn follow(shared: Arc<Shared>) {
         }
         mirror.interrupted(shared.live.snapshot());
         match ended {
-            End::Lost(error) => shared.is_lost(in_words(&error)),
+            End::Lost(error) => {
+                shared.client.leave();
+                shared.is_lost(in_words(&error));
+            }
             End::Compacted => match read(&shared.client, &shared.codec).await {
                 Ok(snapshot) => {
                     tracing::warn!(revision = %snapshot.revision(), "etcd had forgotten what was missed: all is read anew");

@@ -21,6 +21,8 @@
 mod address;
 mod commit;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod messages;
 mod mirror;
 mod names;

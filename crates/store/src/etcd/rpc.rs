@@ -227,6 +227,11 @@ impl Client {
         }
     }
 
+    /// Goes to the next member with whatever comes next.
+    pub(super) fn leave(&self) {
+        self.lock().current = None;
+    }
+
     /// Lets go of a connection: what is under way on it may still end, what comes next takes another.
     fn give_up(&self, number: u64) {
         let mut state = self.lock();
@@ -437,7 +442,7 @@ impl Answers {
 }
 
 /// Takes a message off the front, if it is whole.
-fn take_message(buffer: &mut BytesMut) -> Result<Option<Bytes>, EtcdError> {
+pub(super) fn take_message(buffer: &mut BytesMut) -> Result<Option<Bytes>, EtcdError> {
     let Some(head) = buffer.first_chunk::<FRAME_HEAD>() else { return Ok(None) };
     let [compressed, length @ ..] = *head;
     let bytes = u32::from_be_bytes(length) as usize;
