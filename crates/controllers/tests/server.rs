@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -31,6 +32,7 @@ use xebec_controllers::pod::PodRecord;
 use xebec_controllers::runtime::clock::Clock;
 use xebec_controllers::runtime::discovery::{ApiKind, ResourceId};
 use xebec_controllers::runtime::dynamic;
+use xebec_controllers::runtime::election::{Election, LEASE_NAMESPACE, Timing};
 use xebec_controllers::runtime::events::Recorder;
 use xebec_controllers::runtime::informer::Informers;
 use xebec_controllers::runtime::object::ObjectKey;
@@ -543,4 +545,35 @@ async fn a_budget_knows_what_the_owners_of_its_pods_want() {
     .await;
     assert_eq!(condition.message, "found no controllers for pod \"odd\"");
     cluster.end(running).await;
+}
+
+/// One of two candidates leads, the other when the first gives the lease back, or does not renew it.
+#[tokio::test]
+async fn one_of_two_candidates_leads() {
+    let server = Server::start().await;
+    let duration = Duration::from_secs(1);
+    let timing = Timing { duration, renew_within: duration / 2, retry: duration / 20 };
+    let clock = Arc::new(xebec_controllers::runtime::clock::SystemClock);
+    let candidate =
+        |name: &str| Election::new(server.client.clone(), "test", name.to_owned(), clock.clone(), timing);
+    let (mut one, mut two) = (candidate("one"), candidate("two"));
+    let within = async |what: &str, future: &mut (dyn Future<Output = ()> + Unpin)| {
+        tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} takes too long"));
+    };
+    within("the first lease", &mut Box::pin(one.won())).await;
+    tokio::select! {
+        () = one.lost() => panic!("a lease that is renewed is lost"),
+        () = two.won() => panic!("two lead"),
+        () = tokio::time::sleep(3 * duration) => {}
+    }
+    one.resign().await;
+    within("a lease that was given back", &mut Box::pin(two.won())).await;
+    // The second does nothing more, as if it were dead.
+    within("a lease that has run out", &mut Box::pin(one.won())).await;
+    within("the loss", &mut Box::pin(two.lost())).await;
+    two.resign().await;
+    let leases: Api<Lease> = Api::namespaced(server.client.clone(), LEASE_NAMESPACE);
+    let spec = leases.get("test").await.unwrap().spec.unwrap();
+    assert_eq!(spec.holder_identity.as_deref(), Some("one"), "who has lost it gives nothing back");
+    assert_eq!(spec.lease_transitions, Some(2));
 }
