@@ -12,6 +12,8 @@
 //! `newest`). A write that was decided on an old state conflicts, and the conflict is answered when the mirror shows its
 //! reason.
 //!
+//! An etcd that has gone back to an older revision ends the store (see `newest`).
+//!
 //! When etcd is lost, reading goes on from the mirror, and the store is read only; the watch begins again where it ended
 //! (see `follow`). A commit whose answer does not come is [`CommitError::Unknown`].
 //!
@@ -191,6 +193,10 @@ impl Etcd {
         let done = TxnDone::decode(&answer).map_err(|error| unknown(error.to_string()))?;
         if done.succeeded {
             shared.is_full(None);
+            if done.revision <= before.revision() {
+                shared.has_gone_back(done.revision, before.revision());
+                return Err(unknown("etcd was restored from a backup, or is another one".into()));
+            }
             if !shared.wait(MIRRORED, |reached| reached >= done.revision).await {
                 return Err(unknown(format!(
                     "etcd has it at revision {}, but cannot show it yet",

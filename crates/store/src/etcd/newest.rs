@@ -6,6 +6,8 @@
 //!
 //! etcd's revision also rises with keys of others, of which the watch tells nothing. Then the watch is asked how far it is;
 //! where that cannot be relied upon, a key of our own is put, which the watch does tell of.
+//!
+//! A revision that is older than what is known here ends the store: etcd is not what it was.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,10 +59,17 @@ pub(super) async fn answer(shared: Arc<Shared>, mut readers: mpsc::Receiver<Read
                 }
             }
         }
+        let known = *shared.reached.borrow();
         let revision = tokio::select! {
             () = shared.shutdown.cancelled() => return,
             revision = current(&shared) => revision.map_err(|error| in_words(&error)),
         };
+        if let Ok(now) = revision
+            && now < known
+        {
+            // Who waits is told that the store has ended.
+            return shared.has_gone_back(now, known);
+        }
         if let Err(reason) = &revision {
             shared.is_slow(Some(reason.clone()));
         } else {

@@ -163,6 +163,15 @@ impl Shared {
         self.lock().closed = true;
     }
 
+    /// Ends the store when etcd does not have what it had: it was restored from a backup, or is another one. What is known
+    /// here, and what clients know, is of no use then; whoever opens the store again reads it anew.
+    pub(super) fn has_gone_back(&self, now: Revision, known: Revision) {
+        tracing::error!(%now, %known, "etcd has gone back to an older revision: the store ends, to be opened anew");
+        self.close();
+        self.shutdown.cancel();
+        self.live.close();
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
     }

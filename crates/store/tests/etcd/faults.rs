@@ -202,6 +202,27 @@ async fn nobody_there_is_told_when_opened() {
     within("it comes", opening).await.expect("open");
 }
 
+/// An etcd that was restored from a backup does not have what is known here: the store ends instead of showing it.
+#[tokio::test]
+async fn an_etcd_that_has_gone_back_ends_the_store() {
+    let (old, restored) = (EtcdProcess::start(), EtcdProcess::start());
+    let proxy = Proxy::start(old.port()).await;
+    let store = open(&proxy.address()).await;
+    for round in 0..20 {
+        put(&*store, "/a/b", &round.to_string()).await;
+    }
+    drop(open(&restored.address()).await);
+    let mut watch = store.watch(below("/"), store.current_revision()).expect("watch");
+    proxy.cut();
+    until("the loss is noticed", || matches!(store.health(), Health::ReadOnly { .. })).await;
+    proxy.turn(restored.port());
+    assert_eq!(within("the end", watch.next()).await.map(|_| ()), Err(WatchError::Closed));
+    assert_eq!(store.health(), Health::Closed);
+    assert_eq!(store.newest().get().await.map(|_| ()), Err(StoreError::Closed));
+    let anew = open(&proxy.address()).await;
+    assert!(anew.snapshot().is_empty());
+}
+
 /// Of several members, one that is not there does not matter.
 #[tokio::test]
 async fn another_member_is_taken() {

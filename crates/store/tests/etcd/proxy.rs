@@ -9,7 +9,9 @@ use tokio::task::{AbortHandle, JoinSet};
 
 pub(crate) struct Proxy {
     address: SocketAddr,
-    open: watch::Sender<bool>,
+    /// Where it leads; nowhere when it is cut.
+    leads: watch::Sender<Option<u16>>,
+    port: u16,
     task: AbortHandle,
 }
 
@@ -17,9 +19,9 @@ impl Proxy {
     pub(crate) async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let open = watch::Sender::new(true);
-        let task = tokio::spawn(pass(listener, port, open.subscribe())).abort_handle();
-        Self { address, open, task }
+        let leads = watch::Sender::new(Some(port));
+        let task = tokio::spawn(pass(listener, leads.subscribe())).abort_handle();
+        Self { address, leads, port, task }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -28,11 +30,16 @@ impl Proxy {
 
     /// Breaks all connections, and takes no new ones.
     pub(crate) fn cut(&self) {
-        self.open.send_replace(false);
+        self.leads.send_replace(None);
     }
 
     pub(crate) fn mend(&self) {
-        self.open.send_replace(true);
+        self.turn(self.port);
+    }
+
+    /// From now on it leads somewhere else; what passes already goes on.
+    pub(crate) fn turn(&self, port: u16) {
+        self.leads.send_replace(Some(port));
     }
 }
 
@@ -42,24 +49,22 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(listener: TcpListener, port: u16, mut open: watch::Receiver<bool>) {
+async fn pass(listener: TcpListener, mut leads: watch::Receiver<Option<u16>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (mut inside, _) = accepted.expect("accept");
-                if !*open.borrow() {
-                    continue;
-                }
+                let Some(port) = *leads.borrow() else { continue };
                 connections.spawn(async move {
                     let Ok(mut outside) = TcpStream::connect(("127.0.0.1", port)).await else { return };
                     // However it ends.
                     drop(copy_bidirectional(&mut inside, &mut outside).await);
                 });
             }
-            changed = open.changed() => {
+            changed = leads.changed() => {
                 changed.expect("the proxy lives");
-                if !*open.borrow_and_update() {
+                if leads.borrow_and_update().is_none() {
                     connections.shutdown().await;
                 }
             }
