@@ -3,14 +3,17 @@
 //! A request goes through one pipeline, whatever resource it is about:
 //!
 //! ```text
-//! authenticate → authorize → bound → route → decode → default → mutate → validate → commit → answer
-//!     auth         authz      serve   resources    registry    admission    registry   store    http
+//! arrive → authenticate → sort → authorize → seat → route → decode → default → mutate → validate → commit → answer
+//! arrival      auth        flow    authz    bounds  resources    registry    admission    registry   store    http
 //! ```
+//!
+//! `serve` has the steps; `witness` sees all of them, for metrics, the audit log, traces and what is slow.
 //!
 //! Only this crate opens the store. It runs no controller: other components meet it as clients, in the same process
 //! through [`server::LocalService`].
 
 pub mod admission;
+mod arrival;
 pub mod audit;
 pub mod auth;
 pub mod authz;

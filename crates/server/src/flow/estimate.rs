@@ -3,7 +3,7 @@
 //! Objects are counted when somebody lists them, and the count is good for a while: it need not be exact.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::core::Core;
@@ -46,21 +46,25 @@ impl Estimate {
 
     /// Objects of a resource, in all namespaces: those of one are no more.
     fn count(&self, core: &Core, target: &Target) -> usize {
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = groups.get(&target.group).and_then(|group| group.get(&target.resource));
+        let known = self.groups().get(&target.group).and_then(|group| group.get(&target.resource)).copied();
         if let Some((count, at)) = known
             && at.elapsed() < GOOD_FOR
         {
-            return *count;
+            return count;
         }
         let table = core.table.get();
         // What is no resource is not remembered.
         let Some(row) = table.row(&target.group, &target.resource) else { return 0 };
         let Ok(prefix) = row.prefix("") else { return 0 };
         let count = core.store.snapshot().count(&prefix);
+        let mut groups = self.groups();
         let group = groups.entry(target.group.clone()).or_default();
         group.insert(target.resource.clone(), (count, Instant::now()));
         count
+    }
+
+    fn groups(&self) -> MutexGuard<'_, HashMap<String, Counts>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -277,11 +277,8 @@ impl<W> Queues<W> {
     /// Who waits: queue, place in it, seats, since when.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, usize, u64, Nanos, &W)> {
         self.queues.iter().enumerate().flat_map(|(n, queue)| {
-            let one = move |(place, one): (usize, &'_ Waiting<W>)| (n, place, one.ticket.seats, one.since);
-            queue.waiting.iter().enumerate().map(move |(place, waiting)| {
-                let (n, place, seats, since) = one((place, waiting));
-                (n, place, seats, since, &waiting.wake)
-            })
+            let waiting = queue.waiting.iter().enumerate();
+            waiting.map(move |(place, one)| (n, place, one.ticket.seats, one.since, &one.wake))
         })
     }
 
@@ -409,7 +406,7 @@ mod tests {
         Queuing { queues, hand, length }
     }
 
-    fn runs<W>(arrival: Arrival, _: &Queues<W>) -> Ticket {
+    fn runs(arrival: Arrival) -> Ticket {
         match arrival {
             Arrival::Runs(ticket) => ticket,
             other => panic!("{other:?}"),
@@ -441,10 +438,8 @@ mod tests {
     #[test]
     fn seats_queues_and_refusals() {
         let mut level: Queues<&str> = Queues::new(queuing(1, 1, 2), 2);
-        let first = level.arrive(0, 1, 0, || "a");
-        let first = runs(first, &level);
-        let second = level.arrive(0, 1, 0, || "b");
-        runs(second, &level);
+        let first = runs(level.arrive(0, 1, 0, || "a"));
+        runs(level.arrive(0, 1, 0, || "b"));
         let third = waits(level.arrive(0, 1, 0, || "c"));
         waits(level.arrive(0, 1, 0, || "d"));
         assert!(matches!(level.arrive(0, 1, 0, || "e"), Arrival::Refused(Refusal::QueueFull)));
@@ -454,44 +449,36 @@ mod tests {
         assert!(!level.give_up(third, 3), "it runs");
         level.set_limit(3, 3);
         assert_eq!(level.next(3).map(|(_, wake)| wake), Some("d"));
+    }
+
+    #[test]
+    fn where_nothing_waits() {
         let mut level: Queues<()> = Queues::new(queuing(0, 0, 0), 1);
-        let one = level.arrive(0, 1, 0, || ());
-        let one = runs(one, &level);
+        let one = runs(level.arrive(0, 1, 0, || ()));
         assert!(matches!(level.arrive(0, 1, 0, || ()), Arrival::Refused(Refusal::ConcurrencyLimit)));
         level.leave(one, 1);
-        let again = level.arrive(0, 1, 0, || ());
-        runs(again, &level);
+        runs(level.arrive(0, 1, 0, || ()));
         let mut none: Queues<()> = Queues::new(queuing(1, 1, 1), 0);
         waits(none.arrive(0, 1, 0, || ()));
         assert!(none.next(1).is_none(), "there are no seats");
     }
 
     #[test]
-    fn wide_requests_are_not_overtaken_and_run_alone_if_they_must() {
-        let mut level: Queues<&str> = Queues::new(queuing(4, 1, 9), 4);
-        let small = level.arrive(1, 1, 0, || "small");
-        let small = runs(small, &level);
+    fn wide_requests_have_their_turn() {
+        let mut level: Queues<&str> = Queues::new(queuing(8, 1, 9), 4);
+        let small = runs(level.arrive(1, 1, 0, || "small"));
         waits(level.arrive(2, 4, 0, || "wide"));
-        waits(level.arrive(3, 1, MILLISECOND, || "late"));
-        // The late one is due earlier, being narrower: it fits, and runs.
-        assert_eq!(level.next(MILLISECOND).map(|(_, wake)| wake), Some("late"));
-        waits(level.arrive(3, 1, 2 * MILLISECOND, || "later"));
-        level.leave(small, 30 * MILLISECOND);
-        let mut order = Vec::new();
-        let mut running = Vec::new();
-        for step in 31..40 {
-            while let Some((ticket, wake)) = level.next(step * MILLISECOND) {
-                order.push(wake);
-                running.push(ticket);
-            }
-            if let Some(ticket) = running.pop() {
-                level.leave(ticket, step * MILLISECOND);
-            }
-        }
-        assert!(order.contains(&"wide") || level.digest().waiting > 0, "{order:?}");
+        assert!(level.next(0).is_none(), "three seats are free, which are kept for it");
+        waits(level.arrive(2, 1, 0, || "behind it"));
+        level.leave(small, MILLISECOND);
+        let (wide, wake) = level.next(MILLISECOND).expect("all seats are free");
+        assert_eq!(wake, "wide");
+        level.leave(wide, 2 * MILLISECOND);
+        assert_eq!(level.next(2 * MILLISECOND).map(|(_, wake)| wake), Some("behind it"));
         let mut level: Queues<()> = Queues::new(queuing(1, 1, 9), 2);
-        let huge = level.arrive(0, 10, 0, || ());
-        runs(huge, &level);
+        runs(level.arrive(0, 10, 0, || ()));
+        waits(level.arrive(0, 1, 0, || ()));
+        assert!(level.next(0).is_none(), "what needs more than there is runs alone");
     }
 
     /// One flow: it sends `burst` requests of some width at once, and another one whenever one ends.
