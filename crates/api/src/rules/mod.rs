@@ -20,3 +20,6 @@ pub use validate::{Findings, Rules};
 
 /// Where the rules of a schema stand.
 pub(crate) const RULES: &str = "x-kubernetes-validations";
+
+#[cfg(test)]
+mod tests;
