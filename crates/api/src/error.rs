@@ -277,6 +277,17 @@ pub struct Details {
     pub retry_after_seconds: Option<u32>,
 }
 
+/// A failure that somebody else worded, as an admission webhook does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// The HTTP status code.
+    pub code: u16,
+    /// The reason; empty if there is none.
+    pub reason: String,
+    /// The details, as JSON; `null` if there are none.
+    pub details: Vec<u8>,
+}
+
 /// Kubernetes' answer to a request that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -289,13 +300,15 @@ pub struct Status {
     pub details: Option<Box<Details>>,
     /// Where an expired list may go on, at the price of consistency; empty if it may not.
     pub continue_token: String,
+    /// What somebody else said, which goes before the server's own words.
+    pub foreign: Option<Box<Foreign>>,
 }
 
 impl Status {
     /// A failure with a reason and a text.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, message: message.into(), details: None, continue_token: String::new() }
+        Self { reason, message: message.into(), details: None, continue_token: String::new(), foreign: None }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -303,6 +316,12 @@ impl Status {
         self.details =
             Some(Box::new(Details { name, group: group.into(), kind: kind.into(), ..Details::default() }));
         self
+    }
+
+    /// What somebody else answers.
+    #[must_use]
+    pub fn foreign(foreign: Foreign, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { foreign: Some(Box::new(foreign)), ..Self::new(Reason::Unknown, message) }
     }
 
     /// 400: the request cannot be understood.
@@ -424,8 +443,8 @@ impl Status {
 
     /// The HTTP status code.
     #[must_use]
-    pub const fn code(&self) -> u16 {
-        self.reason.code()
+    pub fn code(&self) -> u16 {
+        self.foreign.as_ref().map_or(self.reason.code(), |foreign| foreign.code)
     }
 
     /// The `Status` object of meta/v1.
@@ -448,6 +467,14 @@ impl Status {
         }
         if let Some(details) = &self.details {
             out.set(&["details"], details_value(details));
+        }
+        if let Some(foreign) = &self.foreign {
+            if !foreign.reason.is_empty() {
+                out.set(&["reason"], foreign.reason.as_str());
+            }
+            if let Ok(details @ Value::Object(_)) = json::from_slice(&foreign.details) {
+                out.set(&["details"], details);
+            }
         }
         out
     }

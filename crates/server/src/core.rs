@@ -8,6 +8,7 @@ use xebec_api::Status;
 use xebec_api::time::Timestamp;
 use xebec_store::{CommitError, Committed, Record, Revision, Snapshot, Store, Txn};
 
+use crate::admission::webhook::Webhooks;
 use crate::audit::Audit;
 use crate::auth::token::TokenSigner;
 use crate::auth::{CertificateVerifier, User};
@@ -53,6 +54,8 @@ pub struct Core {
     pub certificates: Arc<CertificateVerifier>,
     /// The way to the nodes' agents.
     pub nodes: Arc<dyn NodeConnector>,
+    /// The admission webhooks in force.
+    pub(crate) webhooks: Webhooks,
     /// Calls webhooks and other servers.
     pub outbound: Outbound,
     /// The time.

@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod openapi;
 pub mod outbound;
+mod proxy;
 pub mod registry;
 mod resources;
 pub mod serve;
@@ -40,4 +41,6 @@ mod subresources;
 pub mod trace;
 mod witness;
 
+#[cfg(fuzzing)]
+pub use admission::webhook::fuzzing as webhook_answers;
 pub use server::ApiServer;

@@ -331,7 +331,7 @@ async fn below(
         return Err(Status::method_not_allowed(&target.group, &name, verb.as_str()));
     }
     if is_stream(target) {
-        return streams::handle(core, incoming, verb, target).await;
+        return streams::handle(core, incoming, verb, target, &served).await;
     }
     let own_kind = subresource.kind == served.row.def.names.kind && subresource.group_version.is_none();
     let part = if target.subresource == "status" { Part::Status } else { Part::Other(&target.subresource) };

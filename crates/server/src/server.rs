@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use xebec_api::Status;
 use xebec_store::{Revision, Scope, Store, StoreError, WatchError};
 
+use crate::admission::webhook::{self, Webhooks};
 use crate::audit::Audit;
 use crate::auth::keys::{ClusterKeys, Credential};
 use crate::auth::token::{Issuers, TokenSigner};
@@ -102,6 +103,7 @@ impl ApiServer {
             authorizer: Authorizer::default(),
             tokens,
             certificates: Arc::new(CertificateVerifier::new(keys.ca_pem())?),
+            webhooks: Webhooks::default(),
             outbound: Outbound::new(nodes.clone()),
             nodes,
             clock,
@@ -133,9 +135,11 @@ impl ApiServer {
         let snapshot = core.store.snapshot();
         core.authorizer.refresh(&snapshot);
         core.flow.configure(&snapshot);
+        core.webhooks.refresh(core);
         let following = follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone());
         self.spawn("the follower of roles", following);
         self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
+        self.spawn("the follower of webhooks", webhook::follow(core.clone(), self.shutdown.clone()));
         self.spawn("the follower of flow schemas", flow::follow(core.clone(), self.shutdown.clone()));
         if core.store.is_shared() {
             let following = follow_definitions(core.clone(), self.shutdown.clone());

@@ -3,14 +3,21 @@
 use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use xebec_api::{Reason, Status, Value, meta};
+use tokio_util::sync::CancellationToken;
+use xebec_api::{Reason, Status, Value, meta, object};
 
+use crate::admission::webhook::{self, Subject};
 use crate::auth::User;
 use crate::core::Core;
-use crate::http::body::BoxError;
+use crate::http::body::{BoxError, RequestBody};
+use crate::http::query::Query;
 use crate::http::reply::{self, Reply, ReplyBody};
 use crate::http::route::{Target, Verb};
+use crate::nodes::NodeStream;
+use crate::proxy;
+use crate::registry::table::Served;
 use crate::registry::{convert, read};
 use crate::serve::Incoming;
 
@@ -23,8 +30,12 @@ pub(crate) async fn handle(
     incoming: &mut Incoming,
     verb: Verb,
     target: &Target,
+    served: &Served,
 ) -> Result<Reply, Status> {
-    if target.resource != "pods" || !target.group.is_empty() || target.subresource == "proxy" {
+    if target.subresource == "proxy" {
+        return proxy::handle(core, incoming, target, served).await;
+    }
+    if target.resource != "pods" || !target.group.is_empty() {
         let text = format!("{}/{} is not implemented", target.resource, target.subresource);
         return Err(Status::new(Reason::NotImplemented, text));
     }
@@ -37,26 +48,44 @@ pub(crate) async fn handle(
         require_create(core, &incoming.context.user, target).await?;
     }
     let pod = find_pod(core, target).await?;
+    if upgrade {
+        let subject = Subject::below(core, &incoming.context, served, target, "CONNECT")?;
+        webhook::admit(core, &subject, &mut options(&target.subresource, &incoming.context.query)).await?;
+    }
     let node = pod
         .str_at(&["spec", "nodeName"])
         .filter(|n| !n.is_empty())
         .ok_or_else(|| Status::bad_request(format!("pod {} does not have a host assigned", target.name)))?;
     let path = agent_path(incoming, target, &pod)?;
     let stream = core.nodes.connect(node).await.map_err(|error| unreachable(node, &error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| unreachable(node, &e))?;
-    core.tasks.spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection to a node's agent ended early");
-        }
-    });
     let client = hyper::upgrade::on(&mut incoming.request);
     let request = agent_request(incoming, &path)?;
-    let mut response = sender.send_request(request).await.map_err(|e| unreachable(node, &e))?;
+    let passed = pass(core, &incoming.shutdown, stream, client, request).await;
+    let mut response = passed.map_err(|e| unreachable(node, &e))?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().remove(CONNECTION);
+    }
+    Ok(Reply::Response(response))
+}
+
+/// Passes a request on over a connection of its own, and if it is upgraded what follows, byte by byte.
+pub(crate) async fn pass(
+    core: &Core,
+    shutdown: &CancellationToken,
+    stream: Box<dyn NodeStream>,
+    client: OnUpgrade,
+    request: Request<RequestBody>,
+) -> Result<Response<ReplyBody>, hyper::Error> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    core.tasks.spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection that requests are passed on by ended early");
+        }
+    });
+    let mut response = sender.send_request(request).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let agent = hyper::upgrade::on(&mut response);
-        let shutdown = incoming.shutdown.clone();
+        let shutdown = shutdown.clone();
         core.tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -66,15 +95,41 @@ pub(crate) async fn handle(
             }
         });
         let (parts, _) = response.into_parts();
-        return Ok(Reply::Response(Response::from_parts(parts, reply::full(Vec::new()))));
+        return Ok(Response::from_parts(parts, reply::full(Vec::new())));
     }
-    let (mut parts, body) = response.into_parts();
-    parts.headers.remove(CONNECTION);
-    let body: ReplyBody = body.map_err(BoxError::from).boxed_unsync();
-    Ok(Reply::Response(Response::from_parts(parts, body)))
+    let (parts, body) = response.into_parts();
+    Ok(Response::from_parts(parts, body.map_err(BoxError::from).boxed_unsync()))
 }
 
-async fn tunnel(client: hyper::upgrade::OnUpgrade, agent: hyper::upgrade::OnUpgrade) -> Result<(), BoxError> {
+/// The options of a connection, as webhooks see them.
+fn options(subresource: &str, query: &Query) -> Value {
+    let kind = match subresource {
+        "exec" => "PodExecOptions",
+        "attach" => "PodAttachOptions",
+        _ => "PodPortForwardOptions",
+    };
+    let mut options = object!({"apiVersion": "v1", "kind": kind});
+    for flag in ["stdin", "stdout", "stderr", "tty"] {
+        if query.get(flag).is_some_and(|value| matches!(value, "1" | "true")) {
+            options.set(&[flag], true);
+        }
+    }
+    if let Some(container) = query.get("container") {
+        options.set(&["container"], container);
+    }
+    let command: Vec<&str> = query.all("command").collect();
+    if !command.is_empty() {
+        options.set(&["command"], command);
+    }
+    let ports: Vec<Value> =
+        query.all("ports").filter_map(|port| port.parse::<i64>().ok()).map(Value::Int).collect();
+    if !ports.is_empty() {
+        options.set(&["ports"], ports);
+    }
+    options
+}
+
+async fn tunnel(client: OnUpgrade, agent: OnUpgrade) -> Result<(), BoxError> {
     let (client, agent) = tokio::try_join!(client, agent)?;
     tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(agent)).await?;
     Ok(())
@@ -137,10 +192,7 @@ fn container(named: Option<&str>, pod: &Value) -> Result<String, Status> {
     }
 }
 
-fn agent_request(
-    incoming: &mut Incoming,
-    path: &str,
-) -> Result<Request<crate::http::body::RequestBody>, Status> {
+fn agent_request(incoming: &mut Incoming, path: &str) -> Result<Request<RequestBody>, Status> {
     let uri: Uri = path.parse().map_err(|_| Status::bad_request("the request's path cannot be passed on"))?;
     let mut request = Request::new(std::mem::take(incoming.request.body_mut()));
     *request.method_mut() = incoming.request.method().clone();

@@ -70,12 +70,12 @@ async fn scale(
     Ok(Reply::ok(to_scale(&object, &paths)))
 }
 
-fn split(path: &str) -> Vec<&str> {
+pub(crate) fn split(path: &str) -> Vec<&str> {
     path.split('.').filter(|s| !s.is_empty()).collect()
 }
 
 /// The `Scale` (autoscaling/v1) of an object.
-fn to_scale(object: &Value, paths: &ScalePaths) -> Value {
+pub(crate) fn to_scale(object: &Value, paths: &ScalePaths) -> Value {
     let mut metadata = Value::object();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.at(&["metadata", field]) {

@@ -49,6 +49,11 @@ fn services(cluster: &Cluster) -> Result<()> {
     check("nslookup first.headless.default.svc.cluster.local", &pod)?;
     check("nslookup kubernetes.default.svc.cluster.local", "10.43.0.1")?;
     check("nslookup absent.default.svc.cluster.local 2>&1; true", "NXDOMAIN")?;
+    for place in ["services/web:web", "services/web:80", "services/headless:web", "pods/server:8080"] {
+        let text =
+            cluster.kubectl(&["get", "--raw", &format!("/api/v1/namespaces/default/{place}/proxy/x")])?;
+        ensure!(text == "welcome\n", "the proxy of {place} says {text:?}");
+    }
     let own = cluster.kubectl(&[
         "exec",
         "server",

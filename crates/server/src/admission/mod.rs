@@ -1,11 +1,12 @@
 //! Admission: what the cluster's rules add to a write, or forbid.
 //!
-//! Mutating plugins run first, in order, then validating ones after the object's own validation. A plugin reads the
-//! store, never writes it.
+//! Mutating plugins run first, in order, then mutating webhooks; validating ones after the object's own validation. A plugin
+//! reads the store, never writes it.
 
 mod defaults;
 mod lifecycle;
 mod service_account;
+pub(crate) mod webhook;
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use xebec_api::{Status, Value};
 
 use crate::core::{Context, Core};
 use crate::metrics::Step;
-use crate::registry::write::Target;
+use crate::registry::write::{Part, Target};
 
 /// What happens to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +36,20 @@ pub struct Attributes<'a> {
     pub target: Target<'a>,
     /// What happens.
     pub operation: Operation,
+    /// Whether it is only tried, though the query does not say so.
+    pub dry_run: bool,
 }
 
 impl<'a> Attributes<'a> {
     /// Describes a write.
     #[must_use]
     pub fn new(context: &'a Context, target: Target<'a>, operation: Operation) -> Self {
-        Self { context, target, operation }
+        Self { context, target, operation, dry_run: false }
+    }
+
+    /// Whether the server itself writes: what was asked of it has been shown to webhooks before.
+    pub(crate) const fn is_internal(&self) -> bool {
+        matches!(self.target.part, Part::Own(_))
     }
 
     /// Whether the write is about the main resource `resource` of `group`.
@@ -69,6 +77,21 @@ pub async fn mutate(
 }
 
 async fn run_mutating(
+    core: &Core,
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    plugins(core, attributes, object, old)?;
+    let mut webhooks = webhook::Mutation::default();
+    while webhooks.run(core, attributes, object, old).await? {
+        plugins(core, attributes, object, old)?;
+    }
+    Ok(())
+}
+
+/// The mutating plugins that are built in.
+fn plugins(
     core: &Core,
     attributes: &Attributes<'_>,
     object: &mut Value,
@@ -102,5 +125,6 @@ async fn run_validating(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     lifecycle::protect(attributes)?;
-    service_account::validate(core, attributes, object, old)
+    service_account::validate(core, attributes, object, old)?;
+    webhook::validate(core, attributes, object, old).await
 }

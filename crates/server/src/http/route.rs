@@ -143,6 +143,8 @@ fn verb(method: &Method, target: &Target, query: &Query, legacy_watch: bool) -> 
         Method::PATCH if !collection => Verb::Patch,
         Method::DELETE if collection => Verb::DeleteCollection,
         Method::DELETE => Verb::Delete,
+        // What is behind a proxy may be asked what it can do by whoever may ask it to do something.
+        Method::OPTIONS if target.subresource == "proxy" => Verb::Create,
         _ => return None,
     })
 }

@@ -105,7 +105,6 @@ impl Endpoint {
     /// # Errors
     /// There is none, or no such service.
     pub fn of_service(core: &Core, service: &ServiceRef) -> Result<Self, Unresolved> {
-        static TURN: AtomicUsize = AtomicUsize::new(0);
         let snapshot = core.store.snapshot();
         let object = find_service(core, &snapshot, service)?;
         let ports = object.array_at(&["spec", "ports"]);
@@ -116,11 +115,26 @@ impl Endpoint {
         }
         let port =
             port.ok_or_else(|| Unresolved::NoPort { service: service.name.clone(), port: service.port })?;
-        let ready = addresses(core, &snapshot, service, port.str_at(&["name"]).unwrap_or_default())?;
+        let port = port.str_at(&["name"]).unwrap_or_default();
+        let address = Self::ready_address(core, &service.namespace, &service.name, port)?;
+        Ok(Self { name: service.host(), place: Place::Cluster(address) })
+    }
+
+    /// A ready address of a service's port of this name: another one each time, where there are several.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn ready_address(
+        core: &Core,
+        namespace: &str,
+        service: &str,
+        port: &str,
+    ) -> Result<SocketAddr, Unresolved> {
+        static TURN: AtomicUsize = AtomicUsize::new(0);
+        let ready = addresses(core, &core.store.snapshot(), namespace, service, port)?;
         let turn = TURN.fetch_add(1, Ordering::Relaxed);
         let address = ready.get(turn % ready.len().max(1));
-        let address = *address.ok_or_else(|| Unresolved::NoEndpoints(service.name.clone()))?;
-        Ok(Self { name: service.host(), place: Place::Cluster(address) })
+        address.copied().ok_or_else(|| Unresolved::NoEndpoints(service.to_owned()))
     }
 }
 
@@ -146,15 +160,15 @@ fn find_service(core: &Core, snapshot: &Snapshot, service: &ServiceRef) -> Resul
 fn addresses(
     core: &Core,
     snapshot: &Snapshot,
-    service: &ServiceRef,
+    namespace: &str,
+    service: &str,
     port: &str,
 ) -> Result<Vec<SocketAddr>, Unresolved> {
     let table = core.table.get();
-    let none = || Unresolved::NoEndpoints(service.name.clone());
+    let none = || Unresolved::NoEndpoints(service.to_owned());
     let row = table.row("discovery.k8s.io", "endpointslices").ok_or_else(none)?;
-    let prefix = row.prefix(&service.namespace).map_err(|_| none())?;
-    let labels =
-        Selector::parse(&format!("kubernetes.io/service-name={}", service.name)).map_err(|_| none())?;
+    let prefix = row.prefix(namespace).map_err(|_| none())?;
+    let labels = Selector::parse(&format!("kubernetes.io/service-name={service}")).map_err(|_| none())?;
     let want = Want { labels, ..Want::default() };
     let mut found = Vec::new();
     for record in snapshot.range(&prefix, None).filter(|record| want.matches(record, row)) {

@@ -176,7 +176,8 @@ async fn try_delete(
     let record = read::find(&snapshot, &served.row, target.namespace, target.name)?;
     let old = convert::current(record, served)?;
     options.check(&old, &served.row)?;
-    let attributes = Attributes::new(context, target, Operation::Delete);
+    let dry_run = options.dry_run;
+    let attributes = Attributes { dry_run, ..Attributes::new(context, target, Operation::Delete) };
     admission::validate(core, &attributes, &Value::Null, Some(&old)).await?;
     let mut new = old.clone();
     begin(&mut new, served, options, context.now);

@@ -16,7 +16,6 @@ struct Gap {
     text: &'static str,
 }
 
-const WEBHOOKS: &str = "admission webhooks are not called, so nothing is refused or changed by them";
 const POLICIES: &str = "admission policies are not evaluated, so nothing is refused or changed by them";
 
 const GAPS: &[Gap] = &[
@@ -25,10 +24,8 @@ const GAPS: &[Gap] = &[
     gap("", "resourcequotas", always, "quotas limit nothing, and their use is not counted"),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicies", always, POLICIES),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", always, POLICIES),
-    gap("admissionregistration.k8s.io", "mutatingwebhookconfigurations", always, WEBHOOKS),
     gap("admissionregistration.k8s.io", "validatingadmissionpolicies", always, POLICIES),
     gap("admissionregistration.k8s.io", "validatingadmissionpolicybindings", always, POLICIES),
-    gap("admissionregistration.k8s.io", "validatingwebhookconfigurations", always, WEBHOOKS),
     gap(
         "apiextensions.k8s.io",
         "customresourcedefinitions",

@@ -14,7 +14,7 @@ use xebec_api::time::Timestamp;
 use xebec_server::auth::keys::{ClusterKeys, Credential};
 use xebec_server::config::Settings;
 use xebec_server::core::Clock;
-use xebec_server::nodes::NoNodes;
+use xebec_server::nodes::{NoNodes, NodeConnector};
 use xebec_server::server::{ApiServer, Parts};
 use xebec_store::{Embedded, EmbeddedOptions, Store};
 
@@ -62,18 +62,32 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(settings: Settings) -> Self {
+        Self::start_among(settings, Arc::new(NoNodes)).await
+    }
+
+    /// A server whose pods and services are reached over a network of the test's own.
+    pub(crate) async fn start_among(settings: Settings, nodes: Arc<dyn NodeConnector>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store =
             Embedded::open(&dir.path().join("store"), EmbeddedOptions::default()).expect("an empty store");
-        Self::start_on(Arc::new(store), dir, settings).await
+        Self::start_with_all(Arc::new(store), dir, settings, nodes).await
     }
 
     /// A server on a store, with the keys in `dir`, which are made when there are none.
     pub(crate) async fn start_on(store: Arc<dyn Store>, dir: TempDir, settings: Settings) -> Self {
+        Self::start_with_all(store, dir, settings, Arc::new(NoNodes)).await
+    }
+
+    async fn start_with_all(
+        store: Arc<dyn Store>,
+        dir: TempDir,
+        settings: Settings,
+        nodes: Arc<dyn NodeConnector>,
+    ) -> Self {
         let keys =
             ClusterKeys::open(&dir.path().join("pki"), &ring::rand::SystemRandom::new()).expect("keys");
         let clock = Arc::new(MovedClock::default());
-        let parts = Parts { store, nodes: Arc::new(NoNodes), clock: clock.clone(), settings };
+        let parts = Parts { store, nodes, clock: clock.clone(), settings };
         let server = ApiServer::new(parts, &keys).expect("usable keys");
         server.start().await.expect("an empty store takes the first objects");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

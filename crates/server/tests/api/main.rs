@@ -10,10 +10,12 @@ mod escalation;
 mod evictions;
 mod faults;
 mod flow;
+mod hooks;
 mod identity;
 mod operations;
 mod parity;
 mod paths;
+mod proxies;
 mod rules;
 mod samples;
 mod shared;
@@ -22,6 +24,7 @@ mod statuses;
 mod steps;
 mod versions;
 mod warnings;
+mod webhooks;
 
 /// What is wrong, for the person who reads the failure.
 type Checked<T = ()> = Result<T, String>;

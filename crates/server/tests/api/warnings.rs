@@ -15,12 +15,10 @@ const PROMISES: &[&str] = &[
     "limitranges",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
-    "mutatingwebhookconfigurations",
     "networkpolicies",
     "resourcequotas",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
-    "validatingwebhookconfigurations",
 ];
 
 fn collection(sample: &Sample, namespaced: bool) -> String {

@@ -14,6 +14,7 @@ use xebec_api::selector::Selector;
 use xebec_api::{Cause, FieldPath, Reason, Status, Value, json, meta, object};
 
 use super::pod::{pods, read_kind, set_condition};
+use crate::admission::webhook;
 use crate::core::{Context, Core};
 use crate::http::reply::Reply;
 use crate::http::route::Target;
@@ -28,12 +29,13 @@ const MAX_TRIES: usize = 8;
 
 /// POST of an `Eviction`.
 pub(crate) async fn evict(core: &Core, incoming: &mut Incoming, target: &Target) -> Result<Reply, Status> {
-    let eviction = read_kind(incoming, "policy", "v1", "Eviction").await?;
+    let mut eviction = read_kind(incoming, "policy", "v1", "Eviction").await?;
     if meta::name(&eviction) != target.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let options = Options::read(eviction.get("deleteOptions"), &incoming.context)?;
     let served = pods(core)?;
+    webhook::posted(core, &incoming.context, &served, target, &mut eviction).await?;
+    let options = Options::read(eviction.get("deleteOptions"), &incoming.context)?;
     for _ in 0..MAX_TRIES {
         match try_evict(core, &incoming.context, target, &served, &options).await? {
             Outcome::Evicted => return Ok(success()),

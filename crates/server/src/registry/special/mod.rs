@@ -11,6 +11,7 @@ mod roles;
 mod service;
 mod signing;
 mod token_request;
+mod webhooks;
 
 use xebec_api::Status;
 
@@ -30,6 +31,12 @@ pub fn strategy(group: &str, resource: &str) -> Option<&'static dyn Strategy> {
         ("", "namespaces") => &namespace::Namespaces,
         ("", "pods") => &pod::Pods,
         ("", "services") => &service::Services,
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations") => {
+            &webhooks::Configurations("MutatingWebhookConfiguration")
+        }
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations") => {
+            &webhooks::Configurations("ValidatingWebhookConfiguration")
+        }
         ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequests,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definitions,
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow_schema::FlowSchemas,

@@ -4,6 +4,7 @@ use http::StatusCode;
 use xebec_api::structural::Strictness;
 use xebec_api::{Cause, FieldPath, Status, Value, builtin, meta, object};
 
+use crate::admission::webhook;
 use crate::core::{Context, Core};
 use crate::http::body::{self, Format};
 use crate::http::reply::Reply;
@@ -58,24 +59,35 @@ pub(super) async fn bind_by_name(
     target: &Target,
 ) -> Result<Reply, Status> {
     let binding = read_kind(incoming, "", "v1", "Binding").await?;
-    let pod = Target { resource: "pods".into(), name: meta::name(&binding).to_owned(), ..target.clone() };
-    bind_to(core, &incoming.context, &pod, &binding).await
+    let pod = Target {
+        resource: "pods".into(),
+        name: meta::name(&binding).to_owned(),
+        subresource: "binding".into(),
+        ..target.clone()
+    };
+    bind_to(core, &incoming.context, &pod, binding).await
 }
 
 /// POST of a `Binding` to a pod.
 pub(crate) async fn bind(core: &Core, incoming: &mut Incoming, target: &Target) -> Result<Reply, Status> {
     let binding = read_kind(incoming, "", "v1", "Binding").await?;
-    bind_to(core, &incoming.context, target, &binding).await
+    bind_to(core, &incoming.context, target, binding).await
 }
 
-async fn bind_to(core: &Core, context: &Context, target: &Target, binding: &Value) -> Result<Reply, Status> {
+async fn bind_to(
+    core: &Core,
+    context: &Context,
+    target: &Target,
+    mut binding: Value,
+) -> Result<Reply, Status> {
     let served = pods(core)?;
+    webhook::posted(core, context, &served, target, &mut binding).await?;
     let node = binding.str_at(&["target", "name"]).unwrap_or_default();
     if node.is_empty() {
         let cause = Cause::required(FieldPath::new("target.name"), "");
         return Err(Status::invalid("", "Binding", &target.name, vec![cause]));
     }
-    let mut bind = Bind { node, uid: meta::uid(binding), name: &target.name, now: context.now.to_string() };
+    let mut bind = Bind { node, uid: meta::uid(&binding), name: &target.name, now: context.now.to_string() };
     let about = write::Target {
         served: &served,
         namespace: &target.namespace,
