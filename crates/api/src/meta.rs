@@ -128,10 +128,11 @@ fn validate_maps(object: &Value, path: &FieldPath, causes: &mut Vec<Cause>) {
     }
 }
 
+/// Owners are reported at the list, not where they stand in it.
 fn validate_owners(object: &Value, path: &FieldPath, causes: &mut Vec<Cause>) {
-    let mut controller = None;
-    for (i, owner) in object.array_at(&["metadata", "ownerReferences"]).iter().enumerate() {
-        let path = path.index(i);
+    let owners = object.array_at(&["metadata", "ownerReferences"]);
+    let mut controller: Option<String> = None;
+    for owner in owners {
         let text = |field: &str| owner.str_at(&[field]).unwrap_or_default();
         for (field, detail) in [
             ("apiVersion", "version must not be empty"),
@@ -143,29 +144,50 @@ fn validate_owners(object: &Value, path: &FieldPath, causes: &mut Vec<Cause>) {
                 causes.push(Cause::invalid(path.field(field), text(field), detail));
             }
         }
-        let first = (owner.bool_at(&["controller"]) == Some(true))
-            .then(|| controller.replace(text("name")))
-            .flatten();
-        if let Some(first) = first {
-            let detail = format!(
-                "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
-                text("name")
-            );
-            causes.push(Cause::invalid(path, owner.clone(), &detail));
+        if (text("apiVersion"), text("kind")) == ("v1", "Event") {
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            causes.push(Cause::invalid(path.clone(), owner.clone(), detail));
+        }
+        if owner.bool_at(&["controller"]) != Some(true) {
+            continue;
+        }
+        let this = format!("{}/{}", text("kind"), text("name"));
+        match &controller {
+            None => controller = Some(this),
+            Some(first) => {
+                let detail = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
+                     and {this}"
+                );
+                causes.push(Cause::invalid(path.clone(), owners.to_vec(), &detail));
+            }
         }
     }
 }
 
 fn validate_finalizers(object: &Value, path: &FieldPath, causes: &mut Vec<Cause>) {
-    for (i, finalizer) in finalizers(object).enumerate() {
+    for finalizer in finalizers(object) {
         if let Err(fault) = names::qualified(finalizer) {
-            causes.push(Cause::invalid(path.index(i), finalizer, &fault));
+            causes.push(Cause::invalid(path.clone(), finalizer, &fault));
         }
     }
     let all: Vec<&str> = finalizers(object).collect();
     if all.contains(&FOREGROUND_FINALIZER) && all.contains(&ORPHAN_FINALIZER) {
         let detail = format!("finalizer {ORPHAN_FINALIZER} and {FOREGROUND_FINALIZER} cannot be both set");
         causes.push(Cause::invalid(path.clone(), all, &detail));
+    }
+}
+
+/// Checks that the finalizers of an object of a built-in kind say whose they are, or are the API's own.
+pub fn validate_finalizer_names(object: &Value, causes: &mut Vec<Cause>) {
+    let path = FieldPath::new("metadata.finalizers");
+    for (i, finalizer) in finalizers(object).enumerate() {
+        if !finalizer.contains('/')
+            && !matches!(finalizer, "kubernetes" | ORPHAN_FINALIZER | FOREGROUND_FINALIZER)
+        {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(Cause::invalid(path.index(i), finalizer, detail));
+        }
     }
 }
 
@@ -263,7 +285,24 @@ mod tests {
         );
         let owner = object!({"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "1", "controller": true});
         let two = object!({"metadata": {"name": "a", "ownerReferences": [(owner.clone()), (owner)]}});
-        check(two, false, &["metadata.ownerReferences[1]"]);
+        check(two, false, &["metadata.ownerReferences"]);
+        let event = object!({"apiVersion": "v1", "kind": "Event", "name": "x", "uid": "1"});
+        check(
+            object!({"metadata": {"name": "a", "ownerReferences": [(event)]}}),
+            false,
+            &["metadata.ownerReferences"],
+        );
+    }
+
+    #[test]
+    fn finalizers_say_whose_they_are() {
+        let check = |names: Vec<&str>, want: &[&str]| {
+            let mut causes = Vec::new();
+            validate_finalizer_names(&object!({"metadata": {"finalizers": (names)}}), &mut causes);
+            assert_eq!(texts(&causes), want);
+        };
+        check(vec!["kubernetes", "orphan", "foregroundDeletion", "example.com/mine"], &[]);
+        check(vec!["example.com/mine", "mine"], &["metadata.finalizers[1]"]);
     }
 
     #[test]

@@ -16,8 +16,9 @@ fn starts_and_ends(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
     matches!((text.bytes().next(), text.bytes().last()), (Some(a), Some(z)) if allowed(a) && allowed(z))
 }
 
-fn length(text: &str, max: usize) -> Result<(), Fault> {
-    if text.len() > max { Err(format!("must be no more than {max} bytes")) } else { Ok(()) }
+/// Names count characters and labels bytes, so the texts say; it is bytes for both.
+fn length(text: &str, max: usize, unit: &str) -> Result<(), Fault> {
+    if text.len() > max { Err(format!("must be no more than {max} {unit}")) } else { Ok(()) }
 }
 
 /// RFC 1123 label: lower-case letters, digits and `-`, at most 63 bytes.
@@ -25,7 +26,7 @@ fn length(text: &str, max: usize) -> Result<(), Fault> {
 /// # Errors
 /// The rule that is broken.
 pub fn dns_label(text: &str) -> Result<(), Fault> {
-    length(text, DNS_LABEL_MAX)?;
+    length(text, DNS_LABEL_MAX, "characters")?;
     let ok = starts_and_ends(text, is_lower_alnum) && text.bytes().all(|b| is_lower_alnum(b) || b == b'-');
     ok.then_some(()).ok_or_else(|| {
         "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end \
@@ -40,7 +41,7 @@ pub fn dns_label(text: &str) -> Result<(), Fault> {
 /// # Errors
 /// The rule that is broken.
 pub fn dns_1035_label(text: &str) -> Result<(), Fault> {
-    length(text, DNS_LABEL_MAX)?;
+    length(text, DNS_LABEL_MAX, "characters")?;
     let ok = dns_label(text).is_ok() && text.as_bytes()[0].is_ascii_lowercase();
     ok.then_some(()).ok_or_else(|| {
         "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
@@ -55,7 +56,7 @@ pub fn dns_1035_label(text: &str) -> Result<(), Fault> {
 /// # Errors
 /// The rule that is broken.
 pub fn dns_subdomain(text: &str) -> Result<(), Fault> {
-    length(text, DNS_SUBDOMAIN_MAX)?;
+    length(text, DNS_SUBDOMAIN_MAX, "characters")?;
     let label =
         |l: &str| starts_and_ends(l, is_lower_alnum) && l.bytes().all(|b| is_lower_alnum(b) || b == b'-');
     text.split('.').all(label).then_some(()).ok_or_else(|| {
@@ -94,7 +95,10 @@ pub fn qualified(text: &str) -> Result<(), Fault> {
     let (prefix, name) = match (parts.next(), parts.next(), parts.next()) {
         (Some(name), None, _) => (None, name),
         (Some(prefix), Some(name), None) => (Some(prefix), name),
-        _ => return Err(format!("a qualified name {QUALIFIED}")),
+        _ => {
+            let how = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
+            return Err(format!("a valid label key {QUALIFIED} {how}"));
+        }
     };
     if let Some(prefix) = prefix {
         if prefix.is_empty() {
@@ -105,7 +109,7 @@ pub fn qualified(text: &str) -> Result<(), Fault> {
     if name.is_empty() {
         return Err("name part must be non-empty".into());
     }
-    length(name, DNS_LABEL_MAX).map_err(|e| format!("name part {e}"))?;
+    length(name, DNS_LABEL_MAX, "bytes").map_err(|e| format!("name part {e}"))?;
     word(name).then_some(()).ok_or_else(|| format!("name part {QUALIFIED}"))
 }
 
@@ -118,7 +122,7 @@ const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.
 /// # Errors
 /// The rule that is broken.
 pub fn label_value(text: &str) -> Result<(), Fault> {
-    length(text, DNS_LABEL_MAX)?;
+    length(text, DNS_LABEL_MAX, "bytes")?;
     (text.is_empty() || word(text)).then_some(()).ok_or_else(|| {
         "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start \
          and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for \
@@ -132,7 +136,7 @@ pub fn label_value(text: &str) -> Result<(), Fault> {
 /// # Errors
 /// The rule that is broken.
 pub fn config_key(text: &str) -> Result<(), Fault> {
-    length(text, DNS_SUBDOMAIN_MAX)?;
+    length(text, DNS_SUBDOMAIN_MAX, "characters")?;
     let ok = !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if !ok {

@@ -259,9 +259,8 @@ fn delete_options(mut body: Value) -> Result<Option<Value>, Status> {
     let ty = builtin::definition(DELETE_OPTIONS).ok_or_else(|| Status::internal("no type DeleteOptions"))?;
     let schema = builtin::schema();
     let Decoded { mistyped, .. } = structural::decode(&mut body, schema.at(ty), Strictness::BuiltIn);
-    if !mistyped.is_empty() {
-        let causes: Vec<String> = mistyped.iter().map(ToString::to_string).collect();
-        return unrecognized(&causes.join(", "));
+    if let Some(first) = mistyped.first() {
+        return unrecognized(&first.message);
     }
     Ok(Some(body))
 }

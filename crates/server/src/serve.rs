@@ -132,8 +132,9 @@ impl ApiService {
         let mut witness = Witness::new(core, &request, &id, arrival.route.as_ref().ok(), &arrival.query);
         let span = witness.span();
         // What a request can leave half done is behind locks that recover, or in the store, which has a thread of its own.
-        let work =
-            AssertUnwindSafe(self.pass(arrival, request, &mut witness)).catch_unwind().instrument(span);
+        let mut warnings = Vec::new();
+        let work = self.pass(arrival, request, &mut witness, &mut warnings);
+        let work = AssertUnwindSafe(work).catch_unwind().instrument(span);
         let outcome = match work.await {
             Ok(outcome) => outcome,
             Err(panic) => {
@@ -155,6 +156,9 @@ impl ApiService {
                 response
             }
         };
+        for warning in warnings.iter().filter_map(|text| reply::warning(text)) {
+            response.headers_mut().append(WARNING, warning);
+        }
         if compressed {
             response = self.inner.gzip.compress(response).await;
         }
@@ -164,12 +168,14 @@ impl ApiService {
         witness.saw(response).await
     }
 
-    /// The steps of a request: who asks, as whom, whether they may; then its work.
+    /// The steps of a request: who asks, as whom, whether they may; then its work. What the client should be warned of is
+    /// told whether or not the request is refused in the end.
     async fn pass(
         &self,
         arrival: Arrival,
         request: Request<RequestBody>,
         witness: &mut Witness,
+        warnings: &mut Vec<String>,
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
@@ -225,6 +231,7 @@ impl ApiService {
         };
         let outcome = self.dispatch(&mut incoming, accept, &route, caller, seats, witness).await;
         witness.heard(&incoming.context);
+        *warnings = incoming.context.take_warnings();
         outcome
     }
 
@@ -283,12 +290,7 @@ impl ApiService {
         let reply = resources::handle(&self.inner.core, incoming, verb, target).await?;
         witness.done("worked");
         witness.replied(&reply);
-        let warnings = incoming.context.take_warnings();
-        let mut response = reply::respond(reply, incoming.accept, self.delivery(turn)).await?;
-        for warning in warnings.iter().filter_map(|w| reply::warning(w)) {
-            response.headers_mut().append(WARNING, warning);
-        }
-        Ok(response)
+        reply::respond(reply, incoming.accept, self.delivery(turn)).await
     }
 
     fn delivery(&self, turn: Option<Turn>) -> Delivery {

@@ -15,7 +15,6 @@ const CONSTANTS: &[(&str, &str)] =
 /// Defaults of fields that Go leaves out when they have their zero value, which these are: setting them changes nothing
 /// that a client of Kubernetes sees, so Xebec does not set them.
 const INVISIBLE: &[(&str, &str)] = &[
-    ("io.k8s.api.core.v1.LocalObjectReference", "name"),
     ("io.k8s.api.core.v1.ReplicationControllerSpec", "minReadySeconds"),
     ("io.k8s.api.autoscaling.v1.ScaleSpec", "replicas"),
 ];

@@ -300,5 +300,5 @@ fn declared_defaults() {
     check("core.v1.ReplicationControllerSpec", "replicas", "1");
     check("core.v1.AzureDiskVolumeSource", "cachingMode", r#""ReadWrite""#);
     check("core.v1.GRPCAction", "service", r#""""#);
-    check("core.v1.LocalObjectReference", "name", "none");
+    check("core.v1.LocalObjectReference", "name", r#""""#);
 }

@@ -105,7 +105,9 @@ pub fn apply<'a>(
     check(target, config)?;
     let stored = live.at(&["metadata", "managedFields"]).cloned().unwrap_or_default();
     let mut entries = entries::adopt(stored)?;
-    if entries.is_empty() {
+    // What a new object has is what each object of its kind has, and nobody's.
+    let exists = live.str_at(&["metadata", "uid"]).is_some_and(|uid| !uid.is_empty());
+    if entries.is_empty() && exists {
         let nothing = Value::object();
         entries = record_update(target, "before-first-apply", entries, &nothing, live, versions)?;
     }

@@ -20,6 +20,7 @@ pub(super) const LEASE: Kind = Kind {
 /// Events of the core group and of `events.k8s.io` are the same objects, with different names for some fields.
 pub(super) const CORE_EVENT: Kind = Kind {
     resource: "events",
+    name: names::path_segment,
     generation: false,
     unconditional_update: true,
     create_on_update: true,

@@ -8,7 +8,7 @@ use super::fill::each;
 use super::pod::requirements::{amount, can_overcommit, container_resource, resource_name};
 use super::pod::resources::{list, round_list};
 use crate::quantity::Quantity;
-use crate::{Map, Value, names};
+use crate::{Map, Value, meta, names};
 
 pub(super) const LIMIT_RANGE: Kind = Kind {
     resource: "limitranges",
@@ -16,6 +16,7 @@ pub(super) const LIMIT_RANGE: Kind = Kind {
     unconditional_update: true,
     create_on_update: true,
     defaults: |object, _| each(object, "spec.limits[*]", &mut item_defaults),
+    prepare_create: name_by_uid,
     validate: |object| check::run(|c| limit_range(c, object)),
     validate_update: |object, _| check::run(|c| limit_range(c, object)),
     ..Kind::DEFAULT
@@ -56,6 +57,14 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
     warnings: |object, old| if old.is_none() { quota_warnings(object) } else { Vec::new() },
     ..Kind::DEFAULT
 };
+
+/// A limit range without a name gets one that nobody else has.
+fn name_by_uid(range: &mut Value) {
+    if meta::name(range).is_empty() {
+        let uid = meta::uid(range).to_owned();
+        range.set(&["metadata", "name"], uid);
+    }
+}
 
 /// A container's default limit is the most that is allowed, its default request that limit, else the least.
 fn item_defaults(item: &mut Value) {

@@ -12,6 +12,7 @@ use crate::{Map, Value, meta, names};
 pub(super) const POD_DISRUPTION_BUDGET: Kind = Kind {
     group: "policy",
     resource: "poddisruptionbudgets",
+    name: names::path_segment,
     validate: |object| run(|c| c.field(object, "spec", budget)),
     validate_update: |object, _| run(|c| c.field(object, "spec", budget)),
     validate_status: |object, _| {

@@ -20,7 +20,12 @@ pub(super) const PERSISTENT_VOLUME: Kind = Kind {
     generation: false,
     unconditional_update: true,
     defaults: |object, _| volume_defaults(object),
-    prepare_create: |object| set_phase(object),
+    prepare_create: |object| {
+        set_phase(object);
+        if let Some(now) = object.at(&["metadata", "creationTimestamp"]).cloned() {
+            object.set(&["status", "lastPhaseTransitionTime"], now);
+        }
+    },
     validate: validate_volume,
     validate_update: validate_volume_update,
     warnings: |object, _| warned(|c| volume_warnings(c, object)),

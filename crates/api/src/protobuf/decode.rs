@@ -367,7 +367,7 @@ fn members(array: Value) -> Map {
     Map::from_entries(entries, |_| ())
 }
 
-fn is_zero(value: &Value) -> bool {
+pub(super) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(b) => !b,

@@ -21,6 +21,7 @@
 mod decode;
 mod encode;
 mod envelope;
+mod presence;
 mod scalar;
 pub(crate) mod table;
 mod wire;
@@ -30,6 +31,7 @@ use std::fmt;
 pub use decode::{MAX_DEPTH, decode};
 pub use encode::encode;
 pub use envelope::{Envelope, List, decode_object, encode_object, frame, open, seal};
+pub use presence::settle;
 
 use crate::generated::protobuf::{DEFINED, MESSAGES, PARTIAL_LIST, PARTIAL_OBJECT};
 use crate::{NodeId, builtin};

@@ -120,6 +120,13 @@ impl Row {
         BY_NAME[self.range()].iter().map(|place| usize::from(*place))
     }
 
+    /// The field of this JSON name.
+    pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
+        let (fields, places) = (self.fields(), &BY_NAME[self.range()]);
+        let found = places.binary_search_by(|place| fields[usize::from(*place)].name.cmp(name)).ok()?;
+        Some(&fields[usize::from(places[found])])
+    }
+
     fn range(&self) -> std::ops::Range<usize> {
         let start = usize::from(self.start);
         start..start + usize::from(self.len)

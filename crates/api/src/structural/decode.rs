@@ -4,7 +4,7 @@
 //! (400, the first error ends it), and validates the latter against their schema (422, all errors at once). Otherwise
 //! they are treated alike: fields that the schema does not know are dropped and reported; `null` means absent.
 
-use crate::error::Cause;
+use crate::error::{Cause, CauseKind};
 use crate::path::PathStack;
 use crate::quantity::Quantity;
 use crate::schema::{SchemaRef, Type};
@@ -37,19 +37,21 @@ pub struct Decoded {
 /// Unknown fields are removed, `null` members are removed unless the field is nullable, quantities and times are
 /// written canonically. Values of the wrong type are reported and left as they are.
 pub fn decode(value: &mut Value, schema: SchemaRef<'_>, strictness: Strictness) -> Decoded {
-    let mut walk = Walk { strictness, path: PathStack::default(), found: Decoded::default() };
+    let mut walk = Walk { strictness, owner: "", path: PathStack::default(), found: Decoded::default() };
     walk.value(value, schema);
     walk.found
 }
 
-struct Walk {
+struct Walk<'s> {
     strictness: Strictness,
+    /// The name of the definition whose field the walk is at.
+    owner: &'s str,
     path: PathStack,
     found: Decoded,
 }
 
-impl Walk {
-    fn value(&mut self, value: &mut Value, schema: SchemaRef<'_>) {
+impl<'s> Walk<'s> {
+    fn value(&mut self, value: &mut Value, schema: SchemaRef<'s>) {
         match (schema.ty(), value) {
             (Type::Object, Value::Object(map)) => self.object(map, schema),
             (Type::Map, Value::Object(map)) => self.map(map, schema),
@@ -61,12 +63,12 @@ impl Walk {
                 }
             }
             (Type::Any, Value::Object(map)) if schema.node.embedded_resource => self.object(map, schema),
-            (ty, value) => self.scalar(value, ty),
+            (_, value) => self.scalar(value, schema),
         }
     }
 
     /// An element of a list: `null` there is an error, not an absence.
-    fn item(&mut self, item: &mut Value, schema: SchemaRef<'_>) {
+    fn item(&mut self, item: &mut Value, schema: SchemaRef<'s>) {
         if item.is_null() && self.strictness == Strictness::BuiltIn {
             *item = zero(schema.ty());
         } else if !(item.is_null() && schema.node.nullable) {
@@ -74,7 +76,8 @@ impl Walk {
         }
     }
 
-    fn object(&mut self, map: &mut Map, schema: SchemaRef<'_>) {
+    fn object(&mut self, map: &mut Map, schema: SchemaRef<'s>) {
+        let outer = std::mem::replace(&mut self.owner, &schema.node.name);
         map.retain(|name, value| {
             let Some(field) = schema.field(name) else {
                 if self.found.unknown.len() < MAX_FAULTS {
@@ -91,9 +94,10 @@ impl Walk {
             self.nested(name, value, field);
             true
         });
+        self.owner = outer;
     }
 
-    fn map(&mut self, map: &mut Map, schema: SchemaRef<'_>) {
+    fn map(&mut self, map: &mut Map, schema: SchemaRef<'s>) {
         let items = schema.items();
         for (key, value) in map.iter_mut() {
             if value.is_null() && self.strictness == Strictness::BuiltIn {
@@ -104,7 +108,7 @@ impl Walk {
         }
     }
 
-    fn nested(&mut self, name: &str, value: &mut Value, schema: SchemaRef<'_>) {
+    fn nested(&mut self, name: &str, value: &mut Value, schema: SchemaRef<'s>) {
         // Most values are scalars of the right type: no path is written for them.
         if is_plain(value, schema.ty()) {
             return;
@@ -114,7 +118,8 @@ impl Walk {
         self.path.back(step);
     }
 
-    fn scalar(&mut self, value: &mut Value, ty: Type) {
+    fn scalar(&mut self, value: &mut Value, schema: SchemaRef<'s>) {
+        let ty = schema.ty();
         let fits = match ty {
             Type::Quantity => canonical_quantity(value),
             Type::Time | Type::MicroTime => canonical_time(value, ty),
@@ -126,8 +131,11 @@ impl Walk {
             _ => is_plain(value, ty),
         };
         if !fits && self.found.mistyped.len() < MAX_FAULTS {
-            let cause = wrong_type(self.path.current(), value, ty, self.strictness);
-            self.found.mistyped.push(cause);
+            let path = self.path.current();
+            self.found.mistyped.push(match self.strictness {
+                Strictness::BuiltIn => undecodable(self.owner, path, value, schema),
+                Strictness::Custom => wrong_type(path, value, ty),
+            });
         }
     }
 }
@@ -168,7 +176,8 @@ fn canonical_quantity(value: &mut Value) -> bool {
 }
 
 fn canonical_time(value: &mut Value, ty: Type) -> bool {
-    let Some(time) = value.as_str().and_then(Timestamp::parse) else { return false };
+    let Some(text) = value.as_str().filter(|text| ty == Type::Time || has_micros(text)) else { return false };
+    let Some(time) = Timestamp::parse(text) else { return false };
     *value = Value::from(if ty == Type::Time { time.to_string() } else { time.micro().to_string() });
     true
 }
@@ -180,49 +189,73 @@ fn is_base64(text: &str) -> bool {
     base64::engine::general_purpose::STANDARD.decode(clean).is_ok()
 }
 
-fn wrong_type(path: FieldPath, value: &Value, ty: Type, strictness: Strictness) -> Cause {
+/// Whether a time has six fractional digits, as `MicroTime` must.
+fn has_micros(text: &str) -> bool {
+    let digits = text.get(19..).and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
+    digits.bytes().take_while(u8::is_ascii_digit).count() == 6
+}
+
+/// What Go's decoder says of a value that does not fit into a field of the definition `owner`: the message is the whole
+/// text.
+fn undecodable(owner: &str, path: FieldPath, value: &Value, schema: SchemaRef<'_>) -> Cause {
     let text = crate::error::show(value);
-    match strictness {
-        Strictness::BuiltIn => {
-            let detail = match ty {
-                Type::Quantity if matches!(value, Value::String(_)) => {
-                    crate::quantity::ParseError.to_string()
-                }
-                Type::Time | Type::MicroTime if matches!(value, Value::String(_)) => {
-                    format!("parsing time {text}: not an RFC 3339 time")
-                }
-                Type::Bytes if matches!(value, Value::String(_)) => "illegal base64 data".into(),
-                _ => format!(
-                    "json: cannot unmarshal {} into field {path} of type {}",
-                    value.type_name(),
-                    go_name(ty)
-                ),
+    let message = match (schema.ty(), value) {
+        (Type::Quantity, Value::String(_)) => crate::quantity::ParseError.to_string(),
+        (Type::Time, Value::String(_)) => bad_time(&text, "2006-01-02T15:04:05Z07:00"),
+        (Type::MicroTime, Value::String(_)) => bad_time(&text, "2006-01-02T15:04:05.000000Z07:00"),
+        (Type::Bytes, Value::String(_)) => "illegal base64 data".into(),
+        _ => {
+            let owner = owner.rsplit('.').next().unwrap_or_default();
+            let place = without_indexes(path.as_str());
+            let found = match (value, schema.ty()) {
+                (Value::Int(_) | Value::Float(_), Type::Int32 | Type::Int64) => format!("number {text}"),
+                (Value::Int(_) | Value::Float(_), _) => "number".into(),
+                (Value::Bool(_), _) => "bool".into(),
+                (other, _) => other.type_name().into(),
             };
-            Cause::type_invalid(path, value, &detail)
+            let wanted = go_type(schema);
+            format!("json: cannot unmarshal {found} into Go struct field {owner}.{place} of type {wanted}")
         }
-        Strictness::Custom => {
-            let detail =
-                format!("{path} in body must be of type {}: {:?}", openapi_name(ty), value.type_name());
-            Cause::type_invalid(path, &Value::from(value.type_name()), &detail)
+    };
+    Cause { kind: CauseKind::TypeInvalid, field: path, message }
+}
+
+fn bad_time(text: &str, layout: &str) -> String {
+    format!("parsing time {text} as {layout:?}: not a time of this form")
+}
+
+/// A path by the names of fields alone.
+fn without_indexes(path: &str) -> String {
+    let mut parts = path.split('[');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    parts.filter_map(|part| part.split_once(']')).for_each(|(_, rest)| out.push_str(rest));
+    out
+}
+
+fn go_type(schema: SchemaRef<'_>) -> String {
+    match schema.ty() {
+        Type::Any => "interface {}".into(),
+        Type::Object => {
+            let mut words = schema.node.name.rsplit('.');
+            let (kind, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            format!("{version}.{kind}")
         }
+        Type::Map => format!("map[string]{}", go_type(schema.items())),
+        Type::List => format!("[]{}", go_type(schema.items())),
+        Type::String | Type::Time | Type::MicroTime => "string".into(),
+        Type::Bytes => "[]uint8".into(),
+        Type::Quantity => "resource.Quantity".into(),
+        Type::IntOrString | Type::Int32 => "int32".into(),
+        Type::Int64 => "int64".into(),
+        Type::Number => "float64".into(),
+        Type::Boolean => "bool".into(),
     }
 }
 
-fn go_name(ty: Type) -> &'static str {
-    match ty {
-        Type::Any => "interface {}",
-        Type::Object => "object",
-        Type::Map => "map",
-        Type::List => "array",
-        Type::String | Type::Bytes => "string",
-        Type::Time | Type::MicroTime => "time.Time",
-        Type::Quantity => "resource.Quantity",
-        Type::IntOrString => "intstr.IntOrString",
-        Type::Int32 => "int32",
-        Type::Int64 => "int64",
-        Type::Number => "float64",
-        Type::Boolean => "bool",
-    }
+/// What the schema says of a custom resource's value of the wrong type.
+fn wrong_type(path: FieldPath, value: &Value, ty: Type) -> Cause {
+    let detail = format!("{path} in body must be of type {}: {:?}", openapi_name(ty), value.type_name());
+    Cause::type_invalid(path, &Value::from(value.type_name()), &detail)
 }
 
 fn openapi_name(ty: Type) -> &'static str {

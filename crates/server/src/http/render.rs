@@ -2,7 +2,7 @@
 
 use xebec_api::table::{self, Renderer};
 use xebec_api::time::Timestamp;
-use xebec_api::{Status, Value, object};
+use xebec_api::{Status, Value, meta, object};
 
 use super::accept::{Form, Rows};
 use crate::registry::table::Served;
@@ -73,9 +73,10 @@ pub(super) fn row(
 
 fn table_of(object: Value, include: Rows, served: &Served) -> Value {
     let renderer = Renderer::new(&served.version().columns);
+    let version = meta::resource_version(&object).to_owned();
     let rows = vec![row(&renderer, object, include, served, now())];
     object!({
-        "apiVersion": META_V1, "kind": "Table", "metadata": {},
+        "apiVersion": META_V1, "kind": "Table", "metadata": {"resourceVersion": (version)},
         "columnDefinitions": (renderer.definitions()),
         "rows": (rows)
     })

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use xebec_api::structural::{self, Strictness};
-use xebec_api::{Status, Value, json};
+use xebec_api::{Status, Value, json, meta, protobuf};
 use xebec_store::Record;
 
 use super::table::{Row, Served};
@@ -87,8 +87,24 @@ fn turn(object: Value, served: &Served, to: &str) -> Result<Value, Status> {
     if object.str_at(&["apiVersion"]) == Some(to) {
         return Ok(object);
     }
-    let object = xebec_api::convert::convert(object, served.row.kind_name(), to).map_err(Status::internal)?;
-    Ok(if served.row.custom { settle(object, &served.row, to) } else { object })
+    let mut object =
+        xebec_api::convert::convert(object, served.row.kind_name(), to).map_err(Status::internal)?;
+    if served.row.custom {
+        return Ok(settle(object, &served.row, to));
+    }
+    show_zeros(&mut object, &served.row);
+    Ok(object)
+}
+
+/// Gives an object of a built-in kind the members that it always has, and takes those that say nothing.
+pub fn show_zeros(object: &mut Value, row: &Row) {
+    meta::omit_empty(object);
+    let api_version = object.str_at(&["apiVersion"]).unwrap_or_default();
+    if !row.custom
+        && let Some(message) = protobuf::Message::of(api_version, row.kind_name())
+    {
+        protobuf::settle(object, message);
+    }
 }
 
 /// Makes a custom resource's object follow the schema of the version that it now has.

@@ -131,11 +131,9 @@ fn mistyped_status(object: &Value, causes: Vec<xebec_api::Cause>, expected: &Exp
         }
         Strictness::BuiltIn => {
             let (kind, version) = (expected.kind, expected.version());
-            let texts: Vec<String> = causes.iter().map(ToString::to_string).collect();
-            Status::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: {}",
-                texts.join(", ")
-            ))
+            // Decoding ends at the first value that does not fit.
+            let why = causes.into_iter().next().map(|cause| cause.message).unwrap_or_default();
+            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
         }
     }
 }

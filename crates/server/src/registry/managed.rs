@@ -2,20 +2,22 @@
 
 use std::borrow::Cow;
 
-use xebec_api::fields::{self, FieldSet, Filter, Force, VersionShape, Versions, manager_name};
+use xebec_api::fields::{self, FieldSet, Filter, Force, Step, VersionShape, Versions, manager_name};
 use xebec_api::schema::SchemaRef;
-use xebec_api::{Status, Value, convert, object};
+use xebec_api::{Status, Value, object};
 
-use super::status;
-use super::table::Served;
+use super::table::{Row, Served};
 use super::write::{Part, Target};
+use super::{convert, status};
 use crate::core::Context;
 
-/// An object of the same kind with nothing in it: what a new object is compared with.
+/// An object of the same kind with nothing in it but what each one has: what a new object is compared with.
 #[must_use]
-pub fn blank(object: &Value) -> Value {
+pub fn blank(object: &Value, row: &Row) -> Value {
     let text = |field: &str| object.str_at(&[field]).unwrap_or_default().to_owned();
-    object!({"apiVersion": (text("apiVersion")), "kind": (text("kind"))})
+    let mut blank = object!({"apiVersion": (text("apiVersion")), "kind": (text("kind"))});
+    convert::show_zeros(&mut blank, row);
+    blank
 }
 
 /// Records in `new`, an object as it will be stored, which fields this write changed.
@@ -54,16 +56,36 @@ fn stored_version(served: &Served) -> String {
 /// What a write through a part of an object cannot own: the other parts.
 fn reset_fields(target: Target<'_>) -> Vec<(Cow<'static, str>, Filter)> {
     let served = target.served;
-    if served.version().subresource("status").is_none() {
-        return Vec::new();
-    }
-    let fields = match target.part {
-        Part::Main => FieldSet::of(&[&["status"]]),
-        Part::Status => status::not_owned(&served.row),
-        Part::Other(_) | Part::Own(_) => return Vec::new(),
+    let has_status = served.version().subresource("status").is_some();
+    let filter = match target.part {
+        Part::Main if has_status => Some(Filter::Exclude(FieldSet::of(&[&["status"]]))),
+        Part::Status if has_status => Some(Filter::Exclude(status::not_owned(&served.row))),
+        Part::Other(name) => subresource_filter(name),
+        Part::Main | Part::Status | Part::Own(_) => None,
     };
     let versions = served.row.def.versions.iter().map(|v| served.row.def.api_version(&v.name));
-    versions.map(|version| (Cow::Owned(version), Filter::Exclude(fields.clone()))).collect()
+    let each = |filter: Filter| versions.map(move |version| (Cow::Owned(version), filter.clone())).collect();
+    filter.map(each).unwrap_or_default()
+}
+
+/// What a write through a subresource other than the status can own.
+fn subresource_filter(name: &str) -> Option<Filter> {
+    let pattern = |path: &[&'static str]| {
+        let step = |name: &&'static str| if *name == "*" { Step::Any } else { Step::Field((*name).into()) };
+        path.iter().map(step).collect()
+    };
+    match name {
+        "approval" => Some(Filter::Exclude(FieldSet::of(&[&["spec"], &["status", "certificate"]]))),
+        "finalize" => Some(Filter::Exclude(FieldSet::of(&[&["status"]]))),
+        "ephemeralcontainers" => Some(Filter::Include(vec![pattern(&["spec", "ephemeralContainers"])])),
+        "resize" => Some(Filter::Include(vec![
+            pattern(&["spec", "containers", "*", "resources"]),
+            pattern(&["spec", "containers", "*", "resizePolicy"]),
+            pattern(&["spec", "initContainers", "*", "resources"]),
+            pattern(&["spec", "initContainers", "*", "resizePolicy"]),
+        ])),
+        _ => None,
+    }
 }
 
 /// The object after `config` is applied to `live`, both in the version served. For a new object `live` is [`blank`].
@@ -106,6 +128,6 @@ impl<'a> Versions<'a> for RowVersions<'a> {
     }
 
     fn convert(&mut self, object: &Value, to: &str) -> Result<Value, Status> {
-        convert::convert(object.clone(), self.served.row.kind_name(), to).map_err(Status::internal)
+        xebec_api::convert::convert(object.clone(), self.served.row.kind_name(), to).map_err(Status::internal)
     }
 }

@@ -102,7 +102,7 @@ impl<'a> Patch<'a> {
     pub fn new_object(&self, target: Target<'_>) -> Result<Value, Status> {
         let mut config = self.document.clone();
         config.set(&["metadata", "name"], target.name);
-        self.applied(target, &managed::blank(&config), &config)
+        self.applied(target, &managed::blank(&config, &target.served.row), &config)
     }
 
     /// The object that comes of applying `config`: members that its schema does not know have been refused.

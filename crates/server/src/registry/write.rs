@@ -1,8 +1,8 @@
 //! Writing: create, and every kind of change.
 //!
 //! ```text
-//! decode → default → (patch) → identify → convert to the stored version → mutating admission → prepare
-//!        → validate → validating admission → commit ──conflict──▶ again from the newest state, a bounded number of times
+//! decode → default → (patch) → convert to the stored version → identify → record owners of fields → mutating admission
+//!        → prepare → validate → validating admission → commit ──conflict──▶ again from the newest state, a bounded number of times
 //! ```
 //!
 //! A change that leaves the object as it was is not committed: the answer is the object with its old revision.
@@ -29,7 +29,7 @@ use self::commit::written_dry;
 pub use self::commit::{claim, release};
 pub(super) use self::commit::{commit_status, finish};
 use self::prepare::{
-    identify, prepare_changed, prepare_new, settle_name, settle_namespace, validate_changed, validate_new,
+    check_name, identify, prepare_changed, prepare_new, settle_namespace, validate_changed, validate_new,
 };
 
 /// How often a write is tried again when others write the same object, or take the address it wanted.
@@ -151,15 +151,16 @@ async fn try_create(
     let generate = meta::name(sent).is_empty();
     let mut object = sent.clone();
     identify(core, context, &mut object, target)?;
+    convert::show_zeros(&mut object, &served.row);
+    if tracking == Tracking::ByChange {
+        managed::track(context, target, &managed::blank(&object, &served.row), &mut object);
+    }
     let attributes = Attributes::new(context, target, Operation::Create);
     admission::mutate(core, &attributes, &mut object, None).await?;
     context.done("mutated");
     let snapshot = core.store.snapshot();
     let mut write = Write { core, context, snapshot: &snapshot, old: None, txn: Txn::default() };
     prepare_new(&mut write, &mut object, served)?;
-    if tracking == Tracking::ByChange {
-        managed::track(context, target, &managed::blank(&object), &mut object);
-    }
     if let Some(guard) = served.row.strategy.guard(&write, &object, target.part) {
         guard.await?;
     }
@@ -270,19 +271,21 @@ async fn try_change(
     let old = convert::current(record, served)?;
     let mut new = change.apply(&convert::from_storage(old.clone(), served)?)?;
     check_version(change, &new, &old, target)?;
-    settle_name(&mut new, target)?;
+    check_name(&new, target)?;
     settle_namespace(&mut new, target)?;
     (served.row.kind.defaults)(&mut new, &served.version().name);
     structural::default(&mut new, served.version().root());
     let mut new = convert::to_storage(new, served)?;
+    convert::show_zeros(&mut new, &served.row);
+    // The client owns what it sent, not what admission and the kind make of it.
+    if change.tracking() == Tracking::ByChange {
+        managed::track(context, target, &old, &mut new);
+    }
     let attributes = Attributes::new(context, target, Operation::Update);
     admission::mutate(core, &attributes, &mut new, Some(&old)).await?;
     context.done("mutated");
     let mut write = Write { core, context, snapshot: &snapshot, old: Some(&old), txn: Txn::default() };
     prepare_changed(&mut write, &mut new, target)?;
-    if change.tracking() == Tracking::ByChange {
-        managed::track(context, target, &old, &mut new);
-    }
     fields::keep_times(&old, &mut new);
     if let Some(guard) = served.row.strategy.guard(&write, &new, target.part) {
         guard.await?;
@@ -386,7 +389,10 @@ fn refuse(causes: Vec<Cause>, object: &Value, served: &Served) -> Result<(), Sta
     if causes.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(served.row.group(), served.row.kind_name(), meta::name(object), causes))
+    // An object that is stored as one of another group is called by that one's name.
+    let stored_as = served.row.def.stored_as.as_ref();
+    let group = stored_as.map_or(served.row.group(), |place| place.group.as_ref());
+    Err(Status::invalid(group, served.row.kind_name(), meta::name(object), causes))
 }
 
 fn warn(context: &Context, target: Target<'_>, new: &Value, old: Option<&Value>) {

@@ -539,7 +539,7 @@ fn lost(of: &Value, now: &Value) -> Vec<String> {
                     walk(of, now, &format!("{path}[{i}]"), out);
                 }
             }
-            _ if of == now || (is_zero(of) && now.is_null()) => {}
+            _ if of == now || (is_zero(of) && now.is_null()) || (of.is_null() && is_zero(now)) => {}
             _ => out.push(path.to_owned()),
         }
     }

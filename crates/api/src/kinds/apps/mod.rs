@@ -82,6 +82,8 @@ pub(super) const STATEFUL_SET: Kind = Kind {
     resource: "statefulsets",
     name: names::dns_label,
     defaults: |object, _| stateful::defaults(object),
+    prepare_create: |object| stateful::drop_disabled(object, None),
+    prepare_update: |object, old| stateful::drop_disabled(object, Some(old)),
     validate: |object| run(|c| c.field(object, "spec", |c, spec| stateful::check(c, spec, true))),
     validate_update: |object, old| run(|c| stateful::check_update(c, object, old)),
     validate_status: |object, old| run(|c| stateful::check_status(c, object, old)),
@@ -178,6 +180,9 @@ fn daemon_set_defaults(object: &mut Value) {
                 absent("spec.updateStrategy.rollingUpdate.maxSurge", Given::Int(0)),
             ],
         );
+    }
+    if meta::annotation(object, TEMPLATE_GENERATION).is_none() {
+        set_template_generation(object, 0);
     }
     template(object, TEMPLATE);
 }

@@ -31,7 +31,18 @@ pub(super) fn defaults(object: &mut Value) {
         fill(object, &[absent("spec.updateStrategy.rollingUpdate.partition", Given::Int(0))]);
     }
     template(object, TEMPLATE);
-    each(object, "spec.volumeClaimTemplates[*]", &mut claim_defaults);
+    each(object, "spec.volumeClaimTemplates[*]", &mut |claim| {
+        fill(claim, &[default_text("apiVersion", "v1"), default_text("kind", "PersistentVolumeClaim")]);
+        claim_defaults(claim);
+    });
+}
+
+/// How many pods may be missing while a set rolls is off by default, so it does not come into a set.
+pub(super) fn drop_disabled(object: &mut Value, old: Option<&Value>) {
+    const FIELD: [&str; 4] = ["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"];
+    if old.and_then(|old| old.at(&FIELD)).is_none() {
+        drop(object.remove_at(&FIELD));
+    }
 }
 
 /// Checks the specification of a set. What cannot change is checked in new sets only.

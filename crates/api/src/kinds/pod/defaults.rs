@@ -66,12 +66,22 @@ pub(in crate::kinds) const SOURCES: &[Row] = &[
 /// Defaults of every `PodSpec`.
 pub(in crate::kinds) fn spec(spec: &mut Value) {
     fill(spec, SPEC);
+    name_account(spec);
     each(spec, "volumes[*]", &mut volume);
     for list in ["initContainers[*]", "containers[*]", "ephemeralContainers[*]"] {
         each(spec, list, &mut container);
     }
     each(spec, "overhead", &mut resources::round_list);
     each(spec, "resources", &mut resources::round);
+}
+
+/// The account has two names, of which the newer counts.
+fn name_account(spec: &mut Value) {
+    const NAMES: [&str; 2] = ["serviceAccountName", "serviceAccount"];
+    let given = NAMES.iter().find_map(|name| spec.str_at(&[name]).filter(|text| !text.is_empty()));
+    if let Some(account) = given.map(str::to_owned) {
+        NAMES.iter().for_each(|name| spec.set(&[name], account.as_str()));
+    }
 }
 
 /// Defaults of the pod template at `path`, which is made if it is not there.

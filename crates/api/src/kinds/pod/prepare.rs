@@ -9,7 +9,9 @@ pub(super) fn create(pod: &mut Value) {
     let class = resources::qos_class(pod.get("spec").unwrap_or(&Value::Null));
     let mut status = object!({"phase": "Pending", "qosClass": (class)});
     if !pod.array_at(&["spec", "schedulingGates"]).is_empty() {
+        let now = pod.at(&["metadata", "creationTimestamp"]).cloned().unwrap_or_default();
         let gated = object!({
+            "lastTransitionTime": (now),
             "type": "PodScheduled",
             "status": "False",
             "reason": "SchedulingGated",

@@ -128,7 +128,13 @@ pub(in crate::kinds) fn sources(c: &mut Check, volume: &Value, table: &[Source])
     let mut chosen = false;
     for source in table.iter().filter(|s| is_set(volume, s.name)) {
         if std::mem::replace(&mut chosen, true) {
-            c.at(source.name).forbidden("may not specify more than 1 volume type");
+            // Upstream names these two in its own way here.
+            let name = match source.name {
+                "downwardAPI" => "downwarAPI",
+                "cephfs" => "cephFS",
+                name => name,
+            };
+            c.at(name).forbidden("may not specify more than 1 volume type");
             continue;
         }
         // Upstream spells this one path otherwise than the field.

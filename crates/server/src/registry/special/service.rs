@@ -121,9 +121,6 @@ fn carry_over(service: &mut Value, old: Option<&Value>) {
 fn settle_addresses(write: &mut Write<'_>, service: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     let held = old.and_then(address);
     if kind(service) == "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            service.remove_at(&["spec", field]);
-        }
         if let Some(ip) = held {
             release(write, address_key(ip)?);
         }
@@ -235,14 +232,8 @@ fn settle_node_ports(write: &mut Write<'_>, service: &mut Value, old: Option<&Va
     let held = old.map(node_ports).unwrap_or_default();
     if has_node_ports(service) {
         choose_node_ports(write, service, &held)?;
-    } else if let Some(ports) =
-        service.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut)
-    {
-        for port in ports.iter_mut().filter_map(Value::as_object_mut) {
-            port.remove("nodePort");
-        }
     }
-    let now = node_ports(service);
+    let now = if has_node_ports(service) { node_ports(service) } else { Vec::new() };
     for port in held.iter().filter(|p| !now.contains(p)) {
         release(write, port_key(*port)?);
     }

@@ -6,13 +6,14 @@ use xebec_api::{Cause, FieldPath, Status, Value, kinds, meta};
 
 use super::{Part, Target};
 use crate::core::{Context, Core};
-use crate::registry::status;
 use crate::registry::strategy::Write;
 use crate::registry::table::Served;
+use crate::registry::{convert, status};
 
 /// The object's namespace is the path's.
 pub(super) fn settle_namespace(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
     if !target.served.row.def.is_namespaced() {
+        object.remove_at(&["metadata", "namespace"]);
         return Ok(());
     }
     match meta::namespace(object) {
@@ -28,18 +29,18 @@ pub(super) fn settle_namespace(object: &mut Value, target: Target<'_>) -> Result
 }
 
 /// The object's name is the path's.
-pub(super) fn settle_name(object: &mut Value, target: Target<'_>) -> Result<(), Status> {
+pub(super) fn check_name(object: &Value, target: Target<'_>) -> Result<(), Status> {
     match meta::name(object) {
-        "" => object.set(&["metadata", "name"], target.name),
-        name if name == target.name => {}
-        name => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                target.name
-            )));
-        }
+        name if name == target.name => Ok(()),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            target.name
+        ))),
+        name => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        ))),
     }
-    Ok(())
 }
 
 /// Gives a new object what only the server may give.
@@ -72,13 +73,14 @@ pub(super) fn identify(
 }
 
 pub(super) fn prepare_new(write: &mut Write<'_>, object: &mut Value, served: &Served) -> Result<(), Status> {
-    meta::omit_empty(object);
     let kind = served.row.kind;
     if !kind.status_on_create && served.version().subresource("status").is_some() {
         object.make_object().remove("status");
     }
     (kind.prepare_create)(object);
-    served.row.strategy.create(write, object)
+    served.row.strategy.create(write, object)?;
+    convert::show_zeros(object, &served.row);
+    Ok(())
 }
 
 /// What is wrong with an object, and what is worth a word.
@@ -93,6 +95,9 @@ pub(super) fn validate_new(object: &Value, served: &Served) -> Verdict {
     let mut causes = meta::validate(object, row.def.is_namespaced(), row.kind.name);
     if strictness(served) == Strictness::Custom {
         causes.extend(structural::validate(object, row.def.storage().root()));
+    }
+    if names_finalizers(served) {
+        meta::validate_finalizer_names(object, &mut causes);
     }
     causes.extend((row.kind.validate)(object));
     by_rules(causes, object, None, served)
@@ -118,6 +123,12 @@ fn by_rules(mut causes: Vec<Cause>, object: &Value, old: Option<&Value>, served:
     Verdict { causes, warnings: found.warnings }
 }
 
+/// Whether finalizers must say whose they are: not those of custom resources, of their definitions and of API services.
+fn names_finalizers(served: &Served) -> bool {
+    let row = &served.row;
+    !row.custom && !matches!(row.group(), "apiextensions.k8s.io" | "apiregistration.k8s.io")
+}
+
 fn strictness(served: &Served) -> Strictness {
     if served.row.custom { Strictness::Custom } else { Strictness::BuiltIn }
 }
@@ -131,7 +142,6 @@ pub(super) fn prepare_changed(
     let served = target.served;
     let Some(old) = write.old else { return Ok(()) };
     keep_system_fields(new, old);
-    meta::omit_empty(new);
     let has_status = served.version().subresource("status").is_some();
     match target.part {
         Part::Main if has_status => keep(new, old, "status"),
@@ -146,9 +156,11 @@ pub(super) fn prepare_changed(
         (served.row.kind.prepare_update)(new, old);
     }
     match target.part {
-        Part::Status => served.row.strategy.update_status(write, new),
-        _ => served.row.strategy.update(write, new),
+        Part::Status => served.row.strategy.update_status(write, new)?,
+        _ => served.row.strategy.update(write, new)?,
     }
+    convert::show_zeros(new, &served.row);
+    Ok(())
 }
 
 /// What a write through a subresource of the object's own kind may change: one field; all else stays as it was.
@@ -200,47 +212,15 @@ fn keep(new: &mut Value, old: &Value, member: &str) {
 /// The generation counts changes of what is wanted: everything but metadata and, if it is a subresource, the status.
 fn count_generation(new: &mut Value, old: &Value, served: &Served) {
     let observed = served.version().subresource("status").is_some();
-    let wanted = |object: &Value| {
-        let mut object = object.clone();
-        let map = object.make_object();
-        map.remove("metadata");
-        if observed {
-            map.remove("status");
-        }
-        object
+    let is_wanted = |name: &str| name != "metadata" && !(observed && name == "status");
+    let wanted = |(name, _): &(&str, &Value)| is_wanted(name);
+    let same = match (new.as_object(), old.as_object()) {
+        (Some(new), Some(old)) => new.iter().filter(wanted).eq(old.iter().filter(wanted)),
+        _ => false,
     };
-    // Of a custom resource nobody knows that an absent field means zero.
-    let same =
-        if served.row.custom { wanted(new) == wanted(old) } else { means_same(&wanted(new), &wanted(old)) };
     if !same {
         let generation = old.i64_at(&["metadata", "generation"]).unwrap_or_default() + 1;
         new.set(&["metadata", "generation"], generation);
-    }
-}
-
-/// Whether two trees of a built-in kind mean the same: what is zero or empty may as well be absent.
-fn means_same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let known = |name: &str| b.get(name).unwrap_or(&Value::Null);
-            a.iter().all(|(name, value)| means_same(value, known(name)))
-                && b.iter().all(|(name, value)| a.contains(name) || means_nothing(value))
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| means_same(a, b))
-        }
-        _ => a == b || (means_nothing(a) && means_nothing(b)),
-    }
-}
-
-fn means_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) | Value::Int(0) => true,
-        Value::Bool(true) | Value::Int(_) => false,
-        Value::Float(number) => *number == 0.0,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.iter().all(|(_, value)| means_nothing(value)),
     }
 }
 
@@ -249,6 +229,9 @@ pub(super) fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> 
     let mut causes = meta::validate_update(new, old, row.def.is_namespaced());
     if strictness(target.served) == Strictness::Custom {
         causes.extend(structural::validate_change(new, old, row.def.storage().root()));
+    }
+    if target.part == Part::Main && names_finalizers(target.served) {
+        meta::validate_finalizer_names(new, &mut causes);
     }
     match target.part {
         Part::Other("finalize") => {}
@@ -259,25 +242,4 @@ pub(super) fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> 
         Part::Own(_) => {}
     }
     by_rules(causes, new, Some(old), target.served)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use xebec_api::object;
-
-    #[test]
-    fn what_is_zero_may_as_well_be_absent() {
-        let check = |a: Value, b: Value, same: bool| {
-            assert_eq!((means_same(&a, &b), means_same(&b, &a)), (same, same), "{a:?} and {b:?}");
-        };
-        check(object!({"a": 1}), object!({"a": 1, "b": 0, "c": "", "d": [], "e": {"f": false}}), true);
-        check(object!({"a": {"b": null}}), object!({}), true);
-        check(object!({"a": [{"b": 0}, 1]}), object!({"a": [{}, 1]}), true);
-        check(object!({"a": [{}]}), object!({}), false);
-        check(object!({"a": 1}), object!({"a": 2}), false);
-        check(object!({"a": true}), object!({}), false);
-        check(object!({"a": [1, 2]}), object!({"a": [1]}), false);
-        check(object!({"a": {"b": "c"}}), object!({"a": {}}), false);
-    }
 }

@@ -166,6 +166,7 @@ fn fields_that_depend_on_each_other() {
     check(
         &[
             ("spec.serviceAccountName", ""),
+            ("spec.serviceAccount", ""),
             (
                 "spec.volumes.1",
                 r#"{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}"#,
