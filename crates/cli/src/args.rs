@@ -10,6 +10,7 @@ use xebec_sandbox::bootstrap::{Identity, IdentityError};
 
 use crate::audit::AuditOptions;
 use crate::backing::StoreOptions;
+use crate::identity::IdentityOptions;
 use crate::secrets::EncryptionOptions;
 
 /// Kubernetes in one program, without root.
@@ -116,6 +117,9 @@ pub(crate) struct Up {
     /// Where the objects are.
     #[command(flatten)]
     pub(crate) store: StoreOptions,
+    /// Who may log in.
+    #[command(flatten)]
+    pub(crate) identity: IdentityOptions,
 }
 
 /// What pods may be allowed that weakens their isolation.
@@ -227,6 +231,9 @@ pub(crate) struct Serve {
     /// Where the objects are.
     #[command(flatten)]
     pub(crate) store: StoreOptions,
+    /// Who may log in.
+    #[command(flatten)]
+    pub(crate) identity: IdentityOptions,
 }
 
 impl Serve {

@@ -10,6 +10,7 @@ mod args;
 mod audit;
 mod backing;
 mod control;
+mod identity;
 mod image;
 mod kubeconfig;
 mod layout;

@@ -130,6 +130,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
         ..Settings::default()
     };
     let encryption = keys.encryption().covering(options.encryption.coverage()?);
+    let settings = options.identity.apply(settings)?;
     let store = options.store.open(&layout, &keys, encryption.encryption()).await?;
     let server = api_server(store, &keys, settings, nodes.clone())?;
     server.start().await?;

@@ -11,6 +11,8 @@ use xebec_sandbox::bootstrap::{
     Keeper, KeeperConfig, Lifetime, Preflight, PreflightFailure, ServerCommand, preflight,
 };
 
+use xebec_server::config::Settings;
+
 use crate::args::{Down, MAX_SHUTDOWN_DELAY, Place, Up};
 use crate::control::{self, Status};
 use crate::layout::Layout;
@@ -32,6 +34,7 @@ pub(crate) fn up(place: &Place, options: &Up) -> Result<ExitCode> {
     options.audit.settings(&layout)?;
     options.encryption.coverage()?;
     options.store.check()?;
+    options.identity.apply(Settings::default())?;
     say("starting", &format!("data in {}", layout.root().display()));
     let keeper = spawn(&preflight, &layout, options)?;
     let socket = layout.control_socket();
@@ -88,6 +91,7 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
     args.extend(options.audit.arguments()?);
     args.extend(options.encryption.arguments()?);
     args.extend(options.store.arguments()?);
+    args.extend(options.identity.arguments()?);
     let server = ServerCommand {
         args,
         env: std::env::var_os("XEBEC_LOG").map(|level| (text("XEBEC_LOG"), level)).into_iter().collect(),

@@ -1,9 +1,11 @@
 //! What the operator chose.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::AuditSettings;
+use crate::auth::oidc::AuthenticationConfiguration;
 use crate::authz::Role;
 
 /// The issuer of service-account tokens: the API, as pods reach it.
@@ -18,6 +20,8 @@ pub struct Settings {
     pub issuers: Vec<String>,
     /// The audiences of the API, for which tokens must be meant; those of the default are its issuer.
     pub audiences: Vec<String>,
+    /// Who else issues tokens, and who may ask without saying who they are.
+    pub authentication: Arc<AuthenticationConfiguration>,
     /// Where the issuer's keys are; `None`: at the issuer, under `/openid/v1/jwks`.
     pub jwks_url: Option<String>,
     /// Where the API is reached, `https://127.0.0.1:6443`: what kubeconfigs and discovery say.
@@ -94,6 +98,7 @@ impl Default for Settings {
             audit: None,
             issuers: vec![ISSUER.into()],
             audiences: vec![ISSUER.into()],
+            authentication: Arc::default(),
             jwks_url: None,
             url: "https://127.0.0.1:6443".into(),
             service_network: ServiceNetwork { base: std::net::Ipv4Addr::new(10, 43, 0, 0), length: 16 },

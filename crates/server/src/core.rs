@@ -10,6 +10,7 @@ use xebec_store::{CommitError, Committed, Record, Revision, Snapshot, Store, Txn
 
 use crate::admission::webhook::Webhooks;
 use crate::audit::Audit;
+use crate::auth::oidc::Issuers;
 use crate::auth::token::TokenSigner;
 use crate::auth::{CertificateVerifier, User};
 use crate::authz::Authorizer;
@@ -50,6 +51,8 @@ pub struct Core {
     pub authorizer: Authorizer,
     /// Signs and verifies service-account tokens.
     pub tokens: TokenSigner,
+    /// Who else issues tokens.
+    pub issuers: Issuers,
     /// Verifies client certificates.
     pub certificates: Arc<CertificateVerifier>,
     /// The way to the nodes' agents.

@@ -181,7 +181,7 @@ impl ApiService {
         let now = core.clock.now();
         let method = request.method().as_str().to_ascii_lowercase();
         let question = arrival.question(&method);
-        let asker = self.authenticate(&arrival.peer, request.headers(), now).await;
+        let asker = self.authenticate(&arrival.peer, request.headers(), request.uri().path(), now).await;
         core.metrics.identified(asker.is_ok());
         let begin = Begin {
             id: &arrival.id,
@@ -347,6 +347,7 @@ impl ApiService {
         &self,
         peer: &Peer,
         headers: &HeaderMap,
+        path: &str,
         now: Timestamp,
     ) -> Result<Arc<User>, Status> {
         let fault = match peer {
@@ -362,7 +363,10 @@ impl ApiService {
         let header = match (headers.get(AUTHORIZATION), fault) {
             (Some(header), _) => header,
             (None, Some(_)) => return Err(Status::unauthorized()),
-            (None, None) => return Ok(Arc::new(User::anonymous())),
+            (None, None) if self.inner.core.issuers.takes_anonymous(path) => {
+                return Ok(Arc::new(User::anonymous()));
+            }
+            (None, None) => return Err(Status::unauthorized()),
         };
         // Whoever has a certificate that is no good, and no token, is not anonymous: they said who they are.
         let token = auth::bearer::from_header(header).ok_or_else(Status::unauthorized)?;

@@ -50,6 +50,9 @@ pub enum StartError {
     /// The service-account key cannot sign.
     #[error(transparent)]
     Key(#[from] crate::auth::token::KeyRejected),
+    /// What was said of other issuers of tokens cannot be used.
+    #[error(transparent)]
+    Authentication(#[from] crate::auth::oidc::ConfigError),
     /// A certificate cannot be used.
     #[error("the cluster's certificates cannot be used")]
     Tls(#[from] rustls::Error),
@@ -97,11 +100,13 @@ impl ApiServer {
         };
         let tokens = TokenSigner::new(keys.service_account_key(), issuers, Box::new(random.clone()))?;
         let audit = settings.audit.clone().map(Audit::open).transpose().map_err(StartError::Audit)?;
+        let issuers = crate::auth::oidc::Issuers::new(&settings.authentication, &settings.issuers)?;
         let core = Core {
             store,
             table: CurrentTable::new(Table::built_in()),
             authorizer: Authorizer::default(),
             tokens,
+            issuers,
             certificates: Arc::new(CertificateVerifier::new(keys.ca_pem())?),
             webhooks: Webhooks::default(),
             outbound: Outbound::new(nodes.clone()),
@@ -138,6 +143,9 @@ impl ApiServer {
         core.webhooks.refresh(core);
         let following = follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone());
         self.spawn("the follower of roles", following);
+        for following in core.issuers.followers(core, &self.shutdown) {
+            self.spawn("the follower of an issuer's keys", following);
+        }
         self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
         self.spawn("the follower of webhooks", webhook::follow(core.clone(), self.shutdown.clone()));
         self.spawn("the follower of flow schemas", flow::follow(core.clone(), self.shutdown.clone()));

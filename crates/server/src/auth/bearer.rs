@@ -1,7 +1,7 @@
 //! Bearer tokens: whose is this? Each sort of token is asked in turn until one knows it.
 //!
 //! ```text
-//! service account ─▶ bootstrap token ─▶ nobody's
+//! service account ─▶ bootstrap token ─▶ issuers of the configuration ─▶ nobody's
 //! ```
 
 use std::fmt;
@@ -74,10 +74,16 @@ pub async fn identify(
     // What knows of no audiences is for the API alone.
     let own: Vec<String> =
         core.settings.audiences.iter().filter(|own| audiences.contains(own)).cloned().collect();
-    if !own.is_empty()
-        && let Some(user) = bootstrap_token::identify(core, token, now)
-    {
+    if own.is_empty() {
+        return Err(Rejected(faults));
+    }
+    if let Some(user) = bootstrap_token::identify(core, token, now) {
         return Ok(Holder { user: Arc::new(user), audiences: own });
+    }
+    match core.issuers.identify(token, now).await {
+        Ok(Some(user)) => return Ok(Holder { user, audiences: own }),
+        Ok(None) => {}
+        Err(error) => faults.push(error),
     }
     Err(Rejected(faults))
 }

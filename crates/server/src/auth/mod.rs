@@ -9,6 +9,8 @@ mod der;
 mod impersonate;
 pub mod jwt;
 pub mod keys;
+pub mod oidc;
+pub mod remote;
 pub mod signing;
 pub mod token;
 pub mod user;
