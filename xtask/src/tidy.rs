@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("network", &[]),
     ("image", &[]),
     ("server", &["api", "cel", "store"]),
-    ("controllers", &[]),
+    ("controllers", &["api"]),
     ("scheduler", &["controllers"]),
     ("node", &["sandbox", "image", "network"]),
     ("cli", &["api", "server", "store", "controllers", "scheduler", "sandbox", "node", "network", "image"]),

@@ -29,6 +29,7 @@ pub mod ownership;
 pub mod per_namespace;
 pub mod permissions;
 pub mod pod;
+pub mod quota;
 pub mod replicas;
 pub mod runtime;
 pub mod tokens;
@@ -77,6 +78,7 @@ pub const ROLES: &[Role] = &[
     tokens::ACCOUNT_TOKEN_ROLE,
     tokens::BOOTSTRAP_SIGNER_ROLE,
     tokens::TOKEN_CLEANER_ROLE,
+    quota::QUOTA_ROLE,
 ];
 
 /// How many keys of one controller are worked on at a time.
@@ -208,6 +210,7 @@ impl Controllers {
             self.start(certificates::SigningController::new(&context, signer), 1);
         }
         let monitors = gc::Monitors::new(context.client.clone(), Arc::clone(&context.rng));
+        self.start(quota::QuotaController::new(&context, &monitors), WORKERS);
         self.start(gc::GarbageCollector::new(&context, &monitors), GC_WORKERS);
         self.tasks.spawn("the garbage collector's graph", monitors.run(self.stop.clone()));
     }

@@ -4,6 +4,8 @@
 
 #[path = "server/credentials.rs"]
 mod credentials;
+#[path = "server/quota.rs"]
+mod quota;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

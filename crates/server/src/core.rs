@@ -75,6 +75,8 @@ pub struct Core {
     pub(crate) audit: Option<Audit>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whose turn it is to be charged to a namespace's quotas.
+    pub quota_turns: crate::admission::quota::Turns,
     /// The OpenAPI documents.
     pub openapi: crate::openapi::Published,
     /// Connections and streams that outlive their request.

@@ -121,6 +121,7 @@ impl ApiServer {
             settings,
             health: Health::default(),
             metrics: Metrics::default(),
+            quota_turns: crate::admission::quota::Turns::default(),
             openapi: crate::openapi::Published::default(),
             tasks: TaskTracker::new(),
         };

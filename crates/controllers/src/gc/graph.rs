@@ -58,6 +58,16 @@ pub enum Place {
     Virtual(Link, Box<str>),
 }
 
+impl Place {
+    /// The namespace of an object that a watch has shown; empty if it has none.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Observed(_, key) => Some(key.namespace()),
+            Self::Virtual(..) => None,
+        }
+    }
+}
+
 /// An owner reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {

@@ -21,7 +21,7 @@
 mod controller;
 pub mod decide;
 pub mod graph;
-mod monitors;
+pub(crate) mod monitors;
 
 pub use controller::GarbageCollector;
 pub use monitors::Monitors;

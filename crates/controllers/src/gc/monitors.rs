@@ -46,6 +46,29 @@ pub(super) struct Shared {
     rediscover: Notify,
     /// The resources whose first list is still awaited; `None` before the first discovery.
     unlisted: watch::Sender<Option<HashSet<ResourceId>>>,
+    /// Who wants to know what goes.
+    gone: Mutex<Vec<GoneHandler>>,
+}
+
+type GoneHandler = Box<dyn Fn(&ApiKind, &str) + Send + Sync>;
+
+/// Tells others what the monitors see go, and what resources there are.
+#[derive(Clone)]
+pub(crate) struct Gone {
+    shared: Arc<Shared>,
+}
+
+impl Gone {
+    /// Calls `handler` with the resource and the namespace of each object that is gone, on the way to the graph: it must
+    /// not block.
+    pub(crate) fn on_gone(&self, handler: impl Fn(&ApiKind, &str) + Send + Sync + 'static) {
+        self.shared.gone.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(handler));
+    }
+
+    /// The resource of that group and plural name, if it is watched.
+    pub(crate) fn kind(&self, id: &ResourceId) -> Option<Arc<ApiKind>> {
+        self.shared.kinds().values().find(|kind| kind.id == *id).cloned()
+    }
 }
 
 /// Every deletable resource, by group and kind.
@@ -78,6 +101,11 @@ impl Shared {
         }
     }
 
+    fn tell_gone(&self, kind: &ApiKind, namespace: &str) {
+        let handlers = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        handlers.iter().for_each(|handler| handler(kind, namespace));
+    }
+
     fn kinds(&self) -> MutexGuard<'_, Kinds> {
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,12 +128,18 @@ impl Monitors {
             parked: Mutex::default(),
             rediscover: Notify::new(),
             unlisted: watch::Sender::new(None),
+            gone: Mutex::default(),
         };
         Self { shared: Arc::new(shared), client, rng }
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// A way to hear of what goes.
+    pub(crate) fn gone(&self) -> Gone {
+        Gone { shared: self.shared() }
     }
 
     /// Watches until `stop`.
@@ -271,10 +305,17 @@ fn take_in(
         }
         watcher::Event::InitDone => {
             let listed = listed.take().unwrap_or_default();
+            let mut namespaces: BTreeSet<Box<str>> = BTreeSet::new();
             shared.update(|graph, work| {
                 let gone = graph.of_resource(&kind.id).into_iter().filter(|uid| !listed.contains(uid));
-                gone.for_each(|uid| graph.forget(&uid, work));
+                for uid in gone {
+                    namespaces.extend(graph.get(&uid).and_then(|node| node.place.namespace()).map(Box::from));
+                    graph.forget(&uid, work);
+                }
             });
+            for namespace in namespaces {
+                shared.tell_gone(kind, &namespace);
+            }
             shared.unlisted.send_if_modified(|unlisted| {
                 unlisted.as_mut().is_some_and(|unlisted| unlisted.remove(&kind.id))
             });
@@ -285,6 +326,7 @@ fn take_in(
         }
         watcher::Event::Delete(object) => {
             shared.update(|graph, work| graph.forget(&Uid::of(&object.metadata), work));
+            shared.tell_gone(kind, object.metadata.namespace.as_deref().unwrap_or_default());
             ask_again_after(kind, shared, listed.is_none());
         }
     }

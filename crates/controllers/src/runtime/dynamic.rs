@@ -1,6 +1,6 @@
-//! Requests about resources that are only known at run time, by metadata alone.
+//! Requests about resources that are only known at run time, by metadata alone or with objects as text.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use kube::Client;
 use kube::api::{DeleteParams, DynamicObject, GetParams, ListParams, Patch, PatchParams};
 use kube::core::{ObjectList, PartialObjectMeta, Request, request};
@@ -33,6 +33,47 @@ pub async fn list(client: &Client, kind: &ApiKind, namespace: &str) -> Result<Ve
             None => return Ok(objects),
         }
     }
+}
+
+/// The objects of `kind` in `namespace`, whole, page by page as the server's JSON.
+pub struct Pages<'a> {
+    client: &'a Client,
+    kind: &'a ApiKind,
+    namespace: &'a str,
+    params: ListParams,
+    done: bool,
+}
+
+impl<'a> Pages<'a> {
+    /// Before the first page.
+    pub fn new(client: &'a Client, kind: &'a ApiKind, namespace: &'a str) -> Self {
+        Self { client, kind, namespace, params: ListParams::default().limit(PAGE), done: false }
+    }
+
+    /// The next page; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<String>, ApiError> {
+        if self.done {
+            return Ok(None);
+        }
+        let request = collection(self.kind, self.namespace).list(&self.params);
+        let page =
+            send(self.client, "list", self.kind, &ObjectKey::new(self.namespace, "*"), request).await?;
+        let head: Head = serde_json::from_str(&page).map_err(|error| self.unreadable(error))?;
+        self.params.continue_token = head.metadata.continue_.filter(|token| !token.is_empty());
+        self.done = self.params.continue_token.is_none();
+        Ok(Some(page))
+    }
+
+    /// The error of a page that is no list.
+    pub fn unreadable(&self, error: serde_json::Error) -> ApiError {
+        api_error("list", self.kind.id.to_string().into(), &self.namespace, kube::Error::SerdeError(error))
+    }
+}
+
+/// What of a list says whether there is more.
+#[derive(serde::Deserialize)]
+struct Head {
+    metadata: ListMeta,
 }
 
 /// Deletes every object of `kind` in `namespace`, which is empty for cluster-scoped objects; dependents follow in the

@@ -1,10 +1,12 @@
 //! Admission: what the cluster's rules add to a write, or forbid.
 //!
-//! Mutating plugins run first, in order, then mutating webhooks; validating ones after the object's own validation. A plugin
-//! reads the store, never writes it.
+//! Mutating plugins run first, in order, then mutating webhooks; validating ones after the object's own validation, and
+//! last [`quota`]. A plugin reads the store, never writes it; a quota's new status becomes part of the write's own
+//! transaction.
 
 mod defaults;
 mod lifecycle;
+pub mod quota;
 mod service_account;
 pub(crate) mod webhook;
 

@@ -21,7 +21,6 @@ const POLICIES: &str = "admission policies are not evaluated, so nothing is refu
 const GAPS: &[Gap] = &[
     gap("", "limitranges", always, "limits and defaults of a LimitRange are not applied to pods and claims"),
     gap("", "namespaces", pod_security, "Pod Security labels refuse no pod, and nobody is warned by them"),
-    gap("", "resourcequotas", always, "quotas limit nothing, and their use is not counted"),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicies", always, POLICIES),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", always, POLICIES),
     gap("admissionregistration.k8s.io", "validatingadmissionpolicies", always, POLICIES),

@@ -21,7 +21,7 @@ use super::managed;
 use super::strategy::Write;
 use super::table::Served;
 use super::unenforced;
-use crate::admission::{self, Attributes, Operation};
+use crate::admission::{self, Attributes, Operation, quota};
 use crate::core::{Context, Core};
 
 pub(crate) use self::commit::stored;
@@ -176,10 +176,12 @@ async fn try_create(
     if write.snapshot.get(&key).is_some() {
         return if generate { Ok(Outcome::Conflict) } else { Err(taken()) };
     }
+    let mut charge = quota::charge(core, &attributes, &object, None).await?;
     if context.query.dry_run()? {
         return written_dry(object, served, true).map(Outcome::Done);
     }
-    let txn = write.txn.when(Condition::Absent(key.clone())).put(key.clone(), stored(&mut object));
+    let txn = charge.add_to(write.txn).when(Condition::Absent(key.clone()));
+    let txn = txn.put(key.clone(), stored(&mut object));
     match core.commit(txn).await {
         Ok(committed) => finish(core, served, &committed.events, &key, true).map(Outcome::Done),
         Err(CommitError::Conflict(conflict)) if *conflict.expected.key() == key && !generate => {
@@ -302,6 +304,7 @@ async fn try_change(
         }
         return Ok(Outcome::Done(Written { bytes: convert::bytes(record, served)?, created: false }));
     }
+    let mut charge = quota::charge(core, &attributes, &new, Some(&old)).await?;
     if context.query.dry_run()? {
         return written_dry(new, served, false).map(Outcome::Done);
     }
@@ -310,7 +313,7 @@ async fn try_change(
     if gone {
         served.row.strategy.delete(&mut write)?;
     }
-    let txn = write.txn.when(Condition::At(key.clone(), record.mod_revision()));
+    let txn = charge.add_to(write.txn).when(Condition::At(key.clone(), record.mod_revision()));
     let txn = if gone { txn.delete(key.clone()) } else { txn.put(key.clone(), stored(&mut new)) };
     match core.commit(txn).await {
         Ok(committed) => finish(core, served, &committed.events, &key, false).map(Outcome::Done),

@@ -16,7 +16,6 @@ const PROMISES: &[&str] = &[
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
     "networkpolicies",
-    "resourcequotas",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
 ];
@@ -95,15 +94,19 @@ async fn a_definition_and_a_namespace_are_told_what_of_them_is_not_enforced() {
 async fn who_changes_it_is_told_again_but_not_who_writes_its_status() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin().await;
-    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
     let tree = |text: &str| -> Value { json::from_slice(text.as_bytes()).expect(text) };
-    let quota = tree(r#"{"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}}"#);
-    admin.send(Call::post(quotas, &quota)).await.expect(201).expect("made");
+    let policy = tree(
+        r#"{"metadata": {"name": "q"}, "spec": {"validations": [{"expression": "true"}], "matchConstraints": {
+            "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["pods"]}]
+        }}}"#,
+    );
+    admin.send(Call::post(policies, &policy)).await.expect(201).expect("made");
     for (path, patch, want) in [
-        ("q", r#"{"spec": {"hard": {"pods": "2"}}}"#, 1),
-        ("q/status", r#"{"status": {"used": {"pods": "1"}}}"#, 0),
+        ("q", r#"{"spec": {"failurePolicy": "Ignore"}}"#, 1),
+        ("q/status", r#"{"status": {"observedGeneration": 1}}"#, 0),
     ] {
-        let answer = admin.send(Call::patch(format!("{quotas}/{path}"), MERGE_PATCH, &tree(patch))).await;
+        let answer = admin.send(Call::patch(format!("{policies}/{path}"), MERGE_PATCH, &tree(patch))).await;
         assert_eq!(meta::name(&answer.expect(200).expect(patch)), "q");
         assert_eq!(told(&answer.warnings()).len(), want, "{path}: {:?}", answer.warnings());
     }
