@@ -317,6 +317,8 @@ async fn try_change(
     let txn = if gone { txn.delete(key.clone()) } else { txn.put(key.clone(), stored(&mut new)) };
     match core.commit(txn).await {
         Ok(committed) => finish(core, served, &committed.events, &key, false).map(Outcome::Done),
+        // Somebody else was charged to the quota: the object may be as it was seen.
+        Err(CommitError::Conflict(conflict)) if *conflict.expected.key() != key => Ok(Outcome::Stale),
         Err(CommitError::Conflict(_)) => Ok(Outcome::Conflict),
         Err(error) => Ok(Outcome::Failed(commit_status(&error))),
     }
