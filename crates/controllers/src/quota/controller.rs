@@ -65,9 +65,9 @@ impl QuotaController {
         });
         let queue = Arc::clone(&controller.queue);
         controller.quotas.on_change(move |change| {
-            // Charges of the server change the status, and need no count.
+            // Charges of the server change what is used, and need no count.
             let spec = |quota: &Option<Arc<ResourceQuota>>| quota.as_ref().map(|quota| quota.spec.clone());
-            if spec(&change.old) != spec(&change.new) {
+            if spec(&change.old) != spec(&change.new) || !change.new.as_deref().is_none_or(is_in_force) {
                 queue.add(change.key.clone());
             }
         });
@@ -107,6 +107,12 @@ impl QuotaController {
             }
         }
     }
+}
+
+/// Whether the limits in force are those that are wanted.
+fn is_in_force(quota: &ResourceQuota) -> bool {
+    let wanted = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+    wanted == quota.status.as_ref().and_then(|status| status.hard.as_ref())
 }
 
 impl Controller for QuotaController {
