@@ -25,7 +25,7 @@ const CLIENTS: [Package; 2] =
     [Package { name: "npm", proof: "/usr/bin/npm" }, Package { name: "unzip", proof: "/usr/bin/unzip" }];
 
 /// What the tests need besides; the first is what the demonstration's image is made of.
-const TEST: [Package; 7] = [
+const TEST: [Package; 8] = [
     Package { name: "busybox-static", proof: "/var/lib/dpkg/info/busybox-static.list" },
     Package { name: "docker-registry", proof: "/usr/bin/docker-registry" },
     Package { name: "etcd-server", proof: "/usr/bin/etcd" },
@@ -33,6 +33,7 @@ const TEST: [Package; 7] = [
     Package { name: "python3-venv", proof: "/var/lib/dpkg/info/python3-venv.list" },
     Package { name: "runsc", proof: "/usr/bin/runsc" },
     Package { name: "skopeo", proof: "/usr/bin/skopeo" },
+    Package { name: "slirp4netns", proof: "/usr/bin/slirp4netns" },
 ];
 
 /// Makes sure that everything for running the demonstration is there.

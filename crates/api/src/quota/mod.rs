@@ -23,6 +23,7 @@ use crate::time::Timestamp;
 use crate::{Key, Value};
 
 pub use charge::{Denied, charge};
+pub use pods::specified;
 
 /// Amounts by the name that quotas have for them.
 pub type Amounts = BTreeMap<Key, Quantity>;

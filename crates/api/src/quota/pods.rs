@@ -69,18 +69,37 @@ fn by_quota_names(requests: &Amounts, limits: &Amounts) -> Amounts {
     used
 }
 
-/// The requests or limits of a pod: containers and those that stay beside them run together, others that come first one
-/// after another; what the pod says of itself counts instead.
+/// The requests or limits that count of a pod, its overhead included.
 fn total(pod: &Value, which: &str) -> Amounts {
-    let status = pod.array_at(&["status", "containerStatuses"]);
+    let mut sum = together(pod, which, |list, container| {
+        let list = if list == "containers" { "containerStatuses" } else { "initContainerStatuses" };
+        of_container(container, pod.array_at(&["status", list]), which)
+    });
+    let overhead = amounts(pod.at(&["spec", "overhead"]));
+    let counted = overhead
+        .into_iter()
+        .filter(|(name, _)| which == "requests" || sum.get(name).is_some_and(|amount| amount.signum() > 0));
+    let counted = counted.collect();
+    add(&mut sum, &counted);
+    sum
+}
+
+/// The requests or limits that a pod's specification comes to, without overhead.
+#[must_use]
+pub fn specified(pod: &Value, which: &str) -> Amounts {
+    together(pod, which, |_, container| amounts(container.at(&["resources", which])))
+}
+
+/// What the containers of a pod, of which each wants `wanted`, come to: containers and those that stay beside them run
+/// together, others that come first one after another; what the pod says of itself counts instead.
+fn together(pod: &Value, which: &str, wanted: impl Fn(&str, &Value) -> Amounts) -> Amounts {
     let mut sum = Amounts::new();
     for container in pod.array_at(&["spec", "containers"]) {
-        add(&mut sum, &of_container(container, status, which));
+        add(&mut sum, &wanted("containers", container));
     }
     let (mut peak, mut beside) = (Amounts::new(), Amounts::new());
-    let status = pod.array_at(&["status", "initContainerStatuses"]);
     for container in pod.array_at(&["spec", "initContainers"]) {
-        let mut own = of_container(container, status, which);
+        let mut own = wanted("initContainers", container);
         if container.str_at(&["restartPolicy"]) == Some("Always") {
             add(&mut sum, &own);
             add(&mut beside, &own);
@@ -92,12 +111,6 @@ fn total(pod: &Value, which: &str) -> Amounts {
     }
     raise(&mut sum, &peak);
     sum.extend(amounts(pod.at(&["spec", "resources", which])));
-    let overhead = amounts(pod.at(&["spec", "overhead"]));
-    let counted = overhead
-        .into_iter()
-        .filter(|(name, _)| which == "requests" || sum.get(name).is_some_and(|amount| amount.signum() > 0));
-    let counted = counted.collect();
-    add(&mut sum, &counted);
     sum
 }
 

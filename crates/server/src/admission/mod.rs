@@ -6,7 +6,9 @@
 
 mod defaults;
 mod lifecycle;
+mod limit_ranger;
 pub mod quota;
+mod runtime_class;
 mod service_account;
 pub(crate) mod webhook;
 
@@ -100,8 +102,10 @@ fn plugins(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     lifecycle::check(core, attributes)?;
+    limit_ranger::mutate(core, attributes, object)?;
     service_account::mutate(core, attributes, object, old)?;
-    defaults::mutate(core, attributes, object, old)
+    defaults::mutate(core, attributes, object, old)?;
+    runtime_class::mutate(core, attributes, object)
 }
 
 /// Runs the validating plugins; of a deletion the object is `null`.
@@ -127,6 +131,8 @@ async fn run_validating(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     lifecycle::protect(attributes)?;
+    limit_ranger::validate(core, attributes, object, old)?;
     service_account::validate(core, attributes, object, old)?;
+    runtime_class::validate(core, attributes, object)?;
     webhook::validate(core, attributes, object, old).await
 }

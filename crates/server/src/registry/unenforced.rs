@@ -19,7 +19,6 @@ struct Gap {
 const POLICIES: &str = "admission policies are not evaluated, so nothing is refused or changed by them";
 
 const GAPS: &[Gap] = &[
-    gap("", "limitranges", always, "limits and defaults of a LimitRange are not applied to pods and claims"),
     gap("", "namespaces", pod_security, "Pod Security labels refuse no pod, and nobody is warned by them"),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicies", always, POLICIES),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", always, POLICIES),

@@ -17,6 +17,7 @@ mod parity;
 mod paths;
 mod proxies;
 mod rules;
+mod runtime_classes;
 mod samples;
 mod shared;
 mod special;

@@ -12,7 +12,6 @@ const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitio
 /// Of these kinds every object promises something that is not kept.
 const PROMISES: &[&str] = &[
     "apiservices",
-    "limitranges",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
     "networkpolicies",
