@@ -1,8 +1,9 @@
 //! How pods begin, go on and end.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
@@ -229,9 +230,14 @@ fn hooks(cluster: &Cluster) -> Result<()> {
         }),
     )?;
     ready(cluster, "hooks")?;
-    let follower = cluster.kubectl_command(&["logs", "-f", "hooks"]).stdout(Stdio::piped()).spawn()?;
+    let mut follower = cluster.kubectl_command(&["logs", "-f", "hooks"]).stdout(Stdio::piped()).spawn()?;
+    let mut output = BufReader::new(follower.stdout.take().context("it is piped")?);
+    let mut text = String::new();
+    // The pod may go as soon as somebody follows it.
+    output.read_line(&mut text)?;
     cluster.kubectl(&["delete", "pod", "hooks", TIMEOUT])?;
-    let text = String::from_utf8_lossy(&follower.wait_with_output()?.stdout).into_owned();
+    output.read_to_string(&mut text)?;
+    follower.wait()?;
     ensure!(text == "hooked\nstopping\nasked\n", "{text:?}");
     let api = json!({"scheme": "HTTPS", "host": "10.43.0.1", "port": 443, "path": "/healthz"});
     let more = json!({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}, "postStart": {"httpGet": api}}});
