@@ -65,6 +65,11 @@ impl Gone {
         self.shared.gone.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(handler));
     }
 
+    /// Waits until it is known what resources there are, and what of them; not for ever.
+    pub(crate) async fn synced(&self) {
+        self.shared.synced().await;
+    }
+
     /// The resource of that group and plural name, if it is watched.
     pub(crate) fn kind(&self, id: &ResourceId) -> Option<Arc<ApiKind>> {
         self.shared.kinds().values().find(|kind| kind.id == *id).cloned()

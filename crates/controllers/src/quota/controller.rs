@@ -1,7 +1,7 @@
 //! The thin part: what asks for a count, the lists, and the status.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::{ResourceQuota, Service};
 use xebec_api::time::Timestamp;
@@ -25,6 +25,8 @@ use crate::runtime::writer::{Part, Writes, gone_is_fine};
 
 /// After how long a quota is counted again although nothing asked for it.
 pub const RECOUNT: Duration = Duration::from_mins(5);
+/// The same for a quota on objects of a resource that is not served.
+const UNKNOWN_RECOUNT: Duration = Duration::from_secs(10);
 /// How long a count waits for more that is about to go.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -128,18 +130,24 @@ impl Controller for QuotaController {
 
     async fn synced(&self) {
         self.quotas.synced().await;
+        // Before it is known what resources there are, nothing could be counted.
+        self.gone.synced().await;
     }
 
     async fn reconcile(&self, key: &ObjectKey, writes: &Writes) -> Result<Next, ReconcileError> {
         let requests = writes.untracked();
         // Not from the cache: what is charged after this makes the count void.
         let Some(quota) = requests.get::<ResourceQuota>(key).await? else { return Ok(Next::Wake) };
-        let Ok(quota) = json::to_value(&quota) else { return Ok(Next::Wake) };
-        let now = self.clock.now().to_string();
-        let Some(now) = Timestamp::parse(&now) else { return Ok(Next::After(RECOUNT)) };
+        let quota = json::to_value(&quota).expect("API types have string keys only, so they serialise");
+        let now = Timestamp::from_system(SystemTime::from(self.clock.now()));
+        let mut next = RECOUNT;
         let mut count = Count::new(&quota, now);
         for id in counted(&quota) {
-            let Some(kind) = self.gone.kind(&id) else { continue };
+            let Some(kind) = self.gone.kind(&id) else {
+                // Its definition may be on the way.
+                next = UNKNOWN_RECOUNT;
+                continue;
+            };
             let (client, namespace) = (requests.client(), key.namespace());
             if wants_contents(&id) {
                 let mut pages = dynamic::Pages::new(client, &kind, namespace);
@@ -157,6 +165,6 @@ impl Controller for QuotaController {
         if let Some(patch) = count.patch() {
             gone_is_fine(writes.merge(&self.quotas, key, Part::Status, &patch).await)?;
         }
-        Ok(Next::After(RECOUNT))
+        Ok(Next::After(next))
     }
 }
