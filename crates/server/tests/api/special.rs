@@ -62,7 +62,13 @@ async fn a_signing_request_says_who_sent_it() {
     );
 
     let approval = format!("{REQUESTS}/a/approval");
-    let approve = |conditions: Value, certificate: &str| object!({"status": {"conditions": (conditions), "certificate": certificate}, "spec": {"username": "x"}});
+    let approve = |conditions: Value, certificate: &str| {
+        object!({
+            "metadata": {"annotations": {"note": "seen"}},
+            "status": {"conditions": (conditions), "certificate": certificate},
+            "spec": {"username": "x"}
+        })
+    };
     let denied = object!({"type": "Denied", "status": "True", "reason": "r", "message": "m"});
     let both = approve(vec![approved.clone(), denied].into(), "YQ==");
     let refused = admin.send(Call::patch(approval.as_str(), MERGE_PATCH, &both)).await;
@@ -75,6 +81,11 @@ async fn a_signing_request_says_who_sent_it() {
     assert!(condition.str_at(&["lastUpdateTime"]).is_some(), "{}", text(&done));
     assert!(condition.str_at(&["lastTransitionTime"]).is_some(), "{}", text(&done));
     assert_eq!(done.at(&["status", "certificate"]), None, "an approval is no certificate");
+    assert_eq!(
+        done.str_at(&["metadata", "annotations", "note"]),
+        Some("seen"),
+        "metadata is written with it"
+    );
     assert_eq!(done.str_at(&["spec", "username"]), Some("admin"));
     let none = approve(Vec::<Value>::new().into(), "");
     let refused = admin.send(Call::patch(approval, MERGE_PATCH, &none)).await;
@@ -88,7 +99,7 @@ async fn ephemeral_containers_are_added_and_stay() {
     with_account(&admin).await;
     made(&admin, PODS, &pod("p")).await;
     let path = format!("{PODS}/p/ephemeralcontainers");
-    let add = |container: Value| object!({"spec": {"ephemeralContainers": [(container)], "priority": 7}});
+    let add = |container: Value| object!({"metadata": {"annotations": {"note": "seen"}}, "spec": {"ephemeralContainers": [(container)], "priority": 7}});
     let send = async |patch: &Value| admin.send(Call::patch(path.as_str(), STRATEGIC_PATCH, patch)).await;
     let looking = object!({"name": "look", "image": "busybox", "stdin": true});
     let changed = send(&add(looking)).await.expect(200).expect("added");
@@ -98,6 +109,7 @@ async fn ephemeral_containers_are_added_and_stay() {
         .filter_map(|c| c.str_at(&["name"]))
         .collect();
     assert_eq!(names, ["look"]);
+    assert_eq!(changed.at(&["metadata", "annotations", "note"]), None, "the metadata stays as it was");
     assert_eq!(changed.i64_at(&["spec", "priority"]), Some(0), "nothing else changes");
     for (what, patch, text) in [
         (

@@ -163,20 +163,21 @@ pub(super) fn prepare_changed(
     Ok(())
 }
 
-/// What a write through a subresource of the object's own kind may change: one field; all else stays as it was.
+/// What a write through a subresource of the object's own kind may change: one field, and of the metadata who owns the
+/// fields, or all that an update may change. All else stays as it was.
 fn confine(subresource: &str, new: &mut Value, old: &Value) {
-    let field: &[&str] = match subresource {
-        "finalize" => &["spec", "finalizers"],
-        "approval" => &["status", "conditions"],
-        "ephemeralcontainers" => &["spec", "ephemeralContainers"],
-        "resize" => &["spec", "containers"],
+    const OWNERS: &[&str] = &["metadata", "managedFields"];
+    const METADATA: &[&str] = &["metadata"];
+    let passed: [&[&str]; 2] = match subresource {
+        "finalize" => [&["spec", "finalizers"], METADATA],
+        "approval" => [&["status", "conditions"], METADATA],
+        "ephemeralcontainers" => [&["spec", "ephemeralContainers"], OWNERS],
+        "resize" => [&["spec", "containers"], OWNERS],
         _ => return,
     };
-    let wanted = new.at(field).cloned();
-    let managed = new.at(&["metadata", "managedFields"]).cloned();
-    *new = old.clone();
-    for (path, value) in [(field, wanted), (&["metadata", "managedFields"], managed)] {
-        match value {
+    let mut wanted = std::mem::replace(new, old.clone());
+    for path in passed {
+        match wanted.remove_at(path) {
             Some(value) => new.set(path, value),
             None => {
                 new.remove_at(path);
