@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 13] = [
     ("api-resources and api-versions", api_resources),
     ("explain", explain),
     ("create, by generators", create),
@@ -17,6 +17,7 @@ const CASES: [Case; 12] = [
     ("run, wait and expose", run),
     ("scale and rollout", rollout),
     ("cordon, drain and taint", node),
+    ("pod security", pod_security),
     ("auth, delete and prune", delete),
 ];
 
@@ -82,6 +83,39 @@ fn create(cluster: &Cluster) -> Result<()> {
     let name = cluster.kubectl_with(&["create", "-o", "name", "-f", "-"], named)?;
     ensure!(name.trim().len() == "configmap/many-".len() + 5, "{name}");
     Ok(())
+}
+
+fn pod_security(cluster: &Cluster) -> Result<()> {
+    const IMAGE: &str = "--image=xebec.local/busybox:demo";
+    let privileged = r#"--overrides={"spec": {"hostPID": true}}"#;
+    let run = |name: &'static str, namespace: &'static str| ["run", name, IMAGE, "-n", namespace];
+    cluster.kubectl(&["create", "namespace", "guarded"])?;
+    let refused = cluster.kubectl_fails(&[&run("host", "guarded")[..], &[privileged]].concat())?;
+    has(
+        &refused,
+        &[
+            r#"pods "host" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostPID=true)"#,
+        ],
+    )?;
+    let warned = cluster.kubectl_command(&run("plain", "guarded")).output()?;
+    has(
+        &String::from_utf8_lossy(&warned.stderr),
+        &[
+            r#"Warning: would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false (container "plain""#,
+        ],
+    )?;
+    let label = |value: &'static str| ["label", "--overwrite", "namespace", "guarded", value];
+    cluster.kubectl(&label("pod-security.kubernetes.io/enforce=privileged"))?;
+    cluster.kubectl(&[&run("host", "guarded")[..], &[privileged]].concat())?;
+    let tightened =
+        cluster.kubectl_command(&label("pod-security.kubernetes.io/enforce=baseline")).output()?;
+    has(
+        &String::from_utf8_lossy(&tightened.stderr),
+        &[r#"Warning: existing pods in namespace "guarded" violate"#, "Warning: host: host namespaces"],
+    )?;
+    let bad = cluster.kubectl_fails(&label("pod-security.kubernetes.io/enforce=strict"))?;
+    has(&bad, &["must be one of privileged, baseline, restricted"])?;
+    cluster.kubectl(&["delete", "namespace", "guarded", "--wait=false"]).map(drop)
 }
 
 fn apply(cluster: &Cluster) -> Result<()> {

@@ -21,6 +21,7 @@ pub mod names;
 pub mod openapi;
 pub mod patch;
 pub mod path;
+pub mod pod_security;
 pub mod protobuf;
 pub mod quantity;
 pub mod quota;

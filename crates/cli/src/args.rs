@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use xebec_api::pod_security::{Level, Policy};
 use xebec_node::pod::policy::Dangers;
 use xebec_sandbox::bootstrap::{Identity, IdentityError};
 
@@ -108,6 +109,9 @@ pub(crate) struct Up {
     /// Let pods do what weakens their isolation
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     pub(crate) danger_allow: Vec<Danger>,
+    /// Hold pods to this, where a namespace has no label pod-security.kubernetes.io/enforce
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = PodSecurity::Baseline)]
+    pub(crate) pod_security_default: PodSecurity,
     /// What is recorded.
     #[command(flatten)]
     pub(crate) audit: AuditOptions,
@@ -131,6 +135,28 @@ pub(crate) enum Danger {
     Unconfined,
     /// See the files of /proc that are masked (`procMount: Unmasked`)
     Unmasked,
+}
+
+/// What pods are held to in namespaces that say nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PodSecurity {
+    /// Nothing that leads out of a container; who makes a pod that is not restricted is warned
+    Baseline,
+    /// As a hardened pod
+    Restricted,
+    /// To nothing, as upstream does
+    DangerPrivileged,
+}
+
+impl PodSecurity {
+    /// What is enforced, audited and warned of.
+    pub(crate) const fn policy(self) -> Policy {
+        match self {
+            Self::Baseline => Policy::latest(Level::Baseline, Level::Baseline, Level::Restricted),
+            Self::Restricted => Policy::latest(Level::Restricted, Level::Restricted, Level::Restricted),
+            Self::DangerPrivileged => Policy::latest(Level::Privileged, Level::Privileged, Level::Privileged),
+        }
+    }
 }
 
 /// Options of `down`.
@@ -222,6 +248,9 @@ pub(crate) struct Serve {
     /// What pods may do that weakens their isolation.
     #[arg(long, value_enum)]
     pub(crate) danger_allow: Vec<Danger>,
+    /// What pods are held to where their namespace says nothing.
+    #[arg(long, value_enum)]
+    pub(crate) pod_security_default: PodSecurity,
     /// What is recorded.
     #[command(flatten)]
     pub(crate) audit: AuditOptions,

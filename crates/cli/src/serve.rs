@@ -126,6 +126,7 @@ async fn serve(place: &Place, options: &Serve) -> Result<ExitCode> {
         url: url.clone(),
         audit: Some(options.audit.settings(&layout)?),
         component_roles: roles::all(),
+        pod_security: options.pod_security_default.policy(),
         shutdown_delay: Duration::from_secs(options.shutdown_delay),
         ..Settings::default()
     };

@@ -88,6 +88,9 @@ fn spawn(preflight: &Preflight, layout: &Layout, options: &Up) -> Result<Keeper>
     for danger in options.danger_allow.iter().filter_map(ValueEnum::to_possible_value) {
         args.extend([text("--danger-allow"), text(danger.get_name())]);
     }
+    if let Some(level) = options.pod_security_default.to_possible_value() {
+        args.extend([text("--pod-security-default"), text(level.get_name())]);
+    }
     args.extend(options.audit.arguments()?);
     args.extend(options.encryption.arguments()?);
     args.extend(options.store.arguments()?);

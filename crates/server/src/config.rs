@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use xebec_api::pod_security::{Level, Policy};
+
 use crate::audit::AuditSettings;
 use crate::auth::oidc::AuthenticationConfiguration;
 use crate::authz::Role;
@@ -30,6 +32,8 @@ pub struct Settings {
     pub service_network: ServiceNetwork,
     /// Ports that NodePorts come from.
     pub node_ports: std::ops::RangeInclusive<u16>,
+    /// What pods are held to in namespaces whose labels say nothing of it, `kube-system` apart, where they may do anything.
+    pub pod_security: Policy,
     /// Roles of Xebec's own components.
     pub component_roles: Vec<Role>,
     /// How many requests that change data run at once, of those that flow control exempts. This and the next two hold once
@@ -103,6 +107,7 @@ impl Default for Settings {
             url: "https://127.0.0.1:6443".into(),
             service_network: ServiceNetwork { base: std::net::Ipv4Addr::new(10, 43, 0, 0), length: 16 },
             node_ports: 30000..=32767,
+            pod_security: Policy::latest(Level::Baseline, Level::Baseline, Level::Restricted),
             component_roles: Vec::new(),
             max_mutating: 200,
             max_reading: 400,

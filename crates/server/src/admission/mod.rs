@@ -7,6 +7,7 @@
 mod defaults;
 mod lifecycle;
 mod limit_ranger;
+mod pod_security;
 pub mod quota;
 mod runtime_class;
 mod service_account;
@@ -133,6 +134,7 @@ async fn run_validating(
     lifecycle::protect(attributes)?;
     limit_ranger::validate(core, attributes, object, old)?;
     service_account::validate(core, attributes, object, old)?;
+    pod_security::validate(core, attributes, object, old).await?;
     runtime_class::validate(core, attributes, object)?;
     webhook::validate(core, attributes, object, old).await
 }

@@ -19,7 +19,6 @@ struct Gap {
 const POLICIES: &str = "admission policies are not evaluated, so nothing is refused or changed by them";
 
 const GAPS: &[Gap] = &[
-    gap("", "namespaces", pod_security, "Pod Security labels refuse no pod, and nobody is warned by them"),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicies", always, POLICIES),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", always, POLICIES),
     gap("admissionregistration.k8s.io", "validatingadmissionpolicies", always, POLICIES),
@@ -59,15 +58,6 @@ pub(super) fn warnings(row: &Row, object: &Value) -> impl Iterator<Item = String
 
 fn always(_: &Value) -> bool {
     true
-}
-
-/// Whether a label asks for more than the level that allows everything.
-fn pod_security(namespace: &Value) -> bool {
-    let labels = namespace.object_at(&["metadata", "labels"]);
-    ["enforce", "audit", "warn"].iter().any(|mode| {
-        let level = labels.and_then(|labels| labels.get(&format!("pod-security.kubernetes.io/{mode}")));
-        level.is_some_and(|level| level.as_str() != Some("privileged"))
-    })
 }
 
 fn conversion(definition: &Value) -> bool {

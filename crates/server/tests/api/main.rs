@@ -15,6 +15,7 @@ mod identity;
 mod operations;
 mod parity;
 mod paths;
+mod pod_security;
 mod proxies;
 mod rules;
 mod runtime_classes;

@@ -210,6 +210,9 @@ async fn fields_can_be_selected_as_upstream_shows_them() {
     let admin = cluster.admin().await;
     with_account(&admin).await;
     made(&admin, PODS, &pod("plain")).await;
+    let anything = object!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}});
+    let labelled = Call::patch("/api/v1/namespaces/default", MERGE_PATCH, &anything);
+    admin.send(labelled).await.expect(200).expect("labelled");
     let mut host = pod("host");
     host.set(&["spec", "hostNetwork"], true);
     made(&admin, PODS, &host).await;
