@@ -349,6 +349,7 @@ impl Cluster {
             }
         });
         self.parts.spawn("the node's pods", manager::run(host, pods, self.shutdown.clone()));
+        let client = self::client(server, roles::proxy());
         self.parts.spawn("the node's services", services::run(client, network, self.shutdown.clone()));
         Ok((images, api))
     }

@@ -168,8 +168,10 @@ impl Core {
     }
 }
 
-/// How many bytes of warnings one answer carries at most.
+/// How many characters of warnings one answer carries at most.
 const MAX_WARNINGS: usize = 4096;
+/// How many characters of each are left when all together are too long.
+const MAX_SHORTENED: usize = 256;
 /// How many facts the audit log takes of one request.
 const MAX_ANNOTATIONS: usize = 256;
 
@@ -216,12 +218,14 @@ impl Context {
         }
     }
 
-    /// Adds a `Warning` header to the answer; what exceeds 4,096 bytes in all is dropped.
+    /// Adds a `Warning` header to the answer. When all together have more than 4,096 characters, each is cut to 256; what
+    /// exceeds 4,096 even then is dropped.
     pub fn warn(&self, text: impl Into<String>) {
-        let text = text.into();
+        let text: String = text.into().chars().take(MAX_WARNINGS).collect();
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = warnings.iter().map(String::len).sum();
-        if total + text.len() <= MAX_WARNINGS && !warnings.contains(&text) {
+        let shortened = |text: &String| text.chars().count().min(MAX_SHORTENED);
+        let total: usize = warnings.iter().map(shortened).sum();
+        if total + shortened(&text) <= MAX_WARNINGS && !warnings.contains(&text) {
             warnings.push(text);
         }
     }
@@ -257,6 +261,36 @@ impl Context {
     /// The warnings so far.
     #[must_use]
     pub fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+        let all = std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        let total: usize = all.iter().map(|text| text.chars().count()).sum();
+        if total <= MAX_WARNINGS {
+            return all;
+        }
+        all.into_iter().map(|text| text.chars().take(MAX_SHORTENED).collect()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_cut_when_there_are_too_many() {
+        let context = Context::new(
+            Arc::default(),
+            Timestamp::from_system(SystemTime::now()),
+            Query::default(),
+            String::new(),
+        );
+        let lengths = |texts: &[String]| {
+            texts.iter().for_each(|text| context.warn(text.as_str()));
+            context.take_warnings().iter().map(String::len).collect::<Vec<_>>()
+        };
+        let text = |letter: &str, length: usize| letter.repeat(length);
+        assert_eq!(lengths(&[text("a", 3000), text("a", 3000), text("b", 1096)]), [3000, 1096], "each once");
+        assert_eq!(lengths(&[text("a", 3000), text("b", 1097), text("c", 9)]), [256, 256, 9]);
+        let many: Vec<String> = (0..20).map(|n| format!("{n:0300}")).collect();
+        assert_eq!(lengths(&many), [256; 16]);
+        assert_eq!(lengths(&[text("a", 10_000)]), [4096]);
     }
 }

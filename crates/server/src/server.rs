@@ -24,7 +24,7 @@ use crate::audit::Audit;
 use crate::auth::keys::{ClusterKeys, Credential};
 use crate::auth::token::{Issuers, TokenSigner};
 use crate::auth::{CertificateVerifier, Peer, User};
-use crate::authz::{self, Authorizer};
+use crate::authz::{self, Authorizer, node};
 use crate::bootstrap;
 use crate::config::Settings;
 use crate::core::{Clock, Core};
@@ -59,6 +59,9 @@ pub enum StartError {
     /// The audit log cannot be written.
     #[error("the audit log cannot be opened")]
     Audit(#[source] std::io::Error),
+    /// What nodes' pods need cannot be followed.
+    #[error("the store cannot be watched")]
+    Watch(#[from] StoreError),
     /// The objects that every cluster has cannot be written.
     #[error("the cluster's first objects cannot be written: {0}")]
     Bootstrap(Status),
@@ -140,6 +143,7 @@ impl ApiServer {
         bootstrap::run(core).await.map_err(StartError::Bootstrap)?;
         let snapshot = core.store.snapshot();
         core.authorizer.refresh(&snapshot);
+        core.authorizer.follow_nodes(core.store.clone())?;
         core.flow.configure(&snapshot);
         core.webhooks.refresh(core);
         let following = follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone());
@@ -147,6 +151,7 @@ impl ApiServer {
         for following in core.issuers.followers(core, &self.shutdown) {
             self.spawn("the follower of an issuer's keys", following);
         }
+        self.spawn("the follower of nodes", node::keep_up(core.clone(), self.shutdown.clone()));
         self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
         self.spawn("the follower of webhooks", webhook::follow(core.clone(), self.shutdown.clone()));
         self.spawn("the follower of flow schemas", flow::follow(core.clone(), self.shutdown.clone()));

@@ -7,6 +7,7 @@
 mod defaults;
 mod lifecycle;
 mod limit_ranger;
+mod node_restriction;
 mod pod_security;
 pub mod quota;
 mod runtime_class;
@@ -15,11 +16,14 @@ pub(crate) mod webhook;
 
 use std::time::Instant;
 
-use xebec_api::{Status, Value};
+use xebec_api::{Status, Value, meta};
 
 use crate::core::{Context, Core};
+use crate::http::route;
 use crate::metrics::Step;
+use crate::registry::table::Served;
 use crate::registry::write::{Part, Target};
+use crate::registry::{convert, read};
 
 /// What happens to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,48 @@ impl<'a> Attributes<'a> {
     }
 }
 
+impl Attributes<'_> {
+    /// The refusal of the write by a plugin.
+    pub(crate) fn refuse(&self, object: &Value, why: impl std::fmt::Display) -> Status {
+        let row = &self.target.served.row;
+        let generated = object.str_at(&["metadata", "generateName"]).unwrap_or_default();
+        let names = [self.target.name, meta::name(object), generated, "Unknown"];
+        let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+        Status::forbidden(row.group(), row.resource(), name, why)
+    }
+}
+
+/// An object that is stored.
+///
+/// # Errors
+/// 404: there is none.
+pub(crate) fn find(
+    core: &Core,
+    group: &str,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Value, Status> {
+    let table = core.table.get();
+    let row = table.row(group, resource).ok_or_else(Status::no_such_path)?;
+    convert::stored_object(read::find(&core.store.snapshot(), row, namespace, name)?)
+}
+
+/// Looks at what is posted to a subresource, such as a binding, and shows it to webhooks.
+///
+/// # Errors
+/// A plugin or a webhook forbids it.
+pub(crate) async fn posted(
+    core: &Core,
+    context: &Context,
+    served: &Served,
+    target: &route::Target,
+    object: &mut Value,
+) -> Result<(), Status> {
+    node_restriction::posted(core, context, served, target, object).await?;
+    webhook::posted(core, context, served, target, object).await
+}
+
 /// Runs the mutating plugins.
 ///
 /// # Errors
@@ -105,6 +151,7 @@ fn plugins(
     lifecycle::check(core, attributes)?;
     limit_ranger::mutate(core, attributes, object)?;
     service_account::mutate(core, attributes, object, old)?;
+    node_restriction::check(core, attributes, object, old)?;
     defaults::mutate(core, attributes, object, old)?;
     runtime_class::mutate(core, attributes, object)
 }
@@ -132,6 +179,9 @@ async fn run_validating(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     lifecycle::protect(attributes)?;
+    if attributes.operation == Operation::Delete {
+        node_restriction::check(core, attributes, object, old)?;
+    }
     limit_ranger::validate(core, attributes, object, old)?;
     service_account::validate(core, attributes, object, old)?;
     pod_security::validate(core, attributes, object, old).await?;

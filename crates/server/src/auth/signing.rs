@@ -81,6 +81,15 @@ impl CertificateRequest {
         if rest.is_empty() { Ok(parsed) } else { Err(RequestError::Malformed) }
     }
 
+    /// The common name of the subject: the name of a client; empty if there is none.
+    #[must_use]
+    pub fn common_name(&self) -> String {
+        let Ok(parsed) = self.parsed() else { return String::new() };
+        let subject = &parsed.certification_request_info.subject;
+        let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
+        name.unwrap_or_default().to_owned()
+    }
+
     /// The organisations of the subject: the groups of a client.
     #[must_use]
     pub fn organisations(&self) -> Vec<String> {

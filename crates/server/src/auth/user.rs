@@ -11,6 +11,9 @@ pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Members may do everything; no rule can bar them.
 pub const MASTERS: &str = "system:masters";
 
+/// Members who are called as nodes are those.
+pub const NODES: &str = "system:nodes";
+
 /// Somebody who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
@@ -63,6 +66,12 @@ impl User {
     #[must_use]
     pub fn service_account(&self) -> Option<(&str, &str)> {
         self.name.strip_prefix("system:serviceaccount:")?.split_once(':')
+    }
+
+    /// The name of the node, if the user is one; empty if nobody knows which.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.name.strip_prefix("system:node:").filter(|_| self.is_in(NODES))
     }
 
     /// `UserInfo` of authentication.k8s.io/v1.

@@ -2,11 +2,12 @@
 //! none allows is allowed.
 //!
 //! ```text
-//! member of system:masters? ─▶ roles and bindings (rbac.authorization.k8s.io/v1) ─▶ refused
+//! member of system:masters? ─▶ node? ─▶ roles and bindings (rbac.authorization.k8s.io/v1) ─▶ refused
 //! ```
 
 mod bootstrap;
 pub mod escalation;
+pub(crate) mod node;
 mod question;
 mod rules;
 mod state;
@@ -15,7 +16,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use xebec_api::Status;
-use xebec_store::{Event, Prefix, Snapshot};
+use xebec_store::{Event, Prefix, Snapshot, Store, StoreError};
 
 pub use bootstrap::{Role, bootstrap_objects};
 pub use question::{Question, Selected};
@@ -98,13 +99,28 @@ pub struct Held {
     pub incomplete: bool,
 }
 
-/// Decides from the roles and bindings in the store.
-#[derive(Debug, Default)]
+/// Decides from what is in the store: what nodes' pods need, roles and bindings.
+#[derive(Debug)]
 pub struct Authorizer {
     state: RwLock<State>,
+    nodes: node::Nodes,
+}
+
+impl Default for Authorizer {
+    fn default() -> Self {
+        Self { state: RwLock::default(), nodes: node::Nodes::new(bootstrap::rules("system:node")) }
+    }
 }
 
 impl Authorizer {
+    /// Follows what nodes' pods need from now on.
+    ///
+    /// # Errors
+    /// The store cannot be watched.
+    pub fn follow_nodes(&self, store: Arc<dyn Store>) -> Result<(), StoreError> {
+        self.nodes.open(store)
+    }
+
     /// Takes the roles and bindings of a snapshot.
     pub fn refresh(&self, snapshot: &Snapshot) {
         let state = State::read(snapshot);
@@ -141,14 +157,25 @@ impl Authorizer {
         if user.is_in(MASTERS) {
             return Decision::new(Verdict::Allow, Why::Unsaid);
         }
+        let mut reasons = Vec::new();
+        match user.node() {
+            None => {}
+            Some("") => reasons.push(format!("unknown node for user {:?}", user.name)),
+            Some(node) => match self.nodes.decide(node, question) {
+                Ok(()) => return Decision::new(Verdict::Allow, Why::Unsaid),
+                Err(why) => reasons.push(why),
+            },
+        }
         let state = self.current();
         if let Some(grant) = state.granting(user, question) {
             return Decision::new(Verdict::Allow, Why::Granted(grant.clone()));
         }
-        let why = match state.faults(user, question.namespace) {
-            faults if faults.is_empty() => Why::Unsaid,
-            faults => Why::Text(format!("RBAC: {}", together(&faults))),
-        };
+        let faults = state.faults(user, question.namespace);
+        if !faults.is_empty() {
+            reasons.push(format!("RBAC: {}", together(&faults)));
+        }
+        reasons.retain(|reason| !reason.is_empty());
+        let why = if reasons.is_empty() { Why::Unsaid } else { Why::Text(reasons.join("\n")) };
         Decision::new(Verdict::NoOpinion, why)
     }
 
@@ -164,7 +191,12 @@ impl Authorizer {
                 seen.push(grant);
             }
         }
-        Held { rules, faults: state.faults(user, namespace), incomplete: false }
+        let mut faults = state.faults(user, namespace);
+        let incomplete = user.node().is_some();
+        if incomplete {
+            faults.insert(0, "node authorizer does not support user rule resolution".into());
+        }
+        Held { rules, faults, incomplete }
     }
 
     /// Lets a user do what the rules say, everywhere.

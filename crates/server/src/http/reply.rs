@@ -156,7 +156,7 @@ fn response(code: StatusCode, content_type: &'static str, body: ReplyBody) -> Re
 /// The `Warning` header (RFC 7234, code 299) of a text.
 #[must_use]
 pub fn warning(text: &str) -> Option<HeaderValue> {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(256).collect();
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let escaped = clean.replace('\\', "\\\\").replace('"', "\\\"");
     HeaderValue::from_str(&format!("299 - \"{escaped}\"")).ok()
 }

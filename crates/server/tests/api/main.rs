@@ -12,6 +12,7 @@ mod faults;
 mod flow;
 mod hooks;
 mod identity;
+mod nodes;
 mod operations;
 mod parity;
 mod paths;

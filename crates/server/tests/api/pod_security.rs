@@ -8,6 +8,12 @@ use xebec_server::config::Settings;
 use crate::client::{Call, Client, MERGE_PATCH};
 use crate::cluster::Cluster;
 
+/// The headers of warnings.
+fn told<T: AsRef<str>>(texts: &[T]) -> Vec<String> {
+    let escaped = texts.iter().map(|text| text.as_ref().replace('"', "\\\""));
+    escaped.map(|text| format!("299 - \"{text}\"")).collect()
+}
+
 const NAMESPACES: &str = "/api/v1/namespaces";
 
 async fn namespace(client: &Client, name: &str, labels: &[(&str, &str)]) {
@@ -50,7 +56,8 @@ async fn pods_are_held_to_the_standard_of_their_namespace() {
     };
     let answer = post("plain", pod("a", object!({}))).await;
     answer.expect(201).expect("nothing leads out of it");
-    assert_eq!(answer.warnings(), [format!("would violate PodSecurity \"restricted:latest\": {LACKS}")]);
+    let want = format!("would violate PodSecurity \"restricted:latest\": {LACKS}");
+    assert_eq!(answer.warnings(), told(&[want]));
     let answer = post("plain", pod("b", object!({"hostPID": true}))).await;
     let refused = answer.refused(403, "Forbidden").expect("it leads out");
     let why = r#"violates PodSecurity "baseline:latest": host namespaces (hostPID=true)"#;
@@ -94,7 +101,7 @@ async fn who_makes_a_workload_is_warned_and_an_update_counts_when_it_brings_some
         let answer = admin.send(Call::post(format!("/{path}"), &object)).await;
         answer.expect(201).expect(path);
         let want = r#"would violate PodSecurity "baseline:v1.30": host namespaces (hostNetwork=true)"#;
-        assert_eq!(answer.warnings(), [want], "{path}");
+        assert_eq!(answer.warnings(), told(&[want]), "{path}");
     }
     let pods = format!("{NAMESPACES}/a/pods");
     let change = async |patch: Value| admin.send(Call::patch(format!("{pods}/p"), MERGE_PATCH, &patch)).await;
@@ -113,7 +120,7 @@ async fn who_makes_a_workload_is_warned_and_an_update_counts_when_it_brings_some
         r#"existing pods in namespace "a" violate the new PodSecurity enforce level "baseline:latest""#,
         "p (and 1 other pod): host namespaces",
     ];
-    assert_eq!(answer.warnings(), want);
+    assert_eq!(answer.warnings(), told(&want));
     change(object!({"metadata": {"labels": {"x": "y"}}})).await.expect(200).expect("nothing comes with it");
     let image = object!({"spec": {"containers": [{"name": "a", "image": "b"}]}});
     let strategic = Call::patch(format!("{pods}/p"), crate::client::STRATEGIC_PATCH, &image);

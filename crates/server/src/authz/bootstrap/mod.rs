@@ -44,6 +44,13 @@ pub fn bootstrap_objects(components: &[Role]) -> Vec<Value> {
     entries.iter().flat_map(|entry| [Some(entry.role()), entry.bound()]).flatten().collect()
 }
 
+/// What a role of the cluster allows at first; nothing if there is none of the name.
+pub(super) fn rules(role: &str) -> Vec<Rule> {
+    let entries = table::read(TABLE).expect("the table of roles is right, which a test holds");
+    let entry = entries.into_iter().find(|entry| entry.namespace.is_empty() && entry.name == role);
+    entry.map(|entry| entry.rules).unwrap_or_default()
+}
+
 impl Entry {
     fn join(&mut self, component: &Role) {
         let new = component.rules.iter().filter(|rule| !self.rules.contains(rule));

@@ -14,7 +14,7 @@ use xebec_api::selector::Selector;
 use xebec_api::{Cause, FieldPath, Reason, Status, Value, json, meta, object};
 
 use super::pod::{pods, read_kind, set_condition};
-use crate::admission::webhook;
+use crate::admission;
 use crate::core::{Context, Core};
 use crate::http::reply::Reply;
 use crate::http::route::Target;
@@ -34,7 +34,7 @@ pub(crate) async fn evict(core: &Core, incoming: &mut Incoming, target: &Target)
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let served = pods(core)?;
-    webhook::posted(core, &incoming.context, &served, target, &mut eviction).await?;
+    admission::posted(core, &incoming.context, &served, target, &mut eviction).await?;
     let options = Options::read(eviction.get("deleteOptions"), &incoming.context)?;
     for _ in 0..MAX_TRIES {
         match try_evict(core, &incoming.context, target, &served, &options).await? {

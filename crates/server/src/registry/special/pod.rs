@@ -4,7 +4,7 @@ use http::StatusCode;
 use xebec_api::structural::Strictness;
 use xebec_api::{Cause, FieldPath, Status, Value, builtin, meta, object};
 
-use crate::admission::webhook;
+use crate::admission;
 use crate::core::{Context, Core};
 use crate::http::body::{self, Format};
 use crate::http::reply::Reply;
@@ -81,7 +81,7 @@ async fn bind_to(
     mut binding: Value,
 ) -> Result<Reply, Status> {
     let served = pods(core)?;
-    webhook::posted(core, context, &served, target, &mut binding).await?;
+    admission::posted(core, context, &served, target, &mut binding).await?;
     let node = binding.str_at(&["target", "name"]).unwrap_or_default();
     if node.is_empty() {
         let cause = Cause::required(FieldPath::new("target.name"), "");

@@ -7,7 +7,7 @@ use http::StatusCode;
 use xebec_api::{Cause, FieldPath, Status, Value, meta, object};
 
 use super::pod::read_kind;
-use crate::admission::webhook;
+use crate::admission;
 use crate::auth::token::{BoundKind, BoundObject, Claims};
 use crate::core::Core;
 use crate::http::reply::Reply;
@@ -29,7 +29,7 @@ pub(crate) async fn request_token(
     served: &Served,
 ) -> Result<Reply, Status> {
     let mut request = read_kind(incoming, GROUP, "v1", KIND).await?;
-    webhook::posted(core, &incoming.context, served, target, &mut request).await?;
+    admission::posted(core, &incoming.context, served, target, &mut request).await?;
     check_home(&request, target)?;
     let snapshot = core.newest().await?;
     let record = read::find(&snapshot, &served.row, &target.namespace, &target.name)?;
