@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 14] = [
     ("api-resources and api-versions", api_resources),
     ("explain", explain),
     ("create, by generators", create),
@@ -18,6 +18,7 @@ const CASES: [Case; 13] = [
     ("scale and rollout", rollout),
     ("cordon, drain and taint", node),
     ("pod security", pod_security),
+    ("a node reads what its pods refer to", node_authorizer),
     ("auth, delete and prune", delete),
 ];
 
@@ -116,6 +117,35 @@ fn pod_security(cluster: &Cluster) -> Result<()> {
     let bad = cluster.kubectl_fails(&label("pod-security.kubernetes.io/enforce=strict"))?;
     has(&bad, &["must be one of privileged, baseline, restricted"])?;
     cluster.kubectl(&["delete", "namespace", "guarded", "--wait=false"]).map(drop)
+}
+
+fn node_authorizer(cluster: &Cluster) -> Result<()> {
+    let named = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    for secret in ["own", "foreign"] {
+        cluster.kubectl(&["create", "secret", "generic", secret, "--from-literal=a=b"])?;
+    }
+    let overrides = r#"--overrides={"spec": {"volumes": [{"name": "s", "secret": {"secretName": "own"}}]}}"#;
+    let run = ["run", "holder", "--image=xebec.local/busybox:demo", overrides, "--", "sleep", "3600"];
+    cluster.kubectl(&run)?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/holder", "--timeout=60s"])?;
+    let user = |node: &str| [format!("--as=system:node:{node}"), "--as-group=system:nodes".to_owned()];
+    let get = |node: &str, what: &[&'static str]| {
+        let user = user(node);
+        let mut arguments = vec!["get"];
+        arguments.extend(what);
+        arguments.extend(user.iter().map(String::as_str));
+        cluster.kubectl(&arguments).map_err(|error| format!("{error:#}"))
+    };
+    let refused = |told: Result<String, String>, why: &str| match told {
+        Ok(text) => bail!("it was told {text}"),
+        Err(error) => has(&error, &["Forbidden", why]),
+    };
+    get(&named, &["secret", "own", "-o", "name"]).map_err(anyhow::Error::msg)?;
+    refused(get(&named, &["secret", "foreign"]), "no relationship found between node")?;
+    refused(get("other", &["secret", "own"]), "no relationship found between node 'other' and this object")?;
+    refused(get(&named, &["secrets"]), "cannot list resource \"secrets\"")?;
+    cluster.kubectl(&["delete", "pod", "holder", "--now"])?;
+    refused(get(&named, &["secret", "own"]), "no relationship found between node")
 }
 
 fn apply(cluster: &Cluster) -> Result<()> {

@@ -68,7 +68,8 @@ fn killed_server(cluster: &Cluster) -> Result<()> {
 
 fn dangers(cluster: &Cluster) -> Result<()> {
     let unconfined = json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}});
-    cluster.kubectl(&["label", "namespace", "default", "pod-security.kubernetes.io/enforce=privileged"])?;
+    let label = "pod-security.kubernetes.io/enforce=privileged";
+    cluster.kubectl(&["label", "--overwrite", "namespace", "default", label])?;
     let script = "grep ^Seccomp: /proc/self/status; ls /sys/class/net";
     create(cluster, "daring", json!({"hostNetwork": true, "containers": [shell(script, unconfined)]}))?;
     let refused = |part: &str| {
