@@ -103,6 +103,14 @@ fn validate_namespace(namespace: &str, namespaced: bool, path: &FieldPath) -> Op
     }
 }
 
+/// Checks labels and annotations alone.
+#[must_use]
+pub fn validate_labels_and_annotations(object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    validate_maps(object, &FieldPath::new("metadata"), &mut causes);
+    causes
+}
+
 fn validate_maps(object: &Value, path: &FieldPath, causes: &mut Vec<Cause>) {
     for (key, value) in labels(object).into_iter().flat_map(Map::iter) {
         let path = path.field("labels");

@@ -21,6 +21,7 @@ use crate::http::query::Query;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::outbound::Outbound;
+use crate::registry::conversion::Conversions;
 use crate::registry::read::stale;
 use crate::registry::table::CurrentTable;
 use crate::trace::{Steps, TraceParent};
@@ -59,6 +60,8 @@ pub struct Core {
     pub nodes: Arc<dyn NodeConnector>,
     /// The admission webhooks in force.
     pub(crate) webhooks: Webhooks,
+    /// How much converted objects take.
+    pub conversions: Conversions,
     /// Calls webhooks and other servers.
     pub outbound: Outbound,
     /// The time.

@@ -67,7 +67,7 @@ pub(crate) async fn handle(
         }
         Verb::List => {
             let options = ListOptions::from_query(&incoming.context.query)?;
-            let page = read::list(core, &served.row, &target.namespace, &options).await?;
+            let page = read::list(core, &served, &target.namespace, &options).await?;
             Ok(Reply::List(page, served))
         }
         Verb::Watch => open_watch(core, incoming, target, served).await,
@@ -132,8 +132,14 @@ async fn open_watch(
         too_many(&format!("{} watches are open, which is the limit", core.settings.max_watches))
     })?;
     let sent = incoming.events.clone();
-    let how = watch::How { accept: incoming.accept, shutdown: incoming.shutdown.clone(), permit, sent };
-    let open = watch::open(core, served, &target.namespace, &options, how).await?;
+    let how = watch::How {
+        core: incoming.core.clone(),
+        accept: incoming.accept,
+        shutdown: incoming.shutdown.clone(),
+        permit,
+        sent,
+    };
+    let open = watch::open(served, &target.namespace, &options, how).await?;
     Ok(Reply::Watch(Box::new(open)))
 }
 
@@ -296,7 +302,7 @@ async fn delete_collection(
 ) -> Result<Reply, Status> {
     let options = read_options(incoming).await?;
     let list = ListOptions::from_query(&incoming.context.query)?;
-    let page = read::list(core, &served.row, &target.namespace, &list).await?;
+    let page = read::list(core, served, &target.namespace, &list).await?;
     for record in &page.records {
         let object = crate::registry::convert::stored_object(record)?;
         let about = write::Target {

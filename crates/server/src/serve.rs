@@ -77,6 +77,8 @@ impl Watches {
 
 /// One request after authentication.
 pub struct Incoming {
+    /// The server.
+    pub core: Arc<Core>,
     /// The request without what has been read of it.
     pub request: Request<RequestBody>,
     /// Who asks, and how.
@@ -222,6 +224,7 @@ impl ApiService {
         witness.done("authorized");
         let (trace, steps) = witness.part();
         let mut incoming = Incoming {
+            core: core.clone(),
             request,
             context: Context::new(user, now, query, agent).part_of(trace, steps),
             accept: Accept::default(),

@@ -37,6 +37,7 @@ use crate::http::reply::ReplyBody;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::outbound::Outbound;
+use crate::registry::conversion::Conversions;
 use crate::registry::special::{follow_definitions, refresh_table};
 use crate::registry::table::{CurrentTable, Table};
 use crate::serve::{ApiService, panic_text};
@@ -112,6 +113,7 @@ impl ApiServer {
             issuers,
             certificates: Arc::new(CertificateVerifier::new(keys.ca_pem())?),
             webhooks: Webhooks::default(),
+            conversions: Conversions::default(),
             outbound: Outbound::new(nodes.clone()),
             nodes,
             clock,

@@ -52,7 +52,7 @@ async fn scale(
         Verb::Get => {
             let snapshot = core.newest().await?;
             let record = read::find(&snapshot, &served.row, namespace, &target.name)?;
-            return Ok(Reply::ok(to_scale(&convert::object(record, served)?, &paths)));
+            return Ok(Reply::ok(to_scale(&convert::object(core, record, served).await?, &paths)));
         }
         Verb::Update => {
             let wanted = read_kind(incoming, "autoscaling", "v1", "Scale").await?;

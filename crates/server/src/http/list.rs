@@ -14,6 +14,7 @@ use xebec_store::Record;
 
 use super::accept::{Encoding, Form};
 use super::render::{self, META_V1};
+use crate::registry::conversion::Ready;
 use crate::registry::read::Page;
 use crate::registry::table::Served;
 use crate::registry::{convert, facts};
@@ -41,6 +42,8 @@ struct Items {
     served: Served,
     form: Form,
     encoding: Encoding,
+    /// What had to be converted.
+    ready: Ready,
     /// When ages are counted to.
     now: Timestamp,
 }
@@ -51,12 +54,13 @@ impl ListFrames {
     /// # Errors
     /// 500: a stored object cannot be read, or the encoding cannot hold the list.
     pub(super) async fn new(
-        page: Page,
+        mut page: Page,
         served: &Served,
         form: Form,
         encoding: Encoding,
     ) -> Result<Self, Status> {
-        let items = Items { served: served.clone(), form, encoding, now: render::now() };
+        let ready = std::mem::take(&mut page.ready);
+        let items = Items { served: served.clone(), form, encoding, ready, now: render::now() };
         let lengths = match encoding {
             Encoding::Protobuf => items.lengths(&page.records).await?,
             Encoding::Json | Encoding::Yaml => Vec::new(),
@@ -175,14 +179,14 @@ impl Items {
             out.push(b',');
         }
         match self.form {
-            Form::Whole => out.extend_from_slice(&convert::bytes(record, &self.served)?),
+            Form::Whole => out.extend_from_slice(&convert::bytes_of(record, &self.served, &self.ready)?),
             Form::Metadata | Form::Table(_) => json::write(&self.value(record, renderer)?, out),
         }
         Ok(())
     }
 
     fn value(&self, record: &Record, renderer: &Renderer<'_>) -> Result<Value, Status> {
-        let object = convert::object(record, &self.served)?;
+        let object = convert::object_of(record, &self.served, &self.ready)?;
         Ok(match self.form {
             Form::Whole => object,
             Form::Metadata => render::metadata_only(object),
@@ -198,11 +202,11 @@ impl Items {
             Form::Whole if self.served.is_stored() => facts::message(record, &self.served),
             Form::Whole => {
                 let message = Message::of_node(self.served.version().root).ok_or_else(formless)?;
-                Ok(protobuf::encode(&convert::object(record, &self.served)?, message).into())
+                Ok(protobuf::encode(&convert::object_of(record, &self.served, &self.ready)?, message).into())
             }
             Form::Metadata => {
                 let message = Message::of(META_V1, "PartialObjectMetadata").ok_or_else(formless)?;
-                let object = convert::object(record, &self.served)?;
+                let object = convert::object_of(record, &self.served, &self.ready)?;
                 Ok(protobuf::encode(&render::metadata_only(object), message).into())
             }
             Form::Table(_) => Err(Status::internal("a table has no protobuf form")),
@@ -278,6 +282,7 @@ mod tests {
         let prefix = served.row.prefix("").expect("a prefix");
         Page {
             records: snapshot.range(&prefix, None).cloned().collect(),
+            ready: Ready::default(),
             revision: snapshot.revision(),
             continue_token: "more".into(),
             remaining: Some(7),
@@ -286,8 +291,14 @@ mod tests {
 
     /// The list, and how long its frames are.
     async fn read(page: &Page, served: &Served, form: Form, encoding: Encoding) -> (Value, Vec<usize>) {
-        let copy =
-            Page { records: page.records.clone(), continue_token: page.continue_token.clone(), ..*page };
+        let (records, continue_token) = (page.records.clone(), page.continue_token.clone());
+        let copy = Page {
+            records,
+            ready: Ready::default(),
+            revision: page.revision,
+            continue_token,
+            remaining: page.remaining,
+        };
         let mut list = ListFrames::new(copy, served, form, encoding).await.expect("a list");
         let (mut all, mut frames) = (Vec::new(), Vec::new());
         for frame in list.by_ref() {
@@ -376,6 +387,7 @@ mod tests {
         for (what, records, before) in [("alone", &records[1..], 0), ("after another", &records[..], 1)] {
             let page = Page {
                 records: records.to_vec(),
+                ready: Ready::default(),
                 revision: snapshot.revision(),
                 continue_token: String::new(),
                 remaining: None,

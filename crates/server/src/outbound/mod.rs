@@ -14,6 +14,7 @@
 mod connect;
 mod endpoint;
 mod tls;
+mod way;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,6 +34,7 @@ use self::connect::Connector;
 pub use self::connect::Dialled;
 pub use self::endpoint::{Endpoint, ServiceRef, Unresolved};
 pub use self::tls::{Identity, Trust, TrustError};
+pub(crate) use self::way::Way;
 
 /// How many endpoints have pooled connections at once; the one that was called longest ago gives way.
 const MAX_ENDPOINTS: usize = 128;

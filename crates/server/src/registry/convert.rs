@@ -3,7 +3,15 @@
 //! A record keeps the version that it was written in. That is the row's storage version, unless a definition has changed
 //! it since; the next write of the object brings it to the new one. So it is with schemas: a record that was written under
 //! another one is made to follow the one in force whenever it is read. Versions of a custom resource differ by nothing but
-//! their names and schemas: what the new version does not know is dropped, and what it has defaults for is filled in.
+//! their names and schemas, unless its definition names somebody who converts between them ([`conversion`](super::conversion)):
+//! what the new version does not know is dropped, and what it has defaults for is filled in.
+//!
+//! ```text
+//!  client ──served──▶ working ──(admission, validation)──▶ stored ──▶ the store
+//! ```
+//!
+//! Writes of a custom resource work in the version of the request, those of a built-in kind in the stored one
+//! ([`Served::working`]).
 
 use std::borrow::Cow;
 
@@ -12,26 +20,72 @@ use xebec_api::structural::{self, Strictness};
 use xebec_api::{Status, Value, json, meta, protobuf};
 use xebec_store::Record;
 
+use super::conversion::Ready;
 use super::table::{Row, Served};
+use crate::core::Core;
 
 /// The record's object in the version served.
 ///
 /// # Errors
 /// 500: the stored bytes are damaged, or cannot be converted.
-pub fn object(record: &Record, served: &Served) -> Result<Value, Status> {
-    from_storage(decoded(record, served)?, served).map_err(|error| damaged(record, &error))
+pub async fn object(core: &Core, record: &Record, served: &Served) -> Result<Value, Status> {
+    match &served.row.converter {
+        None => object_of(record, served, &Ready::default()),
+        Some(_) => json::from_slice(&bytes(core, record, served).await?).map_err(Status::internal),
+    }
 }
 
-/// The record's object as a write would store it today.
+/// The record's bytes in the version served; shared, not copied, when it is stored so.
 ///
 /// # Errors
 /// As [`object`].
-pub fn current(record: &Record, served: &Served) -> Result<Value, Status> {
-    to_storage(decoded(record, served)?, served)
+pub async fn bytes(core: &Core, record: &Record, served: &Served) -> Result<Bytes, Status> {
+    let ready = Ready::of(core, served, [record]).await?;
+    bytes_of(record, served, &ready)
+}
+
+/// The record's object in the version that writes work in.
+///
+/// # Errors
+/// As [`object`].
+pub async fn current(core: &Core, record: &Record, served: &Served) -> Result<Value, Status> {
+    if served.row.custom {
+        return object(core, record, served).await;
+    }
+    to_working(core, stored_object(record)?, served).await
+}
+
+/// As [`object`], of a record for which `ready` has what is to be converted.
+///
+/// # Errors
+/// 500: the stored bytes are damaged.
+pub(crate) fn object_of(record: &Record, served: &Served, ready: &Ready) -> Result<Value, Status> {
+    if let Some(bytes) = ready.get(record) {
+        return json::from_slice(bytes).map_err(Status::internal);
+    }
+    let object = settled(record, served)?;
+    rename(object, served, &served.api_version()).map_err(|error| damaged(record, &error))
+}
+
+/// As [`bytes`], of a record for which `ready` has what is to be converted.
+///
+/// # Errors
+/// As [`object_of`].
+pub(crate) fn bytes_of(record: &Record, served: &Served, ready: &Ready) -> Result<Bytes, Status> {
+    if served.holds(record) {
+        return Ok(record.bytes());
+    }
+    match ready.get(record) {
+        Some(bytes) => Ok(bytes.clone()),
+        None => object_of(record, served, ready).map(|o| json::to_vec(&o).into()),
+    }
 }
 
 /// The record's object as it is stored, which follows the schema that is in force by now.
-fn decoded(record: &Record, served: &Served) -> Result<Value, Status> {
+///
+/// # Errors
+/// 500: the stored bytes are damaged.
+pub(crate) fn settled(record: &Record, served: &Served) -> Result<Value, Status> {
     let object = stored_object(record)?;
     if !served.row.is_outdated(record) {
         return Ok(object);
@@ -48,44 +102,55 @@ pub fn stored_object(record: &Record) -> Result<Value, Status> {
     json::from_slice(record.as_slice()).map_err(|e| damaged(record, &e))
 }
 
-/// The record's bytes in the version served; shared, not copied, when it is stored so.
+/// An object of any version in the version served.
 ///
 /// # Errors
-/// As [`object`].
-pub fn bytes(record: &Record, served: &Served) -> Result<Bytes, Status> {
-    if served.holds(record) {
-        Ok(record.bytes())
+/// 500: it cannot be converted.
+pub async fn to_served(core: &Core, object: Value, served: &Served) -> Result<Value, Status> {
+    let to = served.api_version();
+    turn(core, object, served, &to).await
+}
+
+/// A client's object in the version that writes work in.
+///
+/// # Errors
+/// 500: it cannot be converted.
+pub async fn to_working(core: &Core, object: Value, served: &Served) -> Result<Value, Status> {
+    if served.row.custom {
+        to_served(core, object, served).await
     } else {
-        object(record, served).map(|o| json::to_vec(&o).into())
+        to_stored(core, object, served).await
     }
 }
 
-/// A stored object in the version served.
+/// An object in the version that is stored.
 ///
 /// # Errors
-/// 500: there is no way between the versions.
-pub fn from_storage(object: Value, served: &Served) -> Result<Value, Status> {
-    let to = served.api_version();
-    turn(object, served, &to)
-}
-
-/// A client's object in the version that is stored.
-///
-/// # Errors
-/// 500: there is no way between the versions.
-pub fn to_storage(object: Value, served: &Served) -> Result<Value, Status> {
+/// 500: it cannot be converted.
+pub async fn to_stored(core: &Core, object: Value, served: &Served) -> Result<Value, Status> {
     let def = &served.row.def;
     let to: Cow<'_, str> = match &def.stored_as {
         Some(place) if place.group.is_empty() => def.storage().name.clone(),
         Some(place) => format!("{}/{}", place.group, def.storage().name).into(),
         None => def.api_version(&def.storage().name).into(),
     };
-    turn(object, served, &to)
+    turn(core, object, served, &to).await
 }
 
-fn turn(object: Value, served: &Served, to: &str) -> Result<Value, Status> {
+async fn turn(core: &Core, object: Value, served: &Served, to: &str) -> Result<Value, Status> {
+    match &served.row.converter {
+        None => rename(object, served, to),
+        Some(converter) => converter.convert_one(core, &served.row, object, to).await,
+    }
+}
+
+/// Between versions that nobody converts between.
+fn rename(object: Value, served: &Served, to: &str) -> Result<Value, Status> {
     if object.str_at(&["apiVersion"]) == Some(to) {
         return Ok(object);
+    }
+    if served.row.converter.is_some() {
+        return Err(Status::internal("an object is read that has not been converted"));
     }
     let mut object =
         xebec_api::convert::convert(object, served.row.kind_name(), to).map_err(Status::internal)?;
@@ -108,14 +173,25 @@ pub fn show_zeros(object: &mut Value, row: &Row) {
 }
 
 /// Makes a custom resource's object follow the schema of the version that it now has.
-fn settle(mut object: Value, row: &Row, api_version: &str) -> Value {
-    let of = |version: &&xebec_api::resource::Version| row.def.api_version(&version.name) == api_version;
-    if let Some(version) = row.def.versions.iter().find(of) {
-        // What is unknown is dropped without a word; what is of a wrong type is left for validation to find.
-        structural::decode(&mut object, version.root(), Strictness::Custom);
+fn settle(object: Value, row: &Row, api_version: &str) -> Value {
+    let mut object = prune(object, row, api_version);
+    if let Some(version) = version(row, api_version) {
         structural::default(&mut object, version.root());
     }
     object
+}
+
+/// Drops from a custom resource's object, without a word, what the schema of its version does not know. What is of a wrong
+/// type is left for validation to find.
+pub(crate) fn prune(mut object: Value, row: &Row, api_version: &str) -> Value {
+    if let Some(version) = version(row, api_version) {
+        structural::decode(&mut object, version.root(), Strictness::Custom);
+    }
+    object
+}
+
+fn version<'a>(row: &'a Row, api_version: &str) -> Option<&'a xebec_api::resource::Version> {
+    row.def.versions.iter().find(|version| row.def.api_version(&version.name) == api_version)
 }
 
 fn damaged(record: &Record, error: &dyn std::fmt::Display) -> Status {

@@ -174,7 +174,7 @@ async fn try_delete(
     let served = target.served;
     let snapshot = core.store.snapshot();
     let record = read::find(&snapshot, &served.row, target.namespace, target.name)?;
-    let old = convert::current(record, served)?;
+    let old = convert::current(core, record, served).await?;
     options.check(&old, &served.row)?;
     let dry_run = options.dry_run;
     let attributes = Attributes { dry_run, ..Attributes::new(context, target, Operation::Delete) };
@@ -186,13 +186,16 @@ async fn try_delete(
         served.row.strategy.deleting(&mut new);
     }
     if options.dry_run {
-        return convert::bytes(record, served).map(Deleted::Gone).map(Tried::Deleted);
+        return convert::bytes(core, record, served).await.map(Deleted::Gone).map(Tried::Deleted);
+    }
+    if !gone {
+        new = convert::to_stored(core, new, served).await?;
     }
     if !gone && json::to_vec(&new) == record.as_slice() {
         if !core.is_current(record).await? {
             return Ok(Tried::Changed);
         }
-        return convert::bytes(record, served).map(Deleted::Waiting).map(Tried::Deleted);
+        return convert::bytes(core, record, served).await.map(Deleted::Waiting).map(Tried::Deleted);
     }
     let mut write = Write { core, context, snapshot: &snapshot, old: Some(&old), txn: Txn::default() };
     if gone {
@@ -203,7 +206,7 @@ async fn try_delete(
     let txn = if gone { txn.delete(key.clone()) } else { txn.put(key.clone(), write::stored(&mut new)) };
     match core.commit(txn).await {
         Ok(committed) => {
-            let written = write::finish(core, served, &committed.events, &key, false)?;
+            let written = write::finish(core, served, &committed.events, &key, false).await?;
             let deleted = if gone { Deleted::Gone } else { Deleted::Waiting };
             Ok(Tried::Deleted(deleted(written.bytes)))
         }

@@ -1,6 +1,7 @@
-//! What is derived from a record and kept beside it: what selectors ask of it, and its protobuf form.
+//! What is derived from a record and kept beside it: what selectors ask of it, its protobuf form, and what a converter made of
+//! it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use xebec_api::protobuf::{self, Message};
@@ -10,6 +11,7 @@ use xebec_api::time::Timestamp;
 use xebec_api::{Key, Map, Status, Value, json, meta, selectable};
 use xebec_store::Record;
 
+use super::conversion::{Converter, Hold, Ready};
 use super::convert;
 use super::table::{Row, Served};
 
@@ -19,6 +21,41 @@ struct Facts {
     selected: OnceLock<Selected>,
     message: OnceLock<Bytes>,
     life: OnceLock<Life>,
+    converted: OnceLock<Box<Mutex<Vec<Converted>>>>,
+}
+
+/// An object in another version.
+#[derive(Debug)]
+struct Converted {
+    /// Who made it, which keeps nothing of them but their identity.
+    by: Weak<Converter>,
+    /// Which version it is, of the row's.
+    version: usize,
+    bytes: Bytes,
+    _hold: Hold,
+}
+
+/// What a converter that is in force has made of a record, if it is kept.
+#[must_use]
+pub(crate) fn converted(record: &Record, by: &Arc<Converter>, version: usize) -> Option<Bytes> {
+    let facts: &Facts = record.memo(|_| Facts::default());
+    let all = facts.converted.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_it = |one: &&Converted| one.version == version && std::ptr::eq(one.by.as_ptr(), Arc::as_ptr(by));
+    all.iter().find(is_it).map(|one| one.bytes.clone())
+}
+
+/// Keeps what a converter has made of a record; what others made of it is let go of.
+pub(crate) fn keep_converted(
+    record: &Record,
+    by: &Arc<Converter>,
+    version: usize,
+    bytes: &Bytes,
+    hold: Hold,
+) {
+    let facts: &Facts = record.memo(|_| Facts::default());
+    let mut all = facts.converted.get_or_init(Box::default).lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|one| std::ptr::eq(one.by.as_ptr(), Arc::as_ptr(by)) && one.version != version);
+    all.push(Converted { by: Arc::downgrade(by), version, bytes: bytes.clone(), _hold: hold });
 }
 
 /// Which object a record is of, and whether it is to end. Of bytes that cannot be read: none.
@@ -117,7 +154,38 @@ pub struct Want {
 }
 
 impl Want {
-    /// Whether the record is wanted.
+    /// Whether it takes more than an object's name and namespace to tell.
+    #[must_use]
+    pub fn looks_inside(&self) -> bool {
+        let inside = |field: &str| !matches!(field, "metadata.name" | "metadata.namespace");
+        !self.labels.is_empty() || self.fields.requirements.iter().any(|r| inside(&r.field))
+    }
+
+    /// Whether the record is wanted: of a resource that has a converter as it is in the version served.
+    ///
+    /// # Errors
+    /// 500: the stored bytes are damaged.
+    pub(crate) fn matches_in(&self, record: &Record, served: &Served, ready: &Ready) -> Result<bool, Status> {
+        let row = &served.row;
+        let as_stored = served.is_stored() && served.speaks(record);
+        if row.converter.is_none() || as_stored || !self.looks_inside() {
+            return Ok(self.matches(record, row));
+        }
+        let object = convert::object_of(record, served, ready)?;
+        let resource = row.def.group_resource();
+        let field = |path: &str| match path {
+            "metadata.name" => Some(Key::from(meta::name(&object))),
+            "metadata.namespace" => Some(Key::from(meta::namespace(&object))),
+            path => selectable::value(&resource, path, &object),
+        };
+        let fields: Vec<(&str, Option<Key>)> =
+            self.fields.requirements.iter().map(|r| (&*r.field, field(&r.field))).collect();
+        let value =
+            |path: &str| fields.iter().find(|(name, _)| *name == path).and_then(|(_, v)| v.as_deref());
+        Ok(self.labels.matches_labels(meta::labels(&object)) && self.fields.matches(value))
+    }
+
+    /// Whether the record is wanted, as it is stored.
     #[must_use]
     pub fn matches(&self, record: &Record, row: &Row) -> bool {
         if self.labels.is_empty() && self.fields.requirements.is_empty() {

@@ -7,9 +7,9 @@ use xebec_api::schema::SchemaRef;
 use xebec_api::{Status, Value, object};
 
 use super::table::{Row, Served};
-use super::write::{Part, Target};
+use super::write::{Change, Part, Target};
 use super::{convert, status};
-use crate::core::Context;
+use crate::core::{Context, Core};
 
 /// An object of the same kind with nothing in it but what each one has: what a new object is compared with.
 #[must_use]
@@ -20,13 +20,38 @@ pub fn blank(object: &Value, row: &Row) -> Value {
     blank
 }
 
-/// Records in `new`, an object as it will be stored, which fields this write changed.
-pub fn track(context: &Context, target: Target<'_>, old: &Value, new: &mut Value) {
+/// Records in `new`, an object in the version that writes work in, which fields this write changed.
+///
+/// # Errors
+/// 500: the object cannot be converted to a version that a manager wrote in.
+pub async fn track(
+    core: &Core,
+    context: &Context,
+    target: Target<'_>,
+    old: &Value,
+    new: &mut Value,
+) -> Result<(), Status> {
+    let mut known = Known::default();
+    if target.served.row.converter.is_none() {
+        record(context, target, old, new, &mut known);
+        return Ok(());
+    }
+    loop {
+        let mut tracked = new.clone();
+        record(context, target, old, &mut tracked, &mut known);
+        if !known.fetch(core, target.served).await? {
+            *new = tracked;
+            return Ok(());
+        }
+    }
+}
+
+fn record(context: &Context, target: Target<'_>, old: &Value, new: &mut Value, known: &mut Known) {
     let manager = manager(context);
     let reset = reset_fields(target);
     let stored_version = stored_version(target.served);
     let about = fields::Target {
-        schema: target.served.row.def.storage().root(),
+        schema: target.served.working().root(),
         api_version: if target.served.row.custom { &target.served.api_version() } else { &stored_version },
         kind: target.served.row.kind_name(),
         subresource: target.part.name(),
@@ -34,8 +59,30 @@ pub fn track(context: &Context, target: Target<'_>, old: &Value, new: &mut Value
         manager: &manager,
         now: &context.now.to_string(),
     };
-    if let Err(error) = fields::update(&about, old, new, &mut RowVersions { served: target.served }) {
+    let outcome = fields::update(&about, old, new, &mut RowVersions { served: target.served, known });
+    if let Err(error) = outcome.map_err(|error| error.to_string())
+        && known.missing.is_empty()
+    {
         tracing::warn!(%error, resource = target.served.row.resource(), name = target.name, "owners of fields are lost");
+    }
+}
+
+/// The object after a change, in the version served as `old` is.
+///
+/// # Errors
+/// The change does not apply; 500: the object cannot be converted to a version that a manager wrote in.
+pub async fn apply_change(
+    core: &Core,
+    served: &Served,
+    change: &mut (dyn Change + '_),
+    old: &Value,
+) -> Result<Value, Status> {
+    let mut known = Known::default();
+    loop {
+        let outcome = change.apply_among(old, &mut known);
+        if !known.fetch(core, served).await? {
+            return outcome;
+        }
     }
 }
 
@@ -92,7 +139,13 @@ fn subresource_filter(name: &str) -> Option<Filter> {
 ///
 /// # Errors
 /// 409 with each conflict; 400 and 422 for a configuration that cannot be applied.
-pub fn apply(context: &Context, target: Target<'_>, live: &Value, config: &Value) -> Result<Value, Status> {
+pub fn apply(
+    context: &Context,
+    target: Target<'_>,
+    live: &Value,
+    config: &Value,
+    known: &mut Known,
+) -> Result<Value, Status> {
     let force = if context.query.flag("force")? == Some(true) { Force::Yes } else { Force::No };
     let manager = manager(context);
     let reset = reset_fields(target);
@@ -105,29 +158,80 @@ pub fn apply(context: &Context, target: Target<'_>, live: &Value, config: &Value
         manager: &manager,
         now: &context.now.to_string(),
     };
-    let applied = fields::apply(&about, live, config, force, &mut RowVersions { served: target.served });
+    let mut versions = RowVersions { served: target.served, known };
+    let applied = fields::apply(&about, live, config, force, &mut versions);
     applied.map_err(Status::from)
 }
 
-/// The versions of a row, for managers that wrote in others.
-struct RowVersions<'a> {
-    served: &'a Served,
+/// Objects in other versions, which field management asks for.
+///
+/// It is synchronous, and a conversion may be a call: what is not known here is named, had converted, and the whole done again.
+#[derive(Debug, Default)]
+pub struct Known {
+    converted: Vec<(Value, String, Value)>,
+    missing: Vec<(Value, String)>,
+    rounds: usize,
 }
 
-impl<'a> Versions<'a> for RowVersions<'a> {
+/// How often it is done again: each time something more is known.
+const MAX_ROUNDS: usize = 64;
+
+impl Known {
+    fn find(&mut self, object: &Value, to: &str) -> Result<Value, Status> {
+        let known = self.converted.iter().find(|(from, version, _)| version == to && from == object);
+        if let Some((_, _, converted)) = known {
+            return Ok(converted.clone());
+        }
+        self.missing.push((object.clone(), to.to_owned()));
+        Err(Status::internal(format_args!("the object in {to} is not known yet")))
+    }
+
+    /// Has converted what was missing; whether there was something.
+    async fn fetch(&mut self, core: &Core, served: &Served) -> Result<bool, Status> {
+        let missing = std::mem::take(&mut self.missing);
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        self.rounds += 1;
+        if self.rounds > MAX_ROUNDS {
+            let text = format!(
+                "the owners of fields are in more versions than {MAX_ROUNDS} conversions can tell apart"
+            );
+            return Err(Status::internal(text));
+        }
+        for (object, to) in missing {
+            let Some(converter) = &served.row.converter else { continue };
+            let converted = converter.convert_one(core, &served.row, object.clone(), &to).await?;
+            self.converted.push((object, to, converted));
+        }
+        Ok(true)
+    }
+}
+
+/// The versions of a row, for managers that wrote in others.
+struct RowVersions<'a, 'k> {
+    served: &'a Served,
+    known: &'k mut Known,
+}
+
+impl<'a> Versions<'a> for RowVersions<'a, '_> {
     fn shape(&self, api_version: &str) -> VersionShape<'a> {
-        let def = &self.served.row.def;
-        let here = |version: &&xebec_api::resource::Version| def.api_version(&version.name) == api_version;
-        let other: Option<SchemaRef<'a>> = def.versions.iter().find(here).map(|v| v.root());
+        let row = &self.served.row;
+        let here =
+            |version: &&xebec_api::resource::Version| row.def.api_version(&version.name) == api_version;
+        let other: Option<SchemaRef<'a>> = row.def.versions.iter().find(here).map(|v| v.root());
+        let same = row.def.versions.len() == 1 || (row.custom && row.converter.is_none());
         match other {
             None => VersionShape::Gone,
-            Some(_) if self.served.row.custom || def.versions.len() == 1 => VersionShape::Same,
-            Some(_) if api_version == self.served.api_version() => VersionShape::Same,
+            Some(_) if same || api_version == self.served.api_version() => VersionShape::Same,
             Some(root) => VersionShape::Other(root),
         }
     }
 
     fn convert(&mut self, object: &Value, to: &str) -> Result<Value, Status> {
+        if self.served.row.converter.is_some() {
+            return self.known.find(object, to);
+        }
         xebec_api::convert::convert(object.clone(), self.served.row.kind_name(), to).map_err(Status::internal)
     }
 }

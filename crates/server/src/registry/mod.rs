@@ -4,6 +4,7 @@
 //! kind. What a kind does differently stands in its pure row ([`xebec_api::kinds`]) and, where it needs other objects, in
 //! a [`Strategy`] of its own in `special/`.
 
+pub mod conversion;
 pub mod convert;
 pub mod decode;
 pub mod delete;

@@ -3,7 +3,7 @@
 use xebec_api::{Reason, Status, Value, fields, meta, patch};
 
 use super::decode::{self, Expected};
-use super::managed;
+use super::managed::{self, Known};
 use super::table::Served;
 use super::write::{Change, Target, Tracking};
 use crate::core::Context;
@@ -102,12 +102,19 @@ impl<'a> Patch<'a> {
     pub fn new_object(&self, target: Target<'_>) -> Result<Value, Status> {
         let mut config = self.document.clone();
         config.set(&["metadata", "name"], target.name);
-        self.applied(target, &managed::blank(&config, &target.served.row), &config)
+        let nothing = managed::blank(&config, &target.served.row);
+        self.applied(target, &nothing, &config, &mut Known::default())
     }
 
     /// The object that comes of applying `config`: members that its schema does not know have been refused.
-    fn applied(&self, target: Target<'_>, live: &Value, config: &Value) -> Result<Value, Status> {
-        let object = managed::apply(self.context, target, live, config)?;
+    fn applied(
+        &self,
+        target: Target<'_>,
+        live: &Value,
+        config: &Value,
+        versions: &mut Known,
+    ) -> Result<Value, Status> {
+        let object = managed::apply(self.context, target, live, config, versions)?;
         match (&self.repeated, FieldValidation::from_query(&self.context.query)?) {
             (Repeated::None, _) | (_, FieldValidation::Ignore) => {}
             (repeated, validation) => {
@@ -127,9 +134,13 @@ impl<'a> Patch<'a> {
 
 impl Change for Patch<'_> {
     fn apply(&mut self, old: &Value) -> Result<Value, Status> {
+        self.apply_among(old, &mut Known::default())
+    }
+
+    fn apply_among(&mut self, old: &Value, versions: &mut Known) -> Result<Value, Status> {
         let Some(target) = self.target else { return self.difference(old, None) };
         if self.kind == PatchKind::Apply {
-            return self.applied(target, old, &self.document);
+            return self.applied(target, old, &self.document, versions);
         }
         let new = self.difference(old, Some(target))?;
         let api_version = target.served.api_version();

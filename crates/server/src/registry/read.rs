@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use xebec_api::{Status, Value, json, object};
-use xebec_store::{Key, Record, Revision, Snapshot, StoreError};
+use xebec_store::{Key, Prefix, Record, Revision, Snapshot, StoreError};
 
+use super::conversion::Ready;
 use super::convert;
 use super::facts::Want;
 use super::table::{Row, Served};
@@ -21,7 +22,7 @@ use crate::http::query::{At, ListOptions};
 pub async fn get(core: &Core, served: &Served, namespace: &str, name: &str, at: At) -> Result<Bytes, Status> {
     let snapshot = snapshot(core, at).await?;
     let record = find(&snapshot, &served.row, namespace, name)?;
-    convert::bytes(record, served)
+    convert::bytes(core, record, served).await
 }
 
 /// The record of an object.
@@ -86,6 +87,8 @@ pub(crate) fn stale(error: &StoreError) -> Status {
 pub struct Page {
     /// The objects.
     pub records: Vec<Arc<Record>>,
+    /// Those of them that had to be converted.
+    pub(crate) ready: Ready,
     /// The state they come from.
     pub revision: Revision,
     /// Where the next page begins; empty on the last.
@@ -97,8 +100,14 @@ pub struct Page {
 /// Lists objects of one namespace, or with an empty namespace of all.
 ///
 /// # Errors
-/// 410 when the state asked for is gone; 400 for a token that is none of ours.
-pub async fn list(core: &Core, row: &Row, namespace: &str, options: &ListOptions) -> Result<Page, Status> {
+/// 410 when the state asked for is gone; 400 for a token that is none of ours; 500 for objects that cannot be converted.
+pub async fn list(
+    core: &Core,
+    served: &Served,
+    namespace: &str,
+    options: &ListOptions,
+) -> Result<Page, Status> {
+    let row = &served.row;
     let prefix = row.prefix(namespace)?;
     let token = options.continue_token.as_deref().map(Token::decode).transpose()?;
     let (snapshot, after) = match &token {
@@ -106,11 +115,17 @@ pub async fn list(core: &Core, row: &Row, namespace: &str, options: &ListOptions
         None => (snapshot(core, options.at).await?, None),
     };
     let want = Want { labels: options.labels.clone(), fields: options.fields.clone() };
-    check_fields(row, &want)?;
+    check_fields(served, &want)?;
     let limit = if options.limit == 0 { usize::MAX } else { options.limit };
-    let mut matching = snapshot.range(&prefix, after.as_ref()).filter(|r| want.matches(r, row));
-    let records: Vec<Arc<Record>> = matching.by_ref().take(limit).cloned().collect();
-    let more = records.len() == limit && matching.next().is_some();
+    let Found { records, more, ready } = if row.converter.is_some() && want.looks_inside() {
+        find_converted(core, served, &snapshot, &prefix, after, &want, limit).await?
+    } else {
+        let mut matching = snapshot.range(&prefix, after.as_ref()).filter(|r| want.matches(r, row));
+        let records: Vec<Arc<Record>> = matching.by_ref().take(limit).cloned().collect();
+        let more = records.len() == limit && matching.next().is_some();
+        let ready = Ready::of(core, served, records.iter().map(Arc::as_ref)).await?;
+        Found { records, more, ready }
+    };
     let selective = !want.labels.is_empty() || !want.fields.requirements.is_empty();
     let remaining = (more && !selective).then(|| {
         let last = records.last().map(|r| r.key().clone());
@@ -122,7 +137,49 @@ pub async fn list(core: &Core, row: &Row, namespace: &str, options: &ListOptions
         }
         _ => String::new(),
     };
-    Ok(Page { records, revision: snapshot.revision(), continue_token, remaining })
+    Ok(Page { records, ready, revision: snapshot.revision(), continue_token, remaining })
+}
+
+/// What a page is made of.
+#[derive(Default)]
+struct Found {
+    records: Vec<Arc<Record>>,
+    more: bool,
+    ready: Ready,
+}
+
+/// How many records are converted before it is known which of them are wanted.
+const LOOKED_AT: usize = 500;
+
+/// The records that match in the version served, for which they may have to be converted.
+async fn find_converted(
+    core: &Core,
+    served: &Served,
+    snapshot: &Snapshot,
+    prefix: &Prefix,
+    mut after: Option<Key>,
+    want: &Want,
+    limit: usize,
+) -> Result<Found, Status> {
+    let mut found = Found::default();
+    loop {
+        let records: Vec<Arc<Record>> =
+            snapshot.range(prefix, after.as_ref()).take(LOOKED_AT).cloned().collect();
+        let Some(last) = records.last() else { return Ok(found) };
+        after = Some(last.key().clone());
+        let mut ready = Ready::of(core, served, records.iter().map(Arc::as_ref)).await?;
+        for record in records {
+            if !want.matches_in(&record, served, &ready)? {
+                continue;
+            }
+            if found.records.len() == limit {
+                found.more = true;
+                return Ok(found);
+            }
+            found.ready.adopt(&mut ready, &record);
+            found.records.push(record);
+        }
+    }
 }
 
 /// The state that a token continues in: the one it began in, or the newest if the token was given for that.
@@ -155,10 +212,12 @@ fn expired_token(token: &Token) -> Status {
 ///
 /// # Errors
 /// 400 naming the field.
-pub fn check_fields(row: &Row, want: &Want) -> Result<(), Status> {
+pub fn check_fields(served: &Served, want: &Want) -> Result<(), Status> {
+    let row = &served.row;
+    let version = if row.converter.is_some() { served.version() } else { row.def.storage() };
     let offered = |field: &str| {
         matches!(field, "metadata.name" | "metadata.namespace")
-            || row.def.storage().selectable.iter().any(|f| f == field)
+            || version.selectable.iter().any(|f| f == field)
     };
     match want.fields.requirements.iter().find(|r| !offered(&r.field)) {
         Some(r) => Err(Status::bad_request(format!("field label not supported: {}", r.field))),

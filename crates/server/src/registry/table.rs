@@ -11,6 +11,7 @@ use xebec_api::resource::{GroupResource, ResourceDef, Text, Version};
 use xebec_api::{FieldPath, Status, Value, json, selectable};
 use xebec_store::{Key, Prefix, Record, Revision};
 
+use super::conversion::Converter;
 use super::strategy::{self, Strategy};
 
 /// Where all objects of the API stand in the store.
@@ -33,6 +34,8 @@ pub struct Row {
     pub custom: bool,
     /// The definition that made the row: its key and revision.
     pub origin: Option<(Key, Revision)>,
+    /// Of a custom resource whose versions differ by more than names and schemas: who converts between them.
+    pub(crate) converter: Option<Arc<Converter>>,
     /// Cancelled when the row is no longer in force, nor one with the same specification: what was opened on it ends.
     pub replaced: Arc<CancellationToken>,
     /// Of a custom resource: how the bytes of an object begin, for each version.
@@ -60,11 +63,13 @@ impl Row {
         now: Revision,
     ) -> Self {
         let mut row = Self::new(def, Some(definition), Some(origin));
+        row.converter = row.definition.as_ref().and_then(Converter::of).map(Arc::new);
         row.schema_since = now;
         let spec =
             |row: &Self| row.definition.as_ref().and_then(|definition| definition.get("spec").cloned());
         if let Some(former) = former.filter(|former| spec(former) == spec(&row)) {
             row.replaced = former.replaced.clone();
+            row.converter = former.converter.clone();
             row.schema_since = former.schema_since;
         }
         row
@@ -89,6 +94,7 @@ impl Row {
             custom,
             definition,
             origin,
+            converter: None,
             replaced,
             heads,
             schema_since,
@@ -191,18 +197,29 @@ impl Served {
         self.row.def.api_version(&self.version().name)
     }
 
+    /// The version that writes work in, from the client's object to the one that is stored: of a custom resource the one of the
+    /// request, else the stored one.
+    #[must_use]
+    pub fn working(&self) -> &Version {
+        if self.row.custom { self.version() } else { self.row.def.storage() }
+    }
+
+    /// Whether a custom resource's record is surely in this version, whatever schema it was written by. (One whose bytes begin
+    /// otherwise than most may be in it too.)
+    #[must_use]
+    pub fn speaks(&self, record: &Record) -> bool {
+        self.row.heads.get(self.version).is_some_and(|head| record.as_slice().starts_with(head))
+    }
+
     /// Whether a record's object is stored in this version, so that its bytes can be passed on.
     ///
     /// A definition may come to store another version; objects stay in the one that they were last written in.
     #[must_use]
     pub fn holds(&self, record: &Record) -> bool {
-        match self.row.heads.get(self.version) {
-            Some(head) => !self.row.is_outdated(record) && record.as_slice().starts_with(head),
-            None => self.is_stored(),
-        }
+        if self.row.custom { self.speaks(record) && !self.row.is_outdated(record) } else { self.is_stored() }
     }
 
-    /// Whether objects of a built-in kind are stored in this version.
+    /// Whether objects are stored in this version; of a custom resource: those that are written now.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.version == self.row.def.storage_version && self.row.def.stored_as.is_none()

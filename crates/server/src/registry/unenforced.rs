@@ -24,12 +24,6 @@ const GAPS: &[Gap] = &[
     gap("admissionregistration.k8s.io", "validatingadmissionpolicies", always, POLICIES),
     gap("admissionregistration.k8s.io", "validatingadmissionpolicybindings", always, POLICIES),
     gap(
-        "apiextensions.k8s.io",
-        "customresourcedefinitions",
-        conversion,
-        "conversion webhooks are not called: versions of an object differ by name and schema only",
-    ),
-    gap(
         "apiregistration.k8s.io",
         "apiservices",
         |service| service.object_at(&["spec", "service"]).is_some(),
@@ -58,8 +52,4 @@ pub(super) fn warnings(row: &Row, object: &Value) -> impl Iterator<Item = String
 
 fn always(_: &Value) -> bool {
     true
-}
-
-fn conversion(definition: &Value) -> bool {
-    definition.str_at(&["spec", "conversion", "strategy"]) == Some("Webhook")
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use xebec_api::{Status, Value, json, object, protobuf};
 use xebec_store::{Event, EventKind, Record, Revision, Scope, Watch, WatchError};
 
+use super::conversion::{self, Ready};
 use super::convert;
 use super::facts::{self, Want};
 use super::read::{self, check_fields, stale};
@@ -78,12 +79,15 @@ impl Wire {
 
 /// A watch that is open.
 pub struct Open {
+    core: Arc<Core>,
     served: Served,
     want: Want,
     accept: Accept,
     /// The events; or why there are none, which clients expect to be told by an event.
     watch: Result<Watch, Status>,
     pending: VecDeque<Arc<Record>>,
+    /// What of the next pending objects had to be converted.
+    ready: Ready,
     initial: Initial,
     bookmarks: Option<Interval>,
     deadline: Instant,
@@ -106,6 +110,8 @@ enum Initial {
 
 /// How a watch is given, and what ends it.
 pub struct How {
+    /// The server.
+    pub core: Arc<Core>,
     /// The form and encoding of the objects.
     pub accept: Accept,
     /// Ends the watch.
@@ -122,20 +128,14 @@ pub struct How {
 ///
 /// # Errors
 /// 400 for field selectors that the resource does not offer; 503 when the newest state is wanted and cannot be had.
-pub async fn open(
-    core: &Core,
-    served: Served,
-    namespace: &str,
-    options: &ListOptions,
-    how: How,
-) -> Result<Open, Status> {
-    let How { accept, shutdown, permit, sent } = how;
+pub async fn open(served: Served, namespace: &str, options: &ListOptions, how: How) -> Result<Open, Status> {
+    let How { core, accept, shutdown, permit, sent } = how;
     let want = Want { labels: options.labels.clone(), fields: options.fields.clone() };
-    check_fields(&served.row, &want)?;
+    check_fields(&served, &want)?;
     let scope = scope(&served, namespace, &want)?;
     let snapshot = match (options.initial_events, options.at) {
         (Some(true) | None, At::Newest) => core.newest().await?,
-        (Some(true), At::NotOlderThan(version)) => read::reaching(core, version).await?,
+        (Some(true), At::NotOlderThan(version)) => read::reaching(&core, version).await?,
         _ => core.store.snapshot(),
     };
     let (initial, after) = match (options.initial_events, options.at) {
@@ -150,7 +150,10 @@ pub async fn open(
         VecDeque::new()
     } else {
         let prefix = served.row.prefix(namespace)?;
-        snapshot.range(&prefix, None).filter(|r| want.matches(r, &served.row)).cloned().collect()
+        // What has to be converted first is looked at when it is.
+        let row = &served.row;
+        let later = row.converter.is_some() && want.looks_inside();
+        snapshot.range(&prefix, None).filter(|r| later || want.matches(r, row)).cloned().collect()
     };
     let bookmarks = options.bookmarks.then(|| {
         let period = core.settings.bookmark_interval;
@@ -159,13 +162,15 @@ pub async fn open(
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     });
-    let deadline = Instant::now() + lifetime(core, options)?;
+    let deadline = Instant::now() + lifetime(&core, options)?;
     Ok(Open {
+        core,
         served,
         want,
         accept,
         watch,
         pending,
+        ready: Ready::default(),
         initial,
         bookmarks,
         deadline,
@@ -222,8 +227,18 @@ impl Open {
             if self.is_over() {
                 return Next::End;
             }
-            if let Some(frame) = self.initial_frame() {
-                return Next::Frame(frame);
+            match self.convert_pending().await {
+                Ok(true) => {}
+                Ok(false) => return Next::End,
+                Err(status) => return Next::Last(self.error(&status)),
+            }
+            match self.initial_frame() {
+                Ok(Some(frame)) => return Next::Frame(frame),
+                Ok(None) => {}
+                Err(status) => return Next::Last(self.error(&status)),
+            }
+            if !self.pending.is_empty() {
+                continue;
             }
             let Ok(watch) = &mut self.watch else { return Next::End };
             let bookmark = async {
@@ -240,13 +255,11 @@ impl Open {
                     return Next::Frame(self.bookmark(revision, false));
                 }
                 batch = watch.next() => match batch {
-                    Ok(batch) => {
-                        let mut out = BytesMut::new();
-                        batch.events.iter().for_each(|event| self.write_event(event, &mut out));
-                        if !out.is_empty() {
-                            return Next::Frame(out.freeze());
-                        }
-                    }
+                    Ok(batch) => match self.batch_frame(&batch.events).await {
+                        Ok(Some(frame)) => return Next::Frame(frame),
+                        Ok(None) => {}
+                        Err(status) => return Next::Last(self.error(&status)),
+                    },
                     Err(WatchError::Closed) => return Next::End,
                     Err(error) => return Next::Last(self.error(&Status::expired(error.to_string()))),
                 },
@@ -262,61 +275,131 @@ impl Open {
         cancelled || self.deadline <= Instant::now()
     }
 
-    /// The next frame of what comes before live events.
-    fn initial_frame(&mut self) -> Option<Bytes> {
+    /// Has the next pending objects converted, if they are to be; whether the watch goes on.
+    async fn convert_pending(&mut self) -> Result<bool, Status> {
+        let Some(next) = self.pending.front() else { return Ok(true) };
+        let is_due = self.served.row.converter.is_some() && !self.served.speaks(next);
+        if !is_due || self.ready.get(next).is_some() {
+            return Ok(true);
+        }
+        let mut bytes = 0;
+        let fits = |record: &&Arc<Record>| {
+            bytes += record.as_slice().len();
+            bytes <= conversion::BATCH
+        };
+        let some = self.pending.iter().skip(1).take_while(fits);
+        let ready = self.convert(self.pending.iter().take(1).chain(some)).await?;
+        Ok(ready.map(|ready| self.ready = ready).is_some())
+    }
+
+    /// Has objects converted; `None`: the watch is over before they are.
+    async fn convert<'a>(
+        &self,
+        records: impl Iterator<Item = &'a Arc<Record>>,
+    ) -> Result<Option<Ready>, Status> {
+        if self.served.row.converter.is_none() {
+            return Ok(Some(Ready::default()));
+        }
+        let records: Vec<&Record> = records.map(Arc::as_ref).collect();
+        tokio::select! {
+            ready = Ready::of(&self.core, &self.served, records) => ready.map(Some),
+            () = self.shutdown.cancelled() => Ok(None),
+            () = self.served.row.replaced.cancelled() => Ok(None),
+            () = tokio::time::sleep_until(self.deadline) => Ok(None),
+        }
+    }
+
+    /// The next frame of what comes before live events, as far as it is converted.
+    fn initial_frame(&mut self) -> Result<Option<Bytes>, Status> {
         let mut out = BytesMut::new();
+        let converts = self.served.row.converter.is_some();
         while out.len() < FRAME {
             let Some(record) = self.pending.pop_front() else { break };
-            out.extend_from_slice(&self.record_event(Change::Added, &record));
+            if converts {
+                if !self.served.speaks(&record) && self.ready.get(&record).is_none() {
+                    self.pending.push_front(record);
+                    break;
+                }
+                if !self.want.matches_in(&record, &self.served, &self.ready)? {
+                    continue;
+                }
+            }
+            out.extend_from_slice(&self.record_event(Change::Added, &record, &self.ready));
             self.sent.fetch_add(1, Ordering::Relaxed);
         }
         if self.pending.is_empty() {
             self.pending.shrink_to_fit();
+            self.ready = Ready::default();
             if let Initial::ObjectsAndBookmark(revision) = std::mem::replace(&mut self.initial, Initial::None)
             {
                 out.extend_from_slice(&self.bookmark(revision, true));
             }
         }
-        (!out.is_empty()).then(|| out.freeze())
+        Ok((!out.is_empty()).then(|| out.freeze()))
     }
 
-    fn write_event(&self, event: &Event, out: &mut BytesMut) {
-        let row = &self.served.row;
-        let now = event.kind() != EventKind::Deleted && self.want.matches(event.record(), row);
-        let before = event.previous().is_some_and(|record| self.want.matches(record, row));
+    /// The frame of some events; `None`: there is nothing in them for this client, or the watch is over.
+    async fn batch_frame(&self, events: &[Arc<Event>]) -> Result<Option<Bytes>, Status> {
+        let inside = self.want.looks_inside();
+        let records = events.iter().flat_map(|event| {
+            let previous = event.previous().filter(|_| inside);
+            [Some(event.record()), previous].into_iter().flatten()
+        });
+        let Some(ready) = self.convert(records).await? else { return Ok(None) };
+        let mut out = BytesMut::new();
+        for event in events {
+            self.write_event(event, &ready, &mut out)?;
+        }
+        Ok((!out.is_empty()).then(|| out.freeze()))
+    }
+
+    fn write_event(&self, event: &Event, ready: &Ready, out: &mut BytesMut) -> Result<(), Status> {
+        let wanted = |record: &Record| self.want.matches_in(record, &self.served, ready);
+        let now = event.kind() != EventKind::Deleted && wanted(event.record())?;
+        let before = event.previous().map(|record| wanted(record)).transpose()? == Some(true);
         let change = match (before, now) {
-            (false, false) => return,
+            (false, false) => return Ok(()),
             (false, true) => Change::Added,
             (true, true) => Change::Modified,
             (true, false) => Change::Deleted,
         };
         self.sent.fetch_add(1, Ordering::Relaxed);
         if change == Change::Deleted && event.kind() != EventKind::Deleted {
-            return out.extend_from_slice(&self.departure(event));
+            out.extend_from_slice(&self.departure(event, ready));
+            return Ok(());
         }
         let wire: &Wire = event.memo(|_| Wire::default());
         match wire.place(self.accept, change).filter(|_| self.served.holds(event.record())) {
             Some(shared) => {
-                out.extend_from_slice(shared.get_or_init(|| self.record_event(change, event.record())));
+                out.extend_from_slice(
+                    shared.get_or_init(|| self.record_event(change, event.record(), ready)),
+                );
             }
-            None => out.extend_from_slice(&self.record_event(change, event.record())),
+            None => out.extend_from_slice(&self.record_event(change, event.record(), ready)),
         }
+        Ok(())
     }
 
     /// An object that no longer matches is gone for this client: as it was, at the revision of the change.
-    fn departure(&self, event: &Event) -> Bytes {
+    fn departure(&self, event: &Event, ready: &Ready) -> Bytes {
         let Some(previous) = event.previous() else { return Bytes::new() };
         let revision = event.revision().to_string();
-        let object = convert::object(previous, &self.served).map(|mut object| {
+        let object = convert::object_of(previous, &self.served, ready).map(|mut object| {
             object.set(&["metadata", "resourceVersion"], revision);
             object
         });
         self.object_event(Change::Deleted, object)
     }
 
-    fn record_event(&self, change: Change, record: &Record) -> Bytes {
+    fn record_event(&self, change: Change, record: &Record, ready: &Ready) -> Bytes {
         let stored = self.served.holds(record);
-        match (self.accept.form, self.accept.encoding) {
+        let Accept { form, encoding, .. } = self.accept;
+        if let (Form::Whole, Encoding::Json | Encoding::Yaml, Some(bytes)) =
+            (form, encoding, ready.get(record))
+        {
+            return line(change.as_str(), bytes);
+        }
+        match (form, encoding) {
             (Form::Whole, Encoding::Json | Encoding::Yaml) if stored => {
                 line(change.as_str(), record.as_slice())
             }
@@ -327,7 +410,7 @@ impl Open {
                 }
                 Err(status) => self.error(&status),
             },
-            _ => self.object_event(change, convert::object(record, &self.served)),
+            _ => self.object_event(change, convert::object_of(record, &self.served, ready)),
         }
     }
 
@@ -407,13 +490,14 @@ mod tests {
         }
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one");
         let how = How {
+            core: core.clone(),
             accept: Accept::default(),
             shutdown: CancellationToken::new(),
             permit,
             sent: Arc::default(),
         };
         let options = ListOptions { at: At::NotOlderThan(since.get()), ..ListOptions::default() };
-        let mut open = open(core, served, "a", &options, how).await.expect("open");
+        let mut open = open(served, "a", &options, how).await.expect("open");
         due(&mut open);
         let found = match open.next_frame().await {
             Next::Frame(bytes) | Next::Last(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

@@ -1,8 +1,9 @@
 //! Writing: create, and every kind of change.
 //!
 //! ```text
-//! decode → default → (patch) → convert to the stored version → identify → record owners of fields → mutating admission
-//!        → prepare → validate → validating admission → commit ──conflict──▶ again from the newest state, a bounded number of times
+//! decode → default → (patch) → convert to the working version → identify → record owners of fields → mutating admission
+//!        → prepare → validate → validating admission → convert to the stored version → commit
+//!        ──conflict──▶ again from the newest state, a bounded number of times
 //! ```
 //!
 //! A change that leaves the object as it was is not committed: the answer is the object with its old revision.
@@ -17,7 +18,7 @@ use xebec_store::{CommitError, Condition, Revision, Txn};
 
 use super::convert;
 use super::delete;
-use super::managed;
+use super::managed::{self, Known};
 use super::strategy::Write;
 use super::table::Served;
 use super::unenforced;
@@ -123,7 +124,7 @@ pub async fn create_tracked(
     settle_namespace(&mut object, target)?;
     (served.row.kind.defaults)(&mut object, &served.version().name);
     structural::default(&mut object, served.version().root());
-    let sent = convert::to_storage(object, served)?;
+    let sent = convert::to_working(core, object, served).await?;
     let mut seen = core.seen();
     for _ in 0..MAX_TRIES {
         match try_create(core, context, target, &sent, tracking).await {
@@ -153,7 +154,8 @@ async fn try_create(
     identify(core, context, &mut object, target)?;
     convert::show_zeros(&mut object, &served.row);
     if tracking == Tracking::ByChange {
-        managed::track(context, target, &managed::blank(&object, &served.row), &mut object);
+        let nothing = managed::blank(&object, &served.row);
+        managed::track(core, context, target, &nothing, &mut object).await?;
     }
     let attributes = Attributes::new(context, target, Operation::Create);
     admission::mutate(core, &attributes, &mut object, None).await?;
@@ -178,12 +180,13 @@ async fn try_create(
     }
     let mut charge = quota::charge(core, &attributes, &object, None).await?;
     if context.query.dry_run()? {
-        return written_dry(object, served, true).map(Outcome::Done);
+        return written_dry(core, object, served, true).await.map(Outcome::Done);
     }
+    let mut object = convert::to_stored(core, object, served).await?;
     let txn = charge.add_to(write.txn).when(Condition::Absent(key.clone()));
     let txn = txn.put(key.clone(), stored(&mut object));
     match core.commit(txn).await {
-        Ok(committed) => finish(core, served, &committed.events, &key, true).map(Outcome::Done),
+        Ok(committed) => finish(core, served, &committed.events, &key, true).await.map(Outcome::Done),
         Err(CommitError::Conflict(conflict)) if *conflict.expected.key() == key && !generate => {
             Ok(Outcome::Failed(taken()))
         }
@@ -206,6 +209,14 @@ pub trait Change: Send {
     /// # Errors
     /// The change does not apply.
     fn apply(&mut self, old: &Value) -> Result<Value, Status>;
+
+    /// As [`Change::apply`], for a change that has to know the object in other versions.
+    ///
+    /// # Errors
+    /// As there; or `versions` lacks an object, which it names then.
+    fn apply_among(&mut self, old: &Value, _versions: &mut Known) -> Result<Value, Status> {
+        self.apply(old)
+    }
 
     /// The resource version that the client saw; empty if it does not care.
     fn expects(&self, new: &Value) -> String {
@@ -270,18 +281,19 @@ async fn try_change(
     let served = target.served;
     let snapshot = core.store.snapshot();
     let record = super::read::find(&snapshot, &served.row, target.namespace, target.name)?;
-    let old = convert::current(record, served)?;
-    let mut new = change.apply(&convert::from_storage(old.clone(), served)?)?;
+    let old = convert::current(core, record, served).await?;
+    let shown = convert::to_served(core, old.clone(), served).await?;
+    let mut new = managed::apply_change(core, served, change, &shown).await?;
     check_version(change, &new, &old, target)?;
     check_name(&new, target)?;
     settle_namespace(&mut new, target)?;
     (served.row.kind.defaults)(&mut new, &served.version().name);
     structural::default(&mut new, served.version().root());
-    let mut new = convert::to_storage(new, served)?;
+    let mut new = convert::to_working(core, new, served).await?;
     convert::show_zeros(&mut new, &served.row);
     // The client owns what it sent, not what admission and the kind make of it.
     if change.tracking() == Tracking::ByChange {
-        managed::track(context, target, &old, &mut new);
+        managed::track(core, context, target, &old, &mut new).await?;
     }
     let attributes = Attributes::new(context, target, Operation::Update);
     admission::mutate(core, &attributes, &mut new, Some(&old)).await?;
@@ -298,25 +310,28 @@ async fn try_change(
     admission::validate(core, &attributes, &new, Some(&old)).await?;
     context.done("validated");
     warn(context, target, &new, Some(&old));
+    let gone = delete::is_finished(&new, served);
+    // What goes need not be convertible.
+    let mut new = if gone { new } else { convert::to_stored(core, new, served).await? };
     if json::to_vec(&new) == record.as_slice() {
         if !core.is_current(record).await? {
             return Ok(Outcome::Stale);
         }
-        return Ok(Outcome::Done(Written { bytes: convert::bytes(record, served)?, created: false }));
+        let bytes = convert::bytes(core, record, served).await?;
+        return Ok(Outcome::Done(Written { bytes, created: false }));
     }
     let mut charge = quota::charge(core, &attributes, &new, Some(&old)).await?;
     if context.query.dry_run()? {
-        return written_dry(new, served, false).map(Outcome::Done);
+        return written_dry(core, new, served, false).await.map(Outcome::Done);
     }
     let key = record.key().clone();
-    let gone = delete::is_finished(&new, served);
     if gone {
         served.row.strategy.delete(&mut write)?;
     }
     let txn = charge.add_to(write.txn).when(Condition::At(key.clone(), record.mod_revision()));
     let txn = if gone { txn.delete(key.clone()) } else { txn.put(key.clone(), stored(&mut new)) };
     match core.commit(txn).await {
-        Ok(committed) => finish(core, served, &committed.events, &key, false).map(Outcome::Done),
+        Ok(committed) => finish(core, served, &committed.events, &key, false).await.map(Outcome::Done),
         // Somebody else was charged to the quota: the object may be as it was seen.
         Err(CommitError::Conflict(conflict)) if *conflict.expected.key() != key => Ok(Outcome::Stale),
         Err(CommitError::Conflict(_)) => Ok(Outcome::Conflict),

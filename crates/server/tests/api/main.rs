@@ -4,6 +4,7 @@ mod audit;
 mod bounds;
 mod client;
 mod cluster;
+mod conversions;
 mod documents;
 mod encryption;
 mod escalation;

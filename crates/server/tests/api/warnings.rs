@@ -7,8 +7,6 @@ use crate::client::{Call, MERGE_PATCH, YAML};
 use crate::cluster::Cluster;
 use crate::samples::{STORED, Sample};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-
 /// Of these kinds every object promises something that is not kept.
 const PROMISES: &[&str] = &[
     "apiservices",
@@ -49,35 +47,6 @@ async fn who_writes_what_is_not_enforced_is_told() {
         seen.extend(promises.then_some(sample.resource));
     }
     assert_eq!(seen.len(), PROMISES.len(), "{seen:?}");
-}
-
-#[tokio::test]
-async fn a_definition_is_told_what_of_it_is_not_enforced() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin().await;
-    let definition = |name: &str, schema: &str, conversion: &str| {
-        format!(
-            "{{metadata: {{name: {name}s.told.example.com}}, spec: {{group: told.example.com, scope: Namespaced,
-              names: {{plural: {name}s, kind: {name}, singular: {name}}}, conversion: {conversion},
-              versions: [{{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, properties:
-              {{spec: {{type: object, {schema}}}}}}}}}}}]}}}}"
-        )
-    };
-    let plain = "properties: {a: {type: string, pattern: ^a}}";
-    let hook =
-        "{strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {url: 'https://a/b'}}}";
-    for (object, want) in [
-        (definition("plain", plain, "{strategy: None}"), None),
-        (definition("hook", plain, hook), Some("conversion webhooks are not called")),
-    ] {
-        let dry = Call::new(Method::POST, format!("{DEFINITIONS}?dryRun=All")).body(YAML, object.clone());
-        let answer = admin.send(dry).await;
-        answer.expect(201).unwrap_or_else(|why| panic!("{object}: {why}"));
-        let warnings = answer.warnings();
-        let told = told(&warnings);
-        assert_eq!(told.len(), usize::from(want.is_some()), "{object}: {warnings:?}");
-        assert!(told.iter().all(|text| text.contains(want.unwrap_or_default())), "{object}: {told:?}");
-    }
 }
 
 #[tokio::test]

@@ -2,17 +2,14 @@
 
 use std::time::Instant;
 
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::Full;
 use xebec_api::error::Foreign;
 use xebec_api::{Status, Value, json};
 
-use super::hook::{Hook, Kind, To};
+use super::hook::{Hook, Kind};
 use super::review::{self, Answer};
 use super::subject::Subject;
 use crate::core::Core;
-use crate::outbound::{Endpoint, Limits};
+use crate::outbound::Limits;
 use crate::registry::table::Served;
 
 /// How long an answer may be: an object and as much again, in the text form of bytes.
@@ -52,8 +49,11 @@ pub(super) async fn call(
         let text = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
         return Err(Failure::Webhook(text.into()));
     };
-    let shown = subject.show(object, matched).map_err(Failure::Server)?;
-    let old = old.map_or(Ok(Value::Null), |old| subject.show(old, matched)).map_err(Failure::Server)?;
+    let shown = subject.show(object, matched).await.map_err(Failure::Server)?;
+    let old = match old {
+        Some(old) => subject.show(old, matched).await.map_err(Failure::Server)?,
+        None => Value::Null,
+    };
     let uid = core.new_uid().map_err(Failure::Server)?;
     let request = review::request(subject, matched, &shown);
     let body = review::review(version, &uid, request, shown, old);
@@ -67,35 +67,8 @@ pub(super) async fn call(
 
 async fn post(core: &Core, hook: &Hook, body: Vec<u8>) -> Result<bytes::Bytes, String> {
     let way = hook.way.as_ref().map_err(Clone::clone)?;
-    let url = format!("{}?timeout={}s", way.url, hook.timeout.as_secs());
-    let failed = |error: &dyn std::fmt::Display| format!("Post {url:?}: {error}");
-    let endpoint = match &way.to {
-        To::Url(uri) => Endpoint::of_url(core, uri),
-        To::Service(service) => Endpoint::of_service(core, service),
-    };
-    let endpoint = endpoint.map_err(|error| failed(&error))?;
-    let request = Request::post(&url)
-        .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT, "application/json, */*")
-        .header(USER_AGENT, "kube-apiserver-admission")
-        .body(Full::from(body))
-        .map_err(|error| failed(&error))?;
     let limits = Limits { timeout: hook.timeout, answer: MAX_ANSWER };
-    let answer = core.outbound.call(&endpoint, &way.trust, request, limits).await;
-    let (parts, body) = answer.map_err(|error| failed(&error))?.into_parts();
-    match parts.status {
-        status if status.is_success() => Ok(body),
-        StatusCode::NOT_FOUND => Err("the server could not find the requested resource".into()),
-        StatusCode::UNAUTHORIZED => Err("the server has asked for the client to provide credentials".into()),
-        StatusCode::FORBIDDEN => Err("forbidden: the server refused the review".into()),
-        status => {
-            let text = String::from_utf8_lossy(&body);
-            let text: String = text.chars().take(2048).collect();
-            Err(format!(
-                "an error on the server ({text:?}, {status}) has prevented the request from succeeding"
-            ))
-        }
-    }
+    way.post(core, "kube-apiserver-admission", body, limits).await
 }
 
 /// What becomes of the request: warnings and annotations are kept, a denial or a failure that counts ends it.

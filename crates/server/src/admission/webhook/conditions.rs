@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use xebec_api::{Cause, FieldPath, Status, Value};
+use xebec_api::{Cause, FieldPath, Value};
 use xebec_cel::authz::{AccessRequest, AccessTarget, Authority, Authorizer, Decision};
 use xebec_cel::schema::{Field, ObjectSchema, SchemaKind};
 use xebec_cel::{
@@ -129,33 +129,31 @@ impl Conditions {
         self.programs.is_empty()
     }
 
-    /// Whether all hold: one that does not decides, whatever fails besides; else what fails.
+    /// Whether all hold: one that does not decides, whatever fails besides. The objects are as the webhook would see them.
     ///
     /// # Errors
-    /// The server cannot show the request.
+    /// What fails.
     pub(super) fn hold(
         &self,
         subject: &Subject<'_>,
         matched: &Served,
-        object: &Value,
-        old: Option<&Value>,
-    ) -> Result<Result<bool, String>, Status> {
-        let shown = subject.show(object, matched)?;
-        let old = old.map_or(Ok(Value::Null), |old| subject.show(old, matched))?;
-        let request = review::request(subject, matched, &shown);
+        shown: &Value,
+        old: &Value,
+    ) -> Result<bool, String> {
+        let request = review::request(subject, matched, shown);
         let asks = Asks { subject };
         let authority = Authority { authorizer: &asks, service_account: None };
         let inputs = || -> Result<[CelValue<'_>; 4], EvalError> {
             Ok([
-                CelValue::of_tree(&shown, None)?,
-                CelValue::of_tree(&old, None)?,
+                CelValue::of_tree(shown, None)?,
+                CelValue::of_tree(old, None)?,
                 CelValue::of_tree(&request, Some(request_schema()))?,
                 CelValue::Opaque(Opaque::Authorizer(authority.clone())),
             ])
         };
         let inputs = match inputs() {
             Ok(inputs) => inputs,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Err(error.to_string()),
         };
         let mut budget = Budget::new(limits::MATCH_CONDITIONS);
         let mut errors = Vec::new();
@@ -169,12 +167,12 @@ impl Conditions {
             };
             match program.evaluate(&inputs, &mut budget).map(|value| value.as_bool()) {
                 Ok(Some(true)) => {}
-                Ok(Some(false)) => return Ok(Ok(false)),
+                Ok(Some(false)) => return Ok(false),
                 Ok(None) => errors.push("must evaluate to bool".into()),
                 Err(error) => errors.push(error.to_string()),
             }
         }
-        Ok(if errors.is_empty() { Ok(true) } else { Err(errors.join(", ")) })
+        if errors.is_empty() { Ok(true) } else { Err(errors.join(", ")) }
     }
 }
 

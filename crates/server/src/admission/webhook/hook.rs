@@ -3,16 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
 use xebec_api::selector::Selector;
 use xebec_api::{FieldPath, Status, Value, meta};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::conditions::Conditions;
 use super::subject::Subject;
-use crate::outbound::{ServiceRef, Trust};
+use crate::outbound::Way;
 use crate::registry::table::Served;
 
 /// How long a webhook is waited for when its configuration does not say; upstream's default.
@@ -65,22 +61,6 @@ pub(super) struct Hook {
     /// Whether other versions of what the rules name count.
     equivalent: bool,
     selectors: Result<Selectors, String>,
-}
-
-/// How a webhook is reached.
-#[derive(Debug)]
-pub(super) struct Way {
-    /// The whole URL, without a query.
-    pub(super) url: String,
-    pub(super) to: To,
-    pub(super) trust: Trust,
-}
-
-/// Who is called.
-#[derive(Debug)]
-pub(super) enum To {
-    Url(Uri),
-    Service(ServiceRef),
 }
 
 #[derive(Debug)]
@@ -144,7 +124,7 @@ impl Hook {
     ///
     /// # Errors
     /// It cannot be told, and the webhook may not fail.
-    pub(super) fn wants(
+    pub(super) async fn wants(
         &self,
         subject: &Subject<'_>,
         object: &Value,
@@ -158,7 +138,12 @@ impl Hook {
         if self.conditions.is_empty() {
             return Ok(Some(matched));
         }
-        let holds = self.conditions.hold(subject, &matched, object, old)?;
+        let shown = subject.show(object, &matched).await?;
+        let before = match old {
+            Some(old) => subject.show(old, &matched).await?,
+            None => Value::Null,
+        };
+        let holds = self.conditions.hold(subject, &matched, &shown, &before);
         match holds {
             Ok(true) => Ok(Some(matched)),
             Ok(false) => Ok(None),
@@ -262,52 +247,10 @@ impl Selectors {
     }
 }
 
-impl Way {
-    fn read(config: &Value) -> Result<Self, String> {
-        let bundle = config.str_at(&["caBundle"]).filter(|text| !text.is_empty());
-        let bundle =
-            bundle.map(|text| STANDARD.decode(text)).transpose().map_err(|error| error.to_string())?;
-        let trust = Trust::new(bundle.as_deref(), None).map_err(|error| error.to_string())?;
-        if let Some(url) = config.str_at(&["url"]) {
-            let uri: Uri = url.parse().map_err(|error| format!("{url:?} is no URL: {error}"))?;
-            return Ok(Self { url: url.to_owned(), to: To::Url(uri), trust });
-        }
-        let Some(service) = config.get("service") else {
-            return Err("webhook configuration must have either service or URL".into());
-        };
-        let text = |field: &str| service.str_at(&[field]).unwrap_or_default();
-        let port = service.i64_at(&["port"]).unwrap_or(443);
-        let port = u16::try_from(port).map_err(|_| format!("{port} is no port"))?;
-        let service = ServiceRef { namespace: text("namespace").into(), name: text("name").into(), port };
-        let path = text("path");
-        let slash = if path.starts_with('/') || path.is_empty() { "" } else { "/" };
-        let url = format!("https://{}:{port}{slash}{path}", service.host());
-        Ok(Self { url, to: To::Service(service), trust })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use xebec_api::object;
-
-    #[test]
-    fn ways() {
-        let check = |config: Value, want: &str| match Way::read(&config) {
-            Ok(way) => assert_eq!(way.url, want),
-            Err(error) => assert!(error.contains(want), "{error}"),
-        };
-        let pem = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).expect("a certificate").cert.pem();
-        let bundle = STANDARD.encode(pem);
-        let service = |path: Value| object!({"caBundle": (bundle.as_str()), "service": {"name": "hook", "namespace": "ops", "path": (path)}});
-        check(service(Value::from("/a/b")), "https://hook.ops.svc:443/a/b");
-        check(service(Value::from("a")), "https://hook.ops.svc:443/a");
-        check(service(Value::Null), "https://hook.ops.svc:443");
-        check(object!({"caBundle": (bundle.as_str()), "url": "https://a.example/x"}), "https://a.example/x");
-        check(object!({"caBundle": "?"}), "Invalid");
-        check(object!({"caBundle": "aGk="}), "holds no usable certificate");
-        check(object!({"caBundle": (bundle.as_str())}), "must have either service or URL");
-    }
 
     #[test]
     fn defaults_of_hooks() {

@@ -151,7 +151,7 @@ pub(crate) struct Mutation {
 }
 
 impl Mutation {
-    /// Calls the webhooks that match; the object is as it is stored. Whether there is to be another round, once what comes
+    /// Calls the webhooks that match; the object is in the version that writes work in. Whether there is to be another round, once what comes
     /// before webhooks has been done again.
     ///
     /// # Errors
@@ -180,11 +180,11 @@ impl Mutation {
             if second && !self.again.contains(&index) {
                 continue;
             }
-            let Some(matched) = hook.wants(&subject, object, old)? else { continue };
+            let Some(matched) = hook.wants(&subject, object, old).await? else { continue };
             let told = call::call(core, hook, &subject, &matched, object, old).await;
             let patched = match call::settle(hook, &subject, told, (usize::from(second), index))? {
                 Outcome::Passed => false,
-                Outcome::Patch(operations) => apply(hook, &subject, &matched, object, operations)?,
+                Outcome::Patch(operations) => apply(hook, &subject, &matched, object, operations).await?,
             };
             if patched {
                 self.again.extend(self.called.drain());
@@ -204,14 +204,14 @@ impl Mutation {
 }
 
 /// Applies a webhook's patch to the object in the version that the webhook saw; whether that changed it.
-fn apply(
+async fn apply(
     hook: &Hook,
     subject: &Subject<'_>,
     matched: &Served,
     object: &mut Value,
     operations: Value,
 ) -> Result<bool, Status> {
-    let before = subject.show(object, matched)?;
+    let before = subject.show(object, matched).await?;
     if before.is_null() {
         return Err(Status::internal(format_args!(
             "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
@@ -237,7 +237,7 @@ fn apply(
     if after == before {
         return Ok(false);
     }
-    subject.take(object, after, matched)?;
+    subject.take(object, after, matched).await?;
     Ok(true)
 }
 
@@ -271,7 +271,7 @@ async fn ask_all(
     }
     let mut wanted = Vec::new();
     for (index, hook) in state.validating.iter().enumerate() {
-        if let Some(matched) = hook.wants(subject, object, old)? {
+        if let Some(matched) = hook.wants(subject, object, old).await? {
             wanted.push((index, hook, matched));
         }
     }
@@ -297,11 +297,11 @@ pub(crate) async fn admit(core: &Core, subject: &Subject<'_>, object: &mut Value
         return Ok(());
     }
     for (index, hook) in state.mutating.iter().enumerate() {
-        let Some(matched) = hook.wants(subject, object, None)? else { continue };
+        let Some(matched) = hook.wants(subject, object, None).await? else { continue };
         let told = call::call(core, hook, subject, &matched, object, None).await;
         let patched = match call::settle(hook, subject, told, (0, index))? {
             Outcome::Passed => false,
-            Outcome::Patch(operations) => apply(hook, subject, &matched, object, operations)?,
+            Outcome::Patch(operations) => apply(hook, subject, &matched, object, operations).await?,
         };
         subject.mutated(hook, (0, index), patched);
     }

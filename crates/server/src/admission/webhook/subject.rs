@@ -38,7 +38,7 @@ pub(crate) struct Subject<'a> {
 /// What the objects of a request are.
 #[derive(Debug)]
 pub(crate) enum Shown {
-    /// Objects of the resource, as they are stored.
+    /// Objects of the resource, in the version that writes work in.
     Whole,
     /// The scales of those.
     Scale(ScalePaths),
@@ -171,28 +171,29 @@ impl<'a> Subject<'a> {
     }
 
     /// An object as a webhook sees it.
-    pub(super) fn show(&self, object: &Value, matched: &Served) -> Result<Value, Status> {
+    pub(super) async fn show(&self, object: &Value, matched: &Served) -> Result<Value, Status> {
         if object.is_null() {
             return Ok(Value::Null);
         }
         match &self.shown {
-            Shown::Whole => convert::from_storage(object.clone(), matched),
+            Shown::Whole => convert::to_served(self.core, object.clone(), matched).await,
             Shown::Scale(paths) => {
-                Ok(subresources::to_scale(&convert::from_storage(object.clone(), matched)?, paths))
+                let whole = convert::to_served(self.core, object.clone(), matched).await?;
+                Ok(subresources::to_scale(&whole, paths))
             }
             Shown::Other => Ok(object.clone()),
         }
     }
 
     /// Makes the object what a webhook made of what it saw.
-    pub(super) fn take(&self, object: &mut Value, seen: Value, matched: &Served) -> Result<(), Status> {
+    pub(super) async fn take(&self, object: &mut Value, seen: Value, matched: &Served) -> Result<(), Status> {
         match &self.shown {
-            Shown::Whole => *object = convert::to_storage(seen, matched)?,
+            Shown::Whole => *object = convert::to_working(self.core, seen, self.served).await?,
             Shown::Scale(paths) => {
-                let mut whole = convert::from_storage(object.clone(), matched)?;
+                let mut whole = convert::to_served(self.core, object.clone(), matched).await?;
                 let replicas = seen.i64_at(&["spec", "replicas"]).unwrap_or(0);
                 whole.set(&subresources::split(&paths.spec_replicas), replicas);
-                *object = convert::to_storage(whole, matched)?;
+                *object = convert::to_working(self.core, whole, self.served).await?;
             }
             Shown::Other => *object = seen,
         }

@@ -49,13 +49,18 @@ fn write_members(
     out.push(b'}');
 }
 
-pub(super) fn written_dry(object: Value, served: &Served, created: bool) -> Result<Written, Status> {
-    let object = convert::from_storage(object, served)?;
+pub(super) async fn written_dry(
+    core: &Core,
+    object: Value,
+    served: &Served,
+    created: bool,
+) -> Result<Written, Status> {
+    let object = convert::to_served(core, object, served).await?;
     Ok(Written { bytes: json::to_vec(&object).into(), created })
 }
 
 /// What the commit made of the object; its other hooks run now.
-pub(in crate::registry) fn finish(
+pub(in crate::registry) async fn finish(
     core: &Core,
     served: &Served,
     events: &[Arc<xebec_store::Event>],
@@ -65,7 +70,7 @@ pub(in crate::registry) fn finish(
     served.row.strategy.committed(core);
     let event = events.iter().find(|e| e.key() == key);
     let record = event.ok_or_else(|| Status::internal("the store lost the event of a commit"))?.record();
-    Ok(Written { bytes: convert::bytes(record, served)?, created })
+    Ok(Written { bytes: convert::bytes(core, record, served).await?, created })
 }
 
 /// The answer when the store did not take a write.

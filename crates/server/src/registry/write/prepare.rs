@@ -94,7 +94,7 @@ pub(super) fn validate_new(object: &Value, served: &Served) -> Verdict {
     let row = &served.row;
     let mut causes = meta::validate(object, row.def.is_namespaced(), row.kind.name);
     if strictness(served) == Strictness::Custom {
-        causes.extend(structural::validate(object, row.def.storage().root()));
+        causes.extend(structural::validate(object, served.working().root()));
     }
     if names_finalizers(served) {
         meta::validate_finalizer_names(object, &mut causes);
@@ -106,7 +106,7 @@ pub(super) fn validate_new(object: &Value, served: &Served) -> Verdict {
 /// Adds what the rules of a custom resource say. Some faults keep them from being evaluated: values are not what rules take
 /// them for.
 fn by_rules(mut causes: Vec<Cause>, object: &Value, old: Option<&Value>, served: &Served) -> Verdict {
-    let version = served.row.def.storage();
+    let version = served.working();
     let Some(rules) = &version.rules else { return Verdict { causes, ..Verdict::default() } };
     let blocks = |cause: &Cause| {
         use xebec_api::error::CauseKind::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
@@ -229,7 +229,7 @@ pub(super) fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> 
     let row = &target.served.row;
     let mut causes = meta::validate_update(new, old, row.def.is_namespaced());
     if strictness(target.served) == Strictness::Custom {
-        causes.extend(structural::validate_change(new, old, row.def.storage().root()));
+        causes.extend(structural::validate_change(new, old, target.served.working().root()));
     }
     if target.part == Part::Main && names_finalizers(target.served) {
         meta::validate_finalizer_names(new, &mut causes);
