@@ -18,6 +18,8 @@ pub(crate) struct Parsed {
     pub(crate) source: Source,
     /// By id: the offset in the source.
     pub(crate) offsets: Vec<u32>,
+    /// How deep the tree is.
+    pub(crate) depth: usize,
 }
 
 impl Parsed {
@@ -41,20 +43,24 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Issues> {
     let mut parser = Parser { source: &source, tokens, at: 0, offsets: Vec::new(), issues, depth: 0 };
     let root = parser.whole();
     let Parser { mut issues, offsets, .. } = parser;
+    let mut depth = 0;
     if let Ok(root) = &root
         && issues.is_empty()
-        && let Err(message) = bounded(root, offsets.len())
     {
-        issues.report(&source, Location::NONE, message);
+        match bounded(root, offsets.len()) {
+            Ok(found) => depth = found,
+            Err(message) => issues.report(&source, Location::NONE, message),
+        }
     }
     issues.into_result()?;
     match root {
-        Ok(root) => Ok(Parsed { root, source, offsets }),
+        Ok(root) => Ok(Parsed { root, source, offsets, depth }),
         Err(Stop) => unreachable!("what stops the parser is reported"),
     }
 }
 
-fn bounded(root: &Expr, nodes: usize) -> Result<(), String> {
+/// How deep the tree is, if it is not too large.
+fn bounded(root: &Expr, nodes: usize) -> Result<usize, String> {
     if nodes > MAX_NODES {
         return Err(format!("expression has more than {MAX_NODES} parts once its macros are expanded"));
     }
@@ -73,7 +79,7 @@ fn bounded(root: &Expr, nodes: usize) -> Result<(), String> {
         }
         level = below;
     }
-    Ok(())
+    Ok(depth)
 }
 
 /// Reading cannot go on; why is reported.

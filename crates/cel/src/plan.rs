@@ -143,7 +143,8 @@ pub(crate) fn plan(
     let root = Planner { checked, locals: Vec::new() }.node(&parsed.root)?;
     let used = (0..env.variables().len()).map(|index| checked.refers_to(index)).collect();
     let names = env.variables().iter().map(|variable| Arc::clone(&variable.name)).collect();
-    Ok(Program::new(root, checked.type_of(&parsed.root).clone(), estimate, names, used))
+    let result = checked.type_of(&parsed.root).clone();
+    Ok(Program { root, result, estimate, names, used, depth: parsed.depth })
 }
 
 type Planned = Result<Node, CompileError>;

@@ -26,11 +26,12 @@ pub enum CompileError {
 
 /// A compiled expression: checked, costed, ready to be evaluated any number of times, by any number of threads.
 pub struct Program {
-    root: Node,
-    result: Type,
-    estimate: Range,
-    names: Vec<Arc<str>>,
-    used: Vec<bool>,
+    pub(crate) root: Node,
+    pub(crate) result: Type,
+    pub(crate) estimate: Range,
+    pub(crate) names: Vec<Arc<str>>,
+    pub(crate) used: Vec<bool>,
+    pub(crate) depth: usize,
 }
 
 /// What all evaluations that share it may cost.
@@ -98,16 +99,6 @@ impl<'a> Activation<'a> for Vec<Value<'a>> {
 }
 
 impl Program {
-    pub(crate) const fn new(
-        root: Node,
-        result: Type,
-        estimate: Range,
-        names: Vec<Arc<str>>,
-        used: Vec<bool>,
-    ) -> Self {
-        Self { root, result, estimate, names, used }
-    }
-
     /// The type of its value.
     #[must_use]
     pub const fn result_type(&self) -> &Type {
@@ -124,6 +115,18 @@ impl Program {
     #[must_use]
     pub fn uses(&self, variable: &str) -> bool {
         self.names.iter().zip(&self.used).any(|(name, used)| *used && &**name == variable)
+    }
+
+    /// The variables that it refers to, by their places in the environment.
+    pub fn used(&self) -> impl Iterator<Item = usize> {
+        self.used.iter().enumerate().filter_map(|(at, used)| used.then_some(at))
+    }
+
+    /// How deep it nests once its macros are expanded, [`limits::MAX_TREE_DEPTH`] at most. A host whose variables are
+    /// expressions themselves bounds by it how deep they nest together.
+    #[must_use]
+    pub const fn depth(&self) -> usize {
+        self.depth
     }
 
     /// Evaluates the expression, and takes what that costs out of the budget.

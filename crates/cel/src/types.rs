@@ -207,6 +207,15 @@ impl Type {
         }
     }
 
+    /// Its name with those of what it is made of, as `list(int)`: what upstream tells of what an expression gives, where
+    /// `Display` is what the checker says.
+    #[must_use]
+    pub fn declared_name(&self) -> String {
+        let parts: Vec<String> = self.parts().iter().map(Self::declared_name).collect();
+        let below = if parts.is_empty() { String::new() } else { format!("({})", parts.join(", ")) };
+        format!("{}{below}", self.runtime_name())
+    }
+
     /// Equal but for the names of parameters.
     pub(crate) fn is_equivalent(&self, other: &Self) -> bool {
         match (self, other) {

@@ -8,6 +8,7 @@ use xebec_api::Status;
 use xebec_api::time::Timestamp;
 use xebec_store::{CommitError, Committed, Record, Revision, Snapshot, Store, Txn};
 
+use crate::admission::policy::Policies;
 use crate::admission::webhook::Webhooks;
 use crate::audit::Audit;
 use crate::auth::oidc::Issuers;
@@ -62,6 +63,8 @@ pub struct Core {
     pub(crate) webhooks: Webhooks,
     /// How much converted objects take.
     pub conversions: Conversions,
+    /// The admission policies in force.
+    pub(crate) policies: Policies,
     /// Calls webhooks and other servers.
     pub outbound: Outbound,
     /// The time.

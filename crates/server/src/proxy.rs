@@ -13,7 +13,7 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use xebec_api::{Reason, Status, Value, object};
 
-use crate::admission::webhook::{self, Subject};
+use crate::admission::{self, Subject};
 use crate::core::Core;
 use crate::http::body::RequestBody;
 use crate::http::reply::{self, Reply, ReplyBody};
@@ -70,7 +70,7 @@ pub(crate) async fn handle(
         options.set(&["path"], path.as_str());
     }
     let subject = Subject::below(core, &incoming.context, served, target, "CONNECT")?;
-    webhook::admit(core, &subject, &mut options).await?;
+    admission::admit(core, &subject, &mut options).await?;
     let location = match target.resource.as_str() {
         "pods" => pod(core, target).await?,
         _ => service(core, target).await?,

@@ -19,7 +19,9 @@ use tokio_util::task::TaskTracker;
 use xebec_api::Status;
 use xebec_store::{Revision, Scope, Store, StoreError, WatchError};
 
-use crate::admission::webhook::{self, Webhooks};
+use crate::admission::configuration;
+use crate::admission::policy::Policies;
+use crate::admission::webhook::Webhooks;
 use crate::audit::Audit;
 use crate::auth::keys::{ClusterKeys, Credential};
 use crate::auth::token::{Issuers, TokenSigner};
@@ -114,6 +116,7 @@ impl ApiServer {
             certificates: Arc::new(CertificateVerifier::new(keys.ca_pem())?),
             webhooks: Webhooks::default(),
             conversions: Conversions::default(),
+            policies: Policies::default(),
             outbound: Outbound::new(nodes.clone()),
             nodes,
             clock,
@@ -147,7 +150,7 @@ impl ApiServer {
         core.authorizer.refresh(&snapshot);
         core.authorizer.follow_nodes(core.store.clone())?;
         core.flow.configure(&snapshot);
-        core.webhooks.refresh(core);
+        configuration::refresh(core);
         let following = follow_roles(core.clone(), snapshot.revision(), self.shutdown.clone());
         self.spawn("the follower of roles", following);
         for following in core.issuers.followers(core, &self.shutdown) {
@@ -155,7 +158,8 @@ impl ApiServer {
         }
         self.spawn("the follower of nodes", node::keep_up(core.clone(), self.shutdown.clone()));
         self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
-        self.spawn("the follower of webhooks", webhook::follow(core.clone(), self.shutdown.clone()));
+        let following = configuration::follow(core.clone(), self.shutdown.clone());
+        self.spawn("the follower of admission's configurations", following);
         self.spawn("the follower of flow schemas", flow::follow(core.clone(), self.shutdown.clone()));
         if core.store.is_shared() {
             let following = follow_definitions(core.clone(), self.shutdown.clone());

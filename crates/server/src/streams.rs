@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 use xebec_api::{Reason, Status, Value, meta, object};
 
-use crate::admission::webhook::{self, Subject};
+use crate::admission::{self, Subject};
 use crate::auth::User;
 use crate::core::Core;
 use crate::http::body::{BoxError, RequestBody};
@@ -50,7 +50,7 @@ pub(crate) async fn handle(
     let pod = find_pod(core, target).await?;
     if upgrade {
         let subject = Subject::below(core, &incoming.context, served, target, "CONNECT")?;
-        webhook::admit(core, &subject, &mut options(&target.subresource, &incoming.context.query)).await?;
+        admission::admit(core, &subject, &mut options(&target.subresource, &incoming.context.query)).await?;
     }
     let node = pod
         .str_at(&["spec", "nodeName"])

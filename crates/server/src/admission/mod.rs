@@ -1,23 +1,29 @@
 //! Admission: what the cluster's rules add to a write, or forbid.
 //!
-//! Mutating plugins run first, in order, then mutating webhooks; validating ones after the object's own validation, and
-//! last [`quota`]. A plugin reads the store, never writes it; a quota's new status becomes part of the write's own
-//! transaction.
+//! Mutating plugins run first, in order, then mutating webhooks; validating ones after the object's own validation, then
+//! validating policies and webhooks, and last [`quota`]. A plugin reads the store, never writes it; a quota's new status
+//! becomes part of the write's own transaction.
 
+pub(crate) mod configuration;
 mod defaults;
+mod expressions;
 mod lifecycle;
 mod limit_ranger;
+mod matching;
 mod node_restriction;
 mod pod_security;
+pub(crate) mod policy;
 pub mod quota;
 mod runtime_class;
 mod service_account;
+mod subject;
 pub(crate) mod webhook;
 
 use std::time::Instant;
 
 use xebec_api::{Status, Value, meta};
 
+pub(crate) use self::subject::Subject;
 use crate::core::{Context, Core};
 use crate::http::route;
 use crate::metrics::Step;
@@ -96,21 +102,6 @@ pub(crate) fn find(
     convert::stored_object(read::find(&core.store.snapshot(), row, namespace, name)?)
 }
 
-/// Looks at what is posted to a subresource, such as a binding, and shows it to webhooks.
-///
-/// # Errors
-/// A plugin or a webhook forbids it.
-pub(crate) async fn posted(
-    core: &Core,
-    context: &Context,
-    served: &Served,
-    target: &route::Target,
-    object: &mut Value,
-) -> Result<(), Status> {
-    node_restriction::posted(core, context, served, target, object).await?;
-    webhook::posted(core, context, served, target, object).await
-}
-
 /// Runs the mutating plugins.
 ///
 /// # Errors
@@ -135,8 +126,9 @@ async fn run_mutating(
 ) -> Result<(), Status> {
     plugins(core, attributes, object, old)?;
     let mut webhooks = webhook::Mutation::default();
-    while webhooks.run(core, attributes, object, old).await? {
+    if webhooks.run(core, attributes, object, old, false).await? {
         plugins(core, attributes, object, old)?;
+        webhooks.run(core, attributes, object, old, false).await?;
     }
     Ok(())
 }
@@ -186,5 +178,41 @@ async fn run_validating(
     service_account::validate(core, attributes, object, old)?;
     pod_security::validate(core, attributes, object, old).await?;
     runtime_class::validate(core, attributes, object)?;
-    webhook::validate(core, attributes, object, old).await
+    if attributes.is_internal() {
+        return Ok(());
+    }
+    let policies = core.policies.validating(attributes.target.served);
+    if policies.is_empty() && !webhook::may_ask(core) {
+        return Ok(());
+    }
+    let subject = Subject::of_write(core, attributes, object)?;
+    policy::validate(&policies, &subject, object, old).await?;
+    webhook::validate(core, &subject, object, old).await
+}
+
+/// Shows webhooks and policies what is no write of an object: a connection, or what is posted to a subresource. Mutating ones
+/// may change what is posted.
+///
+/// # Errors
+/// One of them denies it, or fails and may not.
+pub(crate) async fn admit(core: &Core, subject: &Subject<'_>, object: &mut Value) -> Result<(), Status> {
+    webhook::change(core, subject, object).await?;
+    policy::validate(&core.policies.validating(subject.served), subject, object, None).await?;
+    webhook::validate(core, subject, object, None).await
+}
+
+/// Looks at what is posted to a subresource, such as a binding, and shows it to webhooks and policies.
+///
+/// # Errors
+/// As [`admit`]; or a plugin forbids it.
+pub(crate) async fn posted(
+    core: &Core,
+    context: &Context,
+    served: &Served,
+    target: &route::Target,
+    object: &mut Value,
+) -> Result<(), Status> {
+    node_restriction::posted(core, context, served, target, object).await?;
+    let subject = Subject::below(core, context, served, target, "CREATE")?;
+    admit(core, &subject, object).await
 }

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::pin::Pin;
 
-use xebec_api::{Status, Value};
+use xebec_api::{Cause, Status, Value};
 use xebec_store::{Snapshot, Txn};
 
 use super::write::Part;
@@ -59,6 +59,11 @@ pub trait Strategy: Send + Sync + Debug {
     /// What the write needs to be allowed besides its verb, given the object as it is to become. Asked before it is validated.
     fn guard<'a>(&'a self, _write: &'a Write<'a>, _object: &'a Value, _part: Part<'a>) -> Option<Guard<'a>> {
         None
+    }
+
+    /// What is wrong with an object besides what its kind's rules say, when it is made or, given what it was, updated.
+    fn faults(&self, _object: &Value, _old: Option<&Value>) -> Vec<Cause> {
+        Vec::new()
     }
 
     /// Before an object goes for good ([`Write::old`]): gives back what it held.

@@ -16,13 +16,11 @@ struct Gap {
     text: &'static str,
 }
 
-const POLICIES: &str = "admission policies are not evaluated, so nothing is refused or changed by them";
+const POLICIES: &str = "mutating admission policies are not evaluated, so nothing is changed by them";
 
 const GAPS: &[Gap] = &[
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicies", always, POLICIES),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", always, POLICIES),
-    gap("admissionregistration.k8s.io", "validatingadmissionpolicies", always, POLICIES),
-    gap("admissionregistration.k8s.io", "validatingadmissionpolicybindings", always, POLICIES),
     gap(
         "apiregistration.k8s.io",
         "apiservices",

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, trust};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 
-fn settings(policy: Policy) -> (Settings, PathBuf, TempDir) {
+pub(crate) fn settings(policy: Policy) -> (Settings, PathBuf, TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("audit.log");
     // A request is answered when it is recorded.
@@ -22,7 +22,7 @@ fn settings(policy: Policy) -> (Settings, PathBuf, TempDir) {
     (Settings { audit, ..Settings::default() }, path, directory)
 }
 
-fn events(path: &Path) -> Vec<Value> {
+pub(crate) fn events(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("a log");
     text.lines().map(|line| json::from_slice(line.as_bytes()).expect("JSON")).collect()
 }

@@ -18,6 +18,7 @@ mod operations;
 mod parity;
 mod paths;
 mod pod_security;
+mod policies;
 mod proxies;
 mod rules;
 mod runtime_classes;

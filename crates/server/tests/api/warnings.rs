@@ -8,14 +8,8 @@ use crate::cluster::Cluster;
 use crate::samples::{STORED, Sample};
 
 /// Of these kinds every object promises something that is not kept.
-const PROMISES: &[&str] = &[
-    "apiservices",
-    "mutatingadmissionpolicies",
-    "mutatingadmissionpolicybindings",
-    "networkpolicies",
-    "validatingadmissionpolicies",
-    "validatingadmissionpolicybindings",
-];
+const PROMISES: &[&str] =
+    &["apiservices", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "networkpolicies"];
 
 fn collection(sample: &Sample, namespaced: bool) -> String {
     let root = if sample.api_version.contains('/') { "apis" } else { "api" };
@@ -53,20 +47,21 @@ async fn who_writes_what_is_not_enforced_is_told() {
 async fn who_changes_it_is_told_again_but_not_who_writes_its_status() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin().await;
-    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let name = "v1.q.example.com";
     let tree = |text: &str| -> Value { json::from_slice(text.as_bytes()).expect(text) };
-    let policy = tree(
-        r#"{"metadata": {"name": "q"}, "spec": {"validations": [{"expression": "true"}], "matchConstraints": {
-            "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["pods"]}]
-        }}}"#,
+    let service = tree(
+        r#"{"metadata": {"name": "v1.q.example.com"}, "spec": {"group": "q.example.com", "version": "v1",
+            "groupPriorityMinimum": 1, "versionPriority": 1, "insecureSkipTLSVerify": true,
+            "service": {"namespace": "default", "name": "q"}}}"#,
     );
-    admin.send(Call::post(policies, &policy)).await.expect(201).expect("made");
-    for (path, patch, want) in [
-        ("q", r#"{"spec": {"failurePolicy": "Ignore"}}"#, 1),
-        ("q/status", r#"{"status": {"observedGeneration": 1}}"#, 0),
-    ] {
-        let answer = admin.send(Call::patch(format!("{policies}/{path}"), MERGE_PATCH, &tree(patch))).await;
-        assert_eq!(meta::name(&answer.expect(200).expect(patch)), "q");
+    admin.send(Call::post(services, &service)).await.expect(201).expect("made");
+    for (path, patch, want) in
+        [("", r#"{"spec": {"versionPriority": 2}}"#, 1), ("/status", r#"{"status": {"conditions": []}}"#, 0)]
+    {
+        let path = format!("{services}/{name}{path}");
+        let answer = admin.send(Call::patch(&*path, MERGE_PATCH, &tree(patch))).await;
+        assert_eq!(meta::name(&answer.expect(200).expect(patch)), name);
         assert_eq!(told(&answer.warnings()).len(), want, "{path}: {:?}", answer.warnings());
     }
 }

@@ -7,7 +7,7 @@ use xebec_api::{Status, Value, json};
 
 use super::hook::{Hook, Kind};
 use super::review::{self, Answer};
-use super::subject::Subject;
+use crate::admission::subject::Subject;
 use crate::core::Core;
 use crate::outbound::Limits;
 use crate::registry::table::Served;
@@ -55,7 +55,7 @@ pub(super) async fn call(
         None => Value::Null,
     };
     let uid = core.new_uid().map_err(Failure::Server)?;
-    let request = review::request(subject, matched, &shown);
+    let request = subject.request(matched, &shown);
     let body = review::review(version, &uid, request, shown, old);
     let started = Instant::now();
     let answer = post(core, hook, body).await;

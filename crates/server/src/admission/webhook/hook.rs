@@ -1,13 +1,13 @@
 //! One webhook of a configuration, read once, and which requests it wants to see.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use xebec_api::selector::Selector;
-use xebec_api::{FieldPath, Status, Value, meta};
+use xebec_api::{Status, Value, meta};
 
-use super::conditions::Conditions;
-use super::subject::Subject;
+use crate::admission::expressions::{Asks, Conditions, Environment, Evaluation, Seen, Sees};
+use crate::admission::matching::Matcher;
+use crate::admission::subject::Subject;
 use crate::outbound::Way;
 use crate::registry::table::Served;
 
@@ -57,33 +57,7 @@ pub(super) struct Hook {
     pub(super) way: Result<Way, String>,
     /// What must hold besides the rules.
     pub(super) conditions: Conditions,
-    rules: Vec<Rule>,
-    /// Whether other versions of what the rules name count.
-    equivalent: bool,
-    selectors: Result<Selectors, String>,
-}
-
-#[derive(Debug)]
-struct Selectors {
-    namespaces: Selector,
-    objects: Selector,
-}
-
-#[derive(Debug)]
-struct Rule {
-    operations: Vec<String>,
-    groups: Vec<String>,
-    versions: Vec<String>,
-    /// Resource and subresource.
-    resources: Vec<(String, String)>,
-    scope: Scope,
-}
-
-#[derive(Debug)]
-enum Scope {
-    Any,
-    Cluster,
-    Namespaced,
+    matcher: Matcher,
 }
 
 impl Hook {
@@ -113,10 +87,8 @@ impl Hook {
                 _ => None,
             }),
             way: Way::read(hook.get("clientConfig").unwrap_or(&Value::Null)),
-            conditions: Conditions::read(hook),
-            rules: hook.array_at(&["rules"]).iter().map(Rule::read).collect(),
-            equivalent: text("matchPolicy") != "Exact",
-            selectors: Selectors::read(hook),
+            conditions: Conditions::read(hook, environment()),
+            matcher: Matcher::of_webhook(hook),
         }
     }
 
@@ -130,20 +102,13 @@ impl Hook {
         object: &Value,
         old: Option<&Value>,
     ) -> Result<Option<Served>, Status> {
-        let Some(matched) = self.matched(subject) else { return Ok(None) };
-        let selectors = self.selectors.as_ref().map_err(Status::internal)?;
-        if !selectors.select(subject, object, old)? {
-            return Ok(None);
-        }
+        let Some(matched) = self.matcher.matches(subject, object, old)? else { return Ok(None) };
         if self.conditions.is_empty() {
             return Ok(Some(matched));
         }
-        let shown = subject.show(object, &matched).await?;
-        let before = match old {
-            Some(old) => subject.show(old, &matched).await?,
-            None => Value::Null,
-        };
-        let holds = self.conditions.hold(subject, &matched, &shown, &before);
+        let seen = Seen::new(subject, matched.clone(), object, old).await?;
+        let asks = Asks { subject };
+        let holds = self.conditions.hold(&Evaluation::new(&seen, &asks));
         match holds {
             Ok(true) => Ok(Some(matched)),
             Ok(false) => Ok(None),
@@ -155,96 +120,12 @@ impl Hook {
             }
         }
     }
-
-    fn matched(&self, subject: &Subject<'_>) -> Option<Served> {
-        let fits = |served: &Served| self.rules.iter().any(|rule| rule.fits(subject, served));
-        if fits(subject.served) {
-            return Some(subject.served.clone());
-        }
-        if !self.equivalent || !self.rules.iter().any(|rule| rule.fits_operation(subject)) {
-            return None;
-        }
-        let others = subject.equivalents();
-        let first =
-            self.rules.iter().find_map(|rule| others.iter().find(|served| rule.fits(subject, served)));
-        first.cloned()
-    }
 }
 
-fn has(list: &[String], wanted: &str) -> bool {
-    list.iter().any(|item| item == "*" || item == wanted)
-}
-
-impl Rule {
-    fn read(rule: &Value) -> Self {
-        let texts = |field: &str| {
-            let list = rule.array_at(&[field]).iter();
-            list.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
-        };
-        let split = |text: String| match text.split_once('/') {
-            Some((resource, below)) => (resource.to_owned(), below.to_owned()),
-            None => (text, String::new()),
-        };
-        Self {
-            operations: texts("operations"),
-            groups: texts("apiGroups"),
-            versions: texts("apiVersions"),
-            resources: texts("resources").into_iter().map(split).collect(),
-            scope: match rule.str_at(&["scope"]) {
-                Some("Cluster") => Scope::Cluster,
-                Some("Namespaced") => Scope::Namespaced,
-                _ => Scope::Any,
-            },
-        }
-    }
-
-    fn fits_operation(&self, subject: &Subject<'_>) -> bool {
-        has(&self.operations, subject.operation)
-    }
-
-    fn fits(&self, subject: &Subject<'_>, served: &Served) -> bool {
-        let row = &served.row;
-        let resource = self.resources.iter().any(|(resource, below)| {
-            (resource == "*" || resource == row.resource()) && (below == "*" || below == subject.subresource)
-        });
-        let in_namespace = !subject.namespace.is_empty() && !subject.is_namespace();
-        let scope = match self.scope {
-            Scope::Any => true,
-            Scope::Cluster => !in_namespace,
-            Scope::Namespaced => in_namespace,
-        };
-        resource
-            && scope
-            && self.fits_operation(subject)
-            && has(&self.groups, row.group())
-            && has(&self.versions, &served.version().name)
-    }
-}
-
-impl Selectors {
-    fn read(hook: &Value) -> Result<Self, String> {
-        let read = |field: &str| match hook.get(field).filter(|s| !s.is_null()) {
-            None => Ok(Selector::default()),
-            Some(selector) => Selector::from_object(selector, &FieldPath::new(field))
-                .map_err(|causes| causes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-        };
-        Ok(Self { namespaces: read("namespaceSelector")?, objects: read("objectSelector")? })
-    }
-
-    fn select(&self, subject: &Subject<'_>, object: &Value, old: Option<&Value>) -> Result<bool, Status> {
-        let here = |object: &Value| !object.is_null() && self.objects.matches_labels(meta::labels(object));
-        if !self.objects.is_empty() && !here(object) && !old.is_some_and(here) {
-            return Ok(false);
-        }
-        if self.namespaces.is_empty() || !subject.has_namespace() {
-            return Ok(true);
-        }
-        if subject.is_written_namespace() {
-            return Ok(self.namespaces.matches_labels(meta::labels(object)));
-        }
-        let namespace = subject.find_namespace()?;
-        Ok(self.namespaces.matches_labels(meta::labels(&namespace)))
-    }
+/// What match conditions of webhooks see.
+pub(super) fn environment() -> &'static Environment {
+    static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+    ENVIRONMENT.get_or_init(|| Environment::new(Sees { authorizer: true, ..Sees::default() }))
 }
 
 #[cfg(test)]

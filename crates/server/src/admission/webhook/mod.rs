@@ -13,32 +13,26 @@
 //! mended.
 
 mod call;
-mod conditions;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hook;
 mod review;
-mod subject;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio_util::sync::CancellationToken;
-use xebec_api::structural::{self, Strictness};
-use xebec_api::{Status, Value, patch};
-use xebec_store::{Key, Prefix, Revision, Scope, Snapshot, StoreError, WatchError};
+use xebec_api::{Cause, FieldPath, Status, Value, object, patch};
+use xebec_store::{Key, Revision, Snapshot};
 
 use self::call::Outcome;
-pub(crate) use self::conditions::faults as condition_faults;
 use self::hook::{Hook, Kind};
-pub(crate) use self::subject::Subject;
 use super::Attributes;
-use crate::core::{Context, Core};
-use crate::http::route::Target;
+use super::configuration::prefix;
+use super::expressions::condition_faults;
+use super::subject::Subject;
+use crate::core::Core;
 use crate::registry::convert;
 use crate::registry::table::Served;
-
-const ROOT: &str = "/registry/admissionregistration.k8s.io/";
 
 /// The webhooks in force.
 #[derive(Debug, Default)]
@@ -95,46 +89,20 @@ impl State {
     }
 }
 
-fn prefix(resource: &str) -> Prefix {
-    let path = if resource.is_empty() { ROOT.to_owned() } else { format!("{ROOT}{resource}/") };
-    Prefix::new(path).expect("a short path without odd characters is a prefix")
-}
-
-/// How long it takes until a watch that failed begins anew.
-const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Takes configurations that others write, until `shutdown`.
-pub(crate) async fn follow(core: Arc<Core>, shutdown: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            ended = keep_up(&core) => match ended {
-                // There is nothing to follow any more.
-                Ok(()) => return shutdown.cancelled().await,
-                Err(error) => tracing::warn!(%error, "webhook configurations cannot be followed: all are read anew"),
-            },
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(PAUSE) => {}
-        }
-    }
-}
-
-async fn keep_up(core: &Core) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let since = core.store.snapshot().revision();
-    let mut watch = match core.store.watch(Scope::Prefix(prefix("")), since) {
-        Err(StoreError::Closed) => return Ok(()),
-        opened => opened?,
+/// What is wrong with the match conditions of a configuration's webhooks. Those that were there before may stay as they are.
+pub(crate) fn faults(configuration: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let hooks = |configuration: Option<&Value>| {
+        configuration.map(|c| c.array_at(&["webhooks"]).to_vec()).unwrap_or_default()
     };
-    core.webhooks.refresh(core);
-    loop {
-        match watch.next().await {
-            Ok(_) => core.webhooks.refresh(core),
-            Err(WatchError::Closed) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+    let before = hooks(old);
+    let conditions = || before.iter().flat_map(|hook| hook.array_at(&["matchConditions"]));
+    let known = |text: &str| conditions().any(|condition| condition.str_at(&["expression"]) == Some(text));
+    let mut causes = Vec::new();
+    for (at, hook) in configuration.array_at(&["webhooks"]).iter().enumerate() {
+        let path = FieldPath::new("webhooks").index(at);
+        causes.extend(condition_faults(hook, &path, hook::environment(), &known));
     }
+    causes
 }
 
 /// The mutating webhooks of one write, which may be called in two rounds.
@@ -151,8 +119,8 @@ pub(crate) struct Mutation {
 }
 
 impl Mutation {
-    /// Calls the webhooks that match; the object is in the version that writes work in. Whether there is to be another round, once what comes
-    /// before webhooks has been done again.
+    /// Calls the webhooks that match; the object is in the version that writes work in. Whether there is to be another round,
+    /// once what comes before webhooks has been done again; `again` says that what came before already wants one.
     ///
     /// # Errors
     /// A webhook denies the write, or fails and may not.
@@ -162,20 +130,21 @@ impl Mutation {
         attributes: &Attributes<'_>,
         object: &mut Value,
         old: Option<&Value>,
+        again: bool,
     ) -> Result<bool, Status> {
         let second = self.left.is_some();
         let state = self.hooks.get_or_insert_with(|| core.webhooks.state()).clone();
         if state.mutating.is_empty() || attributes.is_internal() {
-            return Ok(false);
+            return Ok(again);
         }
         let subject = Subject::of_write(core, attributes, object)?;
-        if subject.is_exempt() {
-            return Ok(false);
+        if subject.is_exempt_from_webhooks() {
+            return Ok(again);
         }
         if self.left.as_ref().is_some_and(|left| *left != *object) {
             self.again.extend(self.called.drain());
         }
-        let mut changed = false;
+        let mut changed = again;
         for (index, hook) in state.mutating.iter().enumerate() {
             if second && !self.again.contains(&index) {
                 continue;
@@ -193,7 +162,7 @@ impl Mutation {
             if hook.is_reinvocable {
                 self.called.insert(index);
             }
-            subject.mutated(hook, (usize::from(second), index), patched);
+            mutated(hook, &subject, (usize::from(second), index), patched);
         }
         if !changed || second {
             return Ok(false);
@@ -219,21 +188,12 @@ async fn apply(
         )));
     }
     let mut after = patch::json_patch::apply(before.clone(), operations).map_err(Status::internal)?;
-    let row = &matched.row;
-    if subject.shown.is_whole() {
-        let strictness = if row.custom { Strictness::Custom } else { Strictness::BuiltIn };
-        let decoded = structural::decode(&mut after, matched.version().root(), strictness);
-        if !row.custom && !decoded.mistyped.is_empty() {
-            let causes: Vec<String> = decoded.mistyped.iter().map(ToString::to_string).collect();
-            return Err(Status::internal(format_args!(
-                "admission webhook {:?} made an object that cannot be decoded: {}",
-                hook.name,
-                causes.join(", ")
-            )));
-        }
-        (row.kind.defaults)(&mut after, &matched.version().name);
-        structural::default(&mut after, matched.version().root());
-    }
+    subject.complete(&mut after, matched).map_err(|why| {
+        let name = &hook.name;
+        Status::internal(format_args!(
+            "admission webhook {name:?} made an object that cannot be decoded: {why}"
+        ))
+    })?;
     if after == before {
         return Ok(false);
     }
@@ -241,34 +201,34 @@ async fn apply(
     Ok(true)
 }
 
+/// Records for the audit log what a mutating webhook did.
+fn mutated(hook: &Hook, subject: &Subject<'_>, (round, index): (usize, usize), mutated: bool) {
+    let value = object!({
+        "configuration": (hook.configuration.as_str()), "webhook": (hook.name.as_str()), "mutated": mutated
+    });
+    let text = String::from_utf8_lossy(&xebec_api::json::to_vec(&value)).into_owned();
+    subject.context.annotate(&format!("mutation.webhook.admission.k8s.io/round_{round}_index_{index}"), text);
+}
+
+/// Whether validating webhooks may be asked about anything.
+pub(super) fn may_ask(core: &Core) -> bool {
+    !core.webhooks.state().validating.is_empty()
+}
+
 /// Asks the validating webhooks that match; of a deletion the object is `null`.
 ///
 /// # Errors
 /// A webhook denies the write, or fails and may not.
-pub(crate) async fn validate(
+pub(super) async fn validate(
     core: &Core,
-    attributes: &Attributes<'_>,
-    object: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
-    let state = core.webhooks.state();
-    if state.validating.is_empty() || attributes.is_internal() {
-        return Ok(());
-    }
-    let subject = Subject::of_write(core, attributes, object)?;
-    ask_all(core, &state, &subject, object, old).await
-}
-
-async fn ask_all(
-    core: &Core,
-    state: &State,
     subject: &Subject<'_>,
     object: &Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
-    if subject.is_exempt() {
+    if subject.is_exempt_from_webhooks() {
         return Ok(());
     }
+    let state = core.webhooks.state();
     let mut wanted = Vec::new();
     for (index, hook) in state.validating.iter().enumerate() {
         if let Some(matched) = hook.wants(subject, object, old).await? {
@@ -286,39 +246,52 @@ async fn ask_all(
     Ok(())
 }
 
-/// Shows webhooks what is no write of an object: a connection, or what is posted to a subresource. Mutating ones may change
-/// what is posted.
+/// Shows mutating webhooks, once each, what is no write of an object. They may change what is posted.
 ///
 /// # Errors
 /// As [`validate`].
-pub(crate) async fn admit(core: &Core, subject: &Subject<'_>, object: &mut Value) -> Result<(), Status> {
-    let state = core.webhooks.state();
-    if subject.is_exempt() {
+pub(super) async fn change(core: &Core, subject: &Subject<'_>, object: &mut Value) -> Result<(), Status> {
+    if subject.is_exempt_from_webhooks() {
         return Ok(());
     }
-    for (index, hook) in state.mutating.iter().enumerate() {
+    for (index, hook) in core.webhooks.state().mutating.iter().enumerate() {
         let Some(matched) = hook.wants(subject, object, None).await? else { continue };
         let told = call::call(core, hook, subject, &matched, object, None).await;
         let patched = match call::settle(hook, subject, told, (0, index))? {
             Outcome::Passed => false,
             Outcome::Patch(operations) => apply(hook, subject, &matched, object, operations).await?,
         };
-        subject.mutated(hook, (0, index), patched);
+        mutated(hook, subject, (0, index), patched);
     }
-    ask_all(core, &state, subject, object, None).await
+    Ok(())
 }
 
-/// Shows webhooks what is posted to a subresource, such as a binding.
-///
-/// # Errors
-/// As [`validate`].
-pub(crate) async fn posted(
-    core: &Core,
-    context: &Context,
-    served: &Served,
-    target: &Target,
-    object: &mut Value,
-) -> Result<(), Status> {
-    let subject = Subject::below(core, context, served, target, "CREATE")?;
-    admit(core, &subject, object).await
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_compile() {
+        let check = |expression: &str, want: &str| {
+            let hook = object!({"matchConditions": [{"name": "a", "expression": expression}]});
+            let configuration = object!({"webhooks": [(hook)]});
+            let found: Vec<String> = faults(&configuration, None).iter().map(ToString::to_string).collect();
+            match want {
+                "" => assert_eq!(found, [""; 0]),
+                want => assert!(found.iter().any(|f| f.contains(want)), "{found:?}"),
+            }
+            assert!(faults(&configuration, Some(&configuration)).is_empty(), "what was there may stay");
+        };
+        check("request.operation == 'CREATE' && object.metadata.name != 'a'", "");
+        check("!(request.resource.group == 'a' && request.dryRun)", "");
+        check("authorizer.group('').resource('pods').check('get').allowed()", "");
+        check(
+            "... [] bad expression",
+            "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad",
+        );
+        check("... [] bad expression", "compilation failed");
+        check("request.nothing == 1", "compilation failed");
+        check("params == null", "undeclared reference to 'params'");
+        check("'a'", "must evaluate to bool but got string");
+    }
 }

@@ -5,8 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use xebec_api::{Value, json, object};
 
 use super::hook::{Kind, ReviewVersion};
-use super::subject::Subject;
-use crate::registry::table::Served;
 
 /// A webhook's answer that is one.
 #[derive(Debug, PartialEq)]
@@ -27,40 +25,6 @@ impl ReviewVersion {
             Self::V1Beta1 => "admission.k8s.io/v1beta1",
         }
     }
-}
-
-/// The request of a review, as webhooks and match conditions see it; `object` and `old` are shown as the webhook wants them.
-pub(super) fn request(subject: &Subject<'_>, matched: &Served, object: &Value) -> Value {
-    let kind = |served: &Served| {
-        let (group, version, kind) = subject.kind(served);
-        object!({"group": group, "version": version, "kind": kind})
-    };
-    let resource = |served: &Served| {
-        object!({
-            "group": (served.row.group()), "version": (&*served.version().name),
-            "resource": (served.row.resource())
-        })
-    };
-    let mut request = object!({
-        "kind": (kind(matched)),
-        "resource": (resource(matched)),
-        "requestKind": (kind(subject.served)),
-        "requestResource": (resource(subject.served)),
-        "operation": (subject.operation),
-        "userInfo": (subject.context.user.to_value()),
-        "dryRun": (subject.dry_run),
-        "options": (subject.options(object))
-    });
-    let texts = [
-        ("name", subject.name.as_str()),
-        ("namespace", subject.namespace),
-        ("subResource", subject.subresource),
-        ("requestSubResource", subject.subresource),
-    ];
-    for (field, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-        request.set(&[field], text);
-    }
-    request
 }
 
 /// The whole review.

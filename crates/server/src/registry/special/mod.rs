@@ -6,6 +6,7 @@ mod eviction;
 mod flow_schema;
 mod namespace;
 mod pod;
+mod policies;
 mod reviews;
 mod roles;
 mod service;
@@ -17,6 +18,7 @@ use xebec_api::Status;
 
 use super::strategy::Strategy;
 use super::table::Served;
+use crate::admission::policy::Kind;
 use crate::core::Core;
 use crate::http::reply::Reply;
 use crate::http::route::{Target, Verb};
@@ -31,11 +33,15 @@ pub fn strategy(group: &str, resource: &str) -> Option<&'static dyn Strategy> {
         ("", "namespaces") => &namespace::Namespaces,
         ("", "pods") => &pod::Pods,
         ("", "services") => &service::Services,
-        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations") => {
-            &webhooks::Configurations("MutatingWebhookConfiguration")
+        (
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
+        ) => &webhooks::Configurations,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => {
+            &policies::Policies(Kind::Validating)
         }
-        ("admissionregistration.k8s.io", "validatingwebhookconfigurations") => {
-            &webhooks::Configurations("ValidatingWebhookConfiguration")
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => {
+            &policies::Bindings(Kind::Validating)
         }
         ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequests,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definitions,

@@ -1,35 +1,20 @@
 //! Webhook configurations: their match conditions must be expressions, and they hold when their writer is answered.
 
-use xebec_api::{Status, Value, meta};
+use xebec_api::{Cause, Value};
 
 use crate::admission::webhook;
 use crate::core::Core;
-use crate::registry::strategy::{Strategy, Write};
+use crate::registry::strategy::Strategy;
 
-/// The strategy of configurations of a kind.
 #[derive(Debug)]
-pub(super) struct Configurations(pub(super) &'static str);
+pub(super) struct Configurations;
 
 impl Strategy for Configurations {
-    fn create(&self, write: &mut Write<'_>, configuration: &mut Value) -> Result<(), Status> {
-        self.check(write, configuration)
-    }
-
-    fn update(&self, write: &mut Write<'_>, configuration: &mut Value) -> Result<(), Status> {
-        self.check(write, configuration)
+    fn faults(&self, configuration: &Value, old: Option<&Value>) -> Vec<Cause> {
+        webhook::faults(configuration, old)
     }
 
     fn committed(&self, core: &Core) {
         core.webhooks.refresh(core);
-    }
-}
-
-impl Configurations {
-    fn check(&self, write: &Write<'_>, configuration: &Value) -> Result<(), Status> {
-        let causes = webhook::condition_faults(configuration, write.old);
-        if causes.is_empty() {
-            return Ok(());
-        }
-        Err(Status::invalid("admissionregistration.k8s.io", self.0, meta::name(configuration), causes))
     }
 }

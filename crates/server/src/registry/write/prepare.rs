@@ -100,6 +100,7 @@ pub(super) fn validate_new(object: &Value, served: &Served) -> Verdict {
         meta::validate_finalizer_names(object, &mut causes);
     }
     causes.extend((row.kind.validate)(object));
+    causes.extend(row.strategy.faults(object, None));
     by_rules(causes, object, None, served)
 }
 
@@ -238,7 +239,10 @@ pub(super) fn validate_changed(new: &Value, old: &Value, target: Target<'_>) -> 
         Part::Other("finalize") => {}
         Part::Other("approval") => causes.extend(kinds::validate_approval(new, old)),
         Part::Other("ephemeralcontainers") => causes.extend(kinds::validate_ephemeral_containers(new, old)),
-        Part::Main | Part::Other(_) => causes.extend((row.kind.validate_update)(new, old)),
+        Part::Main | Part::Other(_) => {
+            causes.extend((row.kind.validate_update)(new, old));
+            causes.extend(row.strategy.faults(new, Some(old)));
+        }
         Part::Status => causes.extend((row.kind.validate_status)(new, old)),
         Part::Own(_) => {}
     }

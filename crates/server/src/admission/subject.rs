@@ -1,20 +1,21 @@
-//! What a webhook is shown: a request, and its objects in the version that the webhook wants.
+//! A request as webhooks and policies see it, and its objects in the version that they want.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
 use xebec_api::resource::ScalePaths;
+use xebec_api::structural::{self, Strictness};
 use xebec_api::{Status, Value, meta, object};
 
-use super::hook::Hook;
-use crate::admission::{Attributes, Operation};
+use super::{Attributes, Operation};
 use crate::core::{Context, Core};
 use crate::registry::table::Served;
 use crate::registry::write::Part;
 use crate::registry::{convert, read};
 use crate::subresources;
 
-/// A request that webhooks may see.
+/// A request that webhooks and policies may see.
 pub(crate) struct Subject<'a> {
     pub(crate) core: &'a Core,
     pub(crate) context: &'a Context,
@@ -34,6 +35,9 @@ pub(crate) struct Subject<'a> {
     pub(crate) shown: Shown,
     equivalents: OnceLock<Vec<Served>>,
 }
+
+/// The group of webhooks and policies.
+const GROUP: &str = "admissionregistration.k8s.io";
 
 /// What the objects of a request are.
 #[derive(Debug)]
@@ -112,18 +116,25 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// Whether no webhook may see it.
-    pub(super) fn is_exempt(&self) -> bool {
-        const EXEMPT: [&str; 6] = [
-            "validatingwebhookconfigurations",
-            "mutatingwebhookconfigurations",
+    /// Whether no webhook may see it, or a bad one could not be mended.
+    pub(super) fn is_exempt_from_webhooks(&self) -> bool {
+        const CONFIGURATIONS: [&str; 2] =
+            ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
+        let row = &self.served.row;
+        let configures = row.group() == GROUP && CONFIGURATIONS.contains(&row.resource());
+        configures || self.is_exempt_from_policies()
+    }
+
+    /// Whether no policy may see it, or a bad one could not be mended.
+    pub(super) fn is_exempt_from_policies(&self) -> bool {
+        const POLICIES: [&str; 4] = [
             "validatingadmissionpolicies",
             "validatingadmissionpolicybindings",
             "mutatingadmissionpolicies",
             "mutatingadmissionpolicybindings",
         ];
         let row = &self.served.row;
-        row.group() == "admissionregistration.k8s.io" && EXEMPT.contains(&row.resource())
+        row.group() == GROUP && POLICIES.contains(&row.resource())
     }
 
     pub(super) fn is_namespace(&self) -> bool {
@@ -170,22 +181,54 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// An object as a webhook sees it.
-    pub(super) async fn show(&self, object: &Value, matched: &Served) -> Result<Value, Status> {
+    /// An object in the version `matched`; it is copied only if it has to be converted.
+    pub(super) async fn see<'v>(
+        &self,
+        object: &'v Value,
+        matched: &Served,
+    ) -> Result<Cow<'v, Value>, Status> {
         if object.is_null() {
-            return Ok(Value::Null);
+            return Ok(Cow::Borrowed(object));
         }
         match &self.shown {
-            Shown::Whole => convert::to_served(self.core, object.clone(), matched).await,
+            Shown::Whole if object.str_at(&["apiVersion"]) == Some(&matched.api_version()) => {
+                Ok(Cow::Borrowed(object))
+            }
+            Shown::Whole => convert::to_served(self.core, object.clone(), matched).await.map(Cow::Owned),
             Shown::Scale(paths) => {
                 let whole = convert::to_served(self.core, object.clone(), matched).await?;
-                Ok(subresources::to_scale(&whole, paths))
+                Ok(Cow::Owned(subresources::to_scale(&whole, paths)))
             }
-            Shown::Other => Ok(object.clone()),
+            Shown::Other => Ok(Cow::Borrowed(object)),
         }
     }
 
-    /// Makes the object what a webhook made of what it saw.
+    /// As [`Subject::see`], for who keeps or changes it.
+    pub(super) async fn show(&self, object: &Value, matched: &Served) -> Result<Value, Status> {
+        self.see(object, matched).await.map(Cow::into_owned)
+    }
+
+    /// What somebody made of an object in the version `matched` becomes what its kind has: of the right types, with defaults.
+    ///
+    /// # Errors
+    /// What has another type than it may have.
+    pub(super) fn complete(&self, made: &mut Value, matched: &Served) -> Result<(), String> {
+        if !self.shown.is_whole() {
+            return Ok(());
+        }
+        let row = &matched.row;
+        let strictness = if row.custom { Strictness::Custom } else { Strictness::BuiltIn };
+        let decoded = structural::decode(made, matched.version().root(), strictness);
+        if !row.custom && !decoded.mistyped.is_empty() {
+            let causes: Vec<String> = decoded.mistyped.iter().map(ToString::to_string).collect();
+            return Err(causes.join(", "));
+        }
+        (row.kind.defaults)(made, &matched.version().name);
+        structural::default(made, matched.version().root());
+        Ok(())
+    }
+
+    /// Makes the object what was made of what was seen of it.
     pub(super) async fn take(&self, object: &mut Value, seen: Value, matched: &Served) -> Result<(), Status> {
         match &self.shown {
             Shown::Whole => *object = convert::to_working(self.core, seen, self.served).await?,
@@ -236,14 +279,38 @@ impl<'a> Subject<'a> {
         options
     }
 
-    /// Records for the audit log what a mutating webhook did.
-    pub(super) fn mutated(&self, hook: &Hook, (round, index): (usize, usize), mutated: bool) {
-        let value = object!({
-            "configuration": (hook.configuration.as_str()), "webhook": (hook.name.as_str()), "mutated": mutated
+    /// The request of a review, as webhooks and expressions see it. Its object is `shown` in the version `matched`.
+    pub(super) fn request(&self, matched: &Served, shown: &Value) -> Value {
+        let kind = |served: &Served| {
+            let (group, version, kind) = self.kind(served);
+            object!({"group": group, "version": version, "kind": kind})
+        };
+        let resource = |served: &Served| {
+            object!({
+                "group": (served.row.group()), "version": (&*served.version().name),
+                "resource": (served.row.resource())
+            })
+        };
+        let mut request = object!({
+            "kind": (kind(matched)),
+            "resource": (resource(matched)),
+            "requestKind": (kind(self.served)),
+            "requestResource": (resource(self.served)),
+            "operation": (self.operation),
+            "userInfo": (self.context.user.to_value()),
+            "dryRun": (self.dry_run),
+            "options": (self.options(shown))
         });
-        let text = String::from_utf8_lossy(&xebec_api::json::to_vec(&value)).into_owned();
-        let key = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{index}");
-        self.context.annotate(&key, text);
+        let texts = [
+            ("name", self.name.as_str()),
+            ("namespace", self.namespace),
+            ("subResource", self.subresource),
+            ("requestSubResource", self.subresource),
+        ];
+        for (field, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            request.set(&[field], text);
+        }
+        request
     }
 }
 
