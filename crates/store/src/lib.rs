@@ -10,6 +10,7 @@
 //! | [`Store`] | the contract; `contract` is the suite that every backend passes (feature `contract`) |
 //! | [`Embedded`] | the backend in this process: a directory, one writer thread |
 //! | [`Etcd`] | the backend in an etcd, which several servers share: a mirror in memory, fed by one watch |
+//! | [`Memory`] | the backend for tests: nothing of it is on disk |
 //! | [`Snapshot`] | all live records at one revision: a persistent B-tree, cloned in constant time |
 //! | [`Txn`] | conditions and operations, atomic, one [`Revision`] |
 //! | [`Watch`] | the events of a [`Scope`], from a revision on |
@@ -77,11 +78,13 @@ mod key;
 pub mod limits;
 mod live;
 mod memo;
+mod memory;
 mod record;
 mod revision;
 mod room;
 mod sealer;
 mod snapshot;
+mod stage;
 mod store;
 mod txn;
 mod watch;
@@ -98,6 +101,7 @@ pub use etcd::{
 pub use event::{Event, EventKind};
 pub use frame::FrameError;
 pub use key::{Key, KeyError, Prefix};
+pub use memory::Memory;
 pub use record::{Record, Value};
 pub use revision::Revision;
 pub use sealer::{AesGcmSealer, Encryption, KeyringSealer, SealError, SealKeyId, Sealer};

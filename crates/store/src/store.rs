@@ -11,7 +11,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Guarantees, of every backend:
 /// - A transaction happens entirely or not at all, at one revision, greater than every revision before it.
-/// - When `commit` has answered, the transaction survives the death of the process and of the machine.
+/// - When `commit` has answered, the transaction survives the death of the process and of the machine; in
+///   [`Memory`](crate::Memory), which nothing survives, it survives its caller.
 /// - No reader and no watcher sees a transaction that could still be lost.
 /// - A snapshot taken after `commit` has answered contains the transaction.
 /// - All watches deliver the events that they share in one order, that of the revisions, each exactly once.

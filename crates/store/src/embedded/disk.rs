@@ -19,9 +19,9 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use imbl::OrdMap;
 
 use super::journal::{self, JournalError};
-use super::stage::Changes;
 use crate::frame::{FrameError, HEADER_BYTES, Header};
 use crate::limits::DiskLimits;
+use crate::stage::Changes;
 use crate::{Encryption, Key, KeyError, Record, Revision, SealError, Snapshot, StorageFault};
 
 const KEYSPACE: &str = "live";

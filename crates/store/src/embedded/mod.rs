@@ -8,7 +8,6 @@ mod disk;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod journal;
-mod stage;
 mod writer;
 
 use std::io;
@@ -22,11 +21,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::directory::{Contents, Directory};
 use self::disk::Disk;
-use self::stage::Changes;
 use self::writer::{Pending, Request, SharedHealth, Writer};
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::room::Room;
+use crate::stage::Changes;
 use crate::{
     BoxFuture, CommitError, Committed, Encryption, Health, Revision, Scope, Snapshot, Store, StoreError, Txn,
     Watch,

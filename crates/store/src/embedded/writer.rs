@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::disk::{Disk, DiskError};
-use super::stage::Stage;
 use crate::limits::{MAX_GROUP_BYTES, MAX_GROUP_TXNS, QueueLimits};
 use crate::live::Live;
+use crate::stage::Stage;
 use crate::{CommitError, Committed, Health, Txn};
 
 /// How long a store that failed waits before it opens its files again.
