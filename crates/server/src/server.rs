@@ -233,14 +233,23 @@ impl ApiServer {
 
     /// Ends watches and streams, and stops serving.
     pub async fn stop(&self) {
-        self.core().health.drains();
-        self.shutdown.cancel();
-        let tasks = &self.service.core().tasks;
-        tasks.close();
-        tasks.wait().await;
+        self.begin_stop();
+        self.core().tasks.wait().await;
+        self.flush_audit().await;
+    }
+
+    /// Waits until the audit log has all that has happened.
+    pub async fn flush_audit(&self) {
         if let Some(audit) = &self.core().audit {
             audit.flush().await;
         }
+    }
+
+    /// Begins what [`ApiServer::stop`] does, for who cannot wait for the end of it.
+    pub fn begin_stop(&self) {
+        self.core().health.drains();
+        self.shutdown.cancel();
+        self.core().tasks.close();
     }
 }
 

@@ -104,11 +104,7 @@ impl ClusterKeys {
         let (ca_key, ca_new) = open_key(&dir.join("ca.key"))?;
         let certificate = dir.join("ca.crt");
         if ca_new || !certificate.exists() {
-            let made = ca_params().self_signed(&ca_key).map_err(|source| KeyError::Certificate {
-                subject: "the certificate authority".into(),
-                source,
-            })?;
-            write_file(&certificate, made.pem().as_bytes())?;
+            write_file(&certificate, make_authority(&ca_key)?.as_bytes())?;
         }
         let ca_pem =
             fs::read_to_string(&certificate).map_err(|source| file_error("reading", &certificate, source))?;
@@ -118,6 +114,22 @@ impl ClusterKeys {
         let former_accounts = read_public_keys(&dir.join("service-account-former.pem"))?;
         let encryption = EncryptionKeys::open(dir, random)?;
         Ok(Self { issuer, ca_pem, service_account, former_accounts, encryption })
+    }
+
+    /// Keys that are nowhere but here, for a cluster that ends with its process.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn ephemeral(random: &dyn ring::rand::SecureRandom) -> Result<Self, KeyError> {
+        let ca_key = make_key("the certificate authority")?;
+        let ca_pem = make_authority(&ca_key)?;
+        let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|source| KeyError::Certificate {
+            subject: "the certificate authority".into(),
+            source,
+        })?;
+        let service_account = make_key("service accounts")?;
+        let encryption = EncryptionKeys::ephemeral(random)?;
+        Ok(Self { issuer, ca_pem, service_account, former_accounts: Vec::new(), encryption })
     }
 
     /// The authority's certificate, PEM.
@@ -241,6 +253,16 @@ fn leaf_params(
     params
 }
 
+fn make_authority(key: &KeyPair) -> Result<String, KeyError> {
+    let made = ca_params().self_signed(key);
+    let subject = || "the certificate authority".into();
+    made.map(|made| made.pem()).map_err(|source| KeyError::Certificate { subject: subject(), source })
+}
+
+fn make_key(subject: &str) -> Result<KeyPair, KeyError> {
+    KeyPair::generate().map_err(|source| KeyError::Certificate { subject: subject.into(), source })
+}
+
 fn set_validity(params: &mut CertificateParams, validity: Duration) {
     let now = SystemTime::now();
     params.not_before = (now - BACKDATE).into();
@@ -256,8 +278,7 @@ fn open_key(path: &Path) -> Result<(KeyPair, bool), KeyError> {
             Ok((key, false))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let key = KeyPair::generate()
-                .map_err(|source| KeyError::Certificate { subject: path.display().to_string(), source })?;
+            let key = make_key(&path.display().to_string())?;
             write_file(path, key.serialize_pem().as_bytes())?;
             Ok((key, true))
         }

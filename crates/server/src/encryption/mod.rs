@@ -36,7 +36,8 @@ const MARK: &str = "/xebec/encryption";
 /// The keys that values are sealed with at rest. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EncryptionKeys {
-    directory: PathBuf,
+    /// Where they are; keys that are in memory only are in none.
+    directory: Option<PathBuf>,
     sealer: Arc<KeyringSealer>,
     coverage: Arc<Coverage>,
     /// What tells the keys from others, as they were read.
@@ -71,6 +72,9 @@ pub enum RotateError {
          encryption-N.key of 32 random bytes beside the older keys of each, and start them again"
     )]
     Shared,
+    /// There is nothing at rest.
+    #[error("the keys are in memory only, and seal nothing that lasts")]
+    Ephemeral,
     /// A value cannot be read.
     #[error("not all could be written again, and all keys are kept: {0}")]
     Value(Status),
@@ -88,14 +92,25 @@ impl EncryptionKeys {
         if keys.is_empty() {
             keys.push((1, make_key(directory, 1, random)?));
         }
-        let sealer = Arc::new(KeyringSealer::new(ring_of(&keys)));
-        Ok(Self {
-            directory: directory.to_owned(),
-            sealer,
+        Ok(Self::of(&keys, Some(directory.to_owned())))
+    }
+
+    /// A key that is nowhere but here.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub(crate) fn ephemeral(random: &dyn SecureRandom) -> Result<Self, KeyError> {
+        Ok(Self::of(&[(1, random_key(Path::new("an encryption key"), random)?)], None))
+    }
+
+    fn of(keys: &[(u32, Secret)], directory: Option<PathBuf>) -> Self {
+        Self {
+            directory,
+            sealer: Arc::new(KeyringSealer::new(ring_of(keys))),
             coverage: Arc::default(),
-            identity: identity_of(&keys),
+            identity: identity_of(keys),
             changing: Arc::default(),
-        })
+        }
     }
 
     /// What all servers of a cluster have in common of the keys.
@@ -124,10 +139,11 @@ impl EncryptionKeys {
         if core.store.is_shared() {
             return Err(RotateError::Shared);
         }
+        let Some(directory) = &self.directory else { return Err(RotateError::Ephemeral) };
         let _alone = self.changing.lock().await;
-        let mut keys = read_keys(&self.directory)?;
+        let mut keys = read_keys(directory)?;
         let number = keys.last().map_or(1, |(number, _)| number + 1);
-        keys.push((number, make_key(&self.directory, number, &*core.random)?));
+        keys.push((number, make_key(directory, number, &*core.random)?));
         self.sealer.replace(ring_of(&keys));
         // The store takes one transaction after the other: none before this one is sealed later.
         let mark = Key::new(MARK).expect("a short path without odd characters is a key");
@@ -137,7 +153,7 @@ impl EncryptionKeys {
         let newest = keys.pop().into_iter().collect::<Vec<_>>();
         self.sealer.replace(ring_of(&newest));
         for (number, _) in &keys {
-            let path = key_path(&self.directory, *number);
+            let path = key_path(directory, *number);
             fs::remove_file(&path).map_err(|source| file_error("removing", path, source))?;
         }
         Ok(Rotated { key: number, values, removed: keys.len() })
@@ -221,11 +237,16 @@ fn read_keys(directory: &Path) -> Result<Vec<(u32, Secret)>, KeyError> {
 
 fn make_key(directory: &Path, number: u32, random: &dyn SecureRandom) -> Result<Secret, KeyError> {
     let path = key_path(directory, number);
+    let secret = random_key(&path, random)?;
+    write_file(&path, &secret)?;
+    Ok(secret)
+}
+
+fn random_key(path: &Path, random: &dyn SecureRandom) -> Result<Secret, KeyError> {
     let mut secret = [0; 32];
     random.fill(&mut secret).map_err(|_| {
-        file_error("making", path.clone(), io::Error::other("the system gives no random bytes"))
+        file_error("making", path.to_owned(), io::Error::other("the system gives no random bytes"))
     })?;
-    write_file(&path, &secret)?;
     Ok(secret)
 }
 
