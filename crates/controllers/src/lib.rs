@@ -34,6 +34,7 @@ pub mod replicas;
 pub mod runtime;
 pub mod tokens;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -95,6 +96,25 @@ pub struct Keys {
     pub accounts: Option<Arc<dyn tokens::Minter>>,
 }
 
+/// Which controllers run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Chosen {
+    /// Each of them.
+    #[default]
+    All,
+    /// Those with these names, which are those of [`ROLES`].
+    Only(BTreeSet<String>),
+}
+
+impl Chosen {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(name),
+        }
+    }
+}
+
 /// What the controllers need from outside.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -108,6 +128,8 @@ pub struct Config {
     pub instance: String,
     /// The keys that some controllers sign with.
     pub keys: Keys,
+    /// Which of them run.
+    pub chosen: Chosen,
     /// Caches to share with others of this process, for whoever made them to stop; own ones when absent.
     pub informers: Option<Informers>,
 }
@@ -123,6 +145,7 @@ impl Config {
             clock,
             instance: "xebec".to_owned(),
             keys: Keys::default(),
+            chosen: Chosen::All,
             informers: None,
         }
     }
@@ -147,7 +170,8 @@ pub async fn run(
     let (stop_events, events_stopping) = watch::channel(false);
     let mut writing = Tasks::default();
     writing.spawn("the writer of the controllers' events", events.run(events_stopping));
-    let mut controllers = Controllers { tasks: Tasks::default(), context, stop: stopping };
+    let mut controllers =
+        Controllers { tasks: Tasks::default(), context, chosen: config.chosen, stop: stopping };
     controllers.start_all(config.root_ca_pem, config.keys);
     let mut controllers = controllers.tasks;
     info!(controllers = ROLES.len(), "controllers started");
@@ -173,52 +197,71 @@ pub async fn run(
 struct Controllers {
     tasks: Tasks,
     context: Context,
+    chosen: Chosen,
     stop: Stop,
 }
 
 impl Controllers {
     fn start_all(&mut self, root_ca_pem: String, keys: Keys) {
-        let context = self.context.clone();
-        self.start(deployment::DeploymentController::new(&context), WORKERS);
-        self.start(replicas::ReplicaController::<ReplicaSet>::new(&context), WORKERS);
-        self.start(replicas::ReplicaController::<ReplicationController>::new(&context), WORKERS);
-        self.start(endpoints::EndpointSliceController::new(&context), WORKERS);
-        self.start(endpoints::EndpointsController::new(&context), WORKERS);
-        self.start(endpoints::MirroringController::new(&context), WORKERS);
-        self.start(namespace::NamespaceController::new(&context), WORKERS);
-        self.start(definition::DefinitionController::new(&context), WORKERS);
-        self.start(event_expiry::EventExpiry::new(&context), 1);
-        self.start(
-            per_namespace::StandardController::new(&context, per_namespace::DefaultServiceAccount),
-            WORKERS,
-        );
+        use certificates::{Approver, Cleaner, SigningController};
+        use node::{eviction::TaintEviction, lifecycle::NodeLifecycle, pod_gc::PodGc};
+        use per_namespace::{DefaultServiceAccount, RootCa, StandardController};
+        use replicas::ReplicaController;
+        self.start(&deployment::DEPLOYMENT_ROLE, WORKERS, deployment::DeploymentController::new);
+        self.start(&replicas::REPLICASET_ROLE, WORKERS, ReplicaController::<ReplicaSet>::new);
+        self.start(&replicas::REPLICATION_ROLE, WORKERS, ReplicaController::<ReplicationController>::new);
+        self.start(&endpoints::ENDPOINT_SLICE_ROLE, WORKERS, endpoints::EndpointSliceController::new);
+        self.start(&endpoints::ENDPOINTS_ROLE, WORKERS, endpoints::EndpointsController::new);
+        self.start(&endpoints::MIRRORING_ROLE, WORKERS, endpoints::MirroringController::new);
+        self.start(&namespace::NAMESPACE_ROLE, WORKERS, namespace::NamespaceController::new);
+        self.start(&definition::DEFINITION_ROLE, WORKERS, definition::DefinitionController::new);
+        self.start(&event_expiry::EVENT_EXPIRY_ROLE, 1, event_expiry::EventExpiry::new);
+        self.start(&per_namespace::SERVICE_ACCOUNT_ROLE, WORKERS, |context| {
+            StandardController::new(context, DefaultServiceAccount)
+        });
         if let Some(minter) = keys.accounts {
-            self.start(tokens::AccountTokens::new(&context, minter, root_ca_pem.clone()), WORKERS);
+            let certificate = root_ca_pem.clone();
+            self.start(&tokens::ACCOUNT_TOKEN_ROLE, WORKERS, |context| {
+                tokens::AccountTokens::new(context, minter, certificate)
+            });
         }
-        let root_ca = per_namespace::RootCa { certificate: root_ca_pem };
-        self.start(per_namespace::StandardController::new(&context, root_ca), WORKERS);
-        self.start(node::lifecycle::NodeLifecycle::new(&context), WORKERS);
-        self.start(node::eviction::TaintEviction::new(&context), WORKERS);
-        self.start(node::pod_gc::PodGc::new(&context), 1);
-        self.start(aggregation::AggregationController::new(&context), WORKERS);
-        self.start(disruption::DisruptionController::new(&context), WORKERS);
-        self.start(certificates::Approver::new(&context), 1);
-        self.start(certificates::Cleaner::new(&context), 1);
-        self.start(tokens::BootstrapSigner::new(&context), 1);
-        self.start(tokens::TokenCleaner::new(&context), 1);
+        self.start(&per_namespace::ROOT_CA_ROLE, WORKERS, |context| {
+            StandardController::new(context, RootCa { certificate: root_ca_pem })
+        });
+        self.start(&node::NODE_LIFECYCLE_ROLE, WORKERS, NodeLifecycle::new);
+        self.start(&node::TAINT_EVICTION_ROLE, WORKERS, TaintEviction::new);
+        self.start(&node::POD_GC_ROLE, 1, PodGc::new);
+        self.start(&aggregation::AGGREGATION_ROLE, WORKERS, aggregation::AggregationController::new);
+        self.start(&disruption::DISRUPTION_ROLE, WORKERS, disruption::DisruptionController::new);
+        self.start(&certificates::APPROVER_ROLE, 1, Approver::new);
+        self.start(&certificates::CLEANER_ROLE, 1, Cleaner::new);
+        self.start(&tokens::BOOTSTRAP_SIGNER_ROLE, 1, tokens::BootstrapSigner::new);
+        self.start(&tokens::TOKEN_CLEANER_ROLE, 1, tokens::TokenCleaner::new);
         if let Some(signer) = keys.certificates {
-            self.start(certificates::SigningController::new(&context, signer), 1);
+            self.start(&certificates::SIGNER_ROLE, 1, |context| SigningController::new(context, signer));
         }
-        let monitors = gc::Monitors::new(context.client.clone(), Arc::clone(&context.rng));
-        self.start(quota::QuotaController::new(&context, &monitors), WORKERS);
-        self.start(gc::GarbageCollector::new(&context, &monitors), GC_WORKERS);
-        self.tasks.spawn("the garbage collector's graph", monitors.run(self.stop.clone()));
+        self.start_with_graph();
     }
 
-    fn start<C: Controller>(&mut self, controller: Arc<C>, workers: usize) {
-        let Context { client, rng, .. } = &self.context;
+    /// What looks at objects of every kind, over one set of watches.
+    fn start_with_graph(&mut self) {
+        let monitors = gc::Monitors::new(self.context.client.clone(), Arc::clone(&self.context.rng));
+        self.start(&quota::QUOTA_ROLE, WORKERS, |context| quota::QuotaController::new(context, &monitors));
+        self.start(&gc::GC_ROLE, GC_WORKERS, |context| gc::GarbageCollector::new(context, &monitors));
+        if [quota::QUOTA_ROLE, gc::GC_ROLE].iter().any(|role| self.chosen.has(role.controller)) {
+            self.tasks.spawn("the garbage collector's graph", monitors.run(self.stop.clone()));
+        }
+    }
+
+    /// Makes a controller and runs it, if it was chosen; one that was not has no caches either.
+    fn start<C: Controller>(&mut self, role: &Role, workers: usize, make: impl FnOnce(&Context) -> Arc<C>) {
+        if !self.chosen.has(role.controller) {
+            return;
+        }
+        let controller = make(&self.context);
+        let Context { client, rng, clock, .. } = &self.context;
         let name = format!("the queue of {}", controller.name());
-        let runner = Runner::new(controller, client.clone(), Arc::clone(rng), workers);
+        let runner = Runner::new(controller, client.clone(), Arc::clone(rng), clock.moves(), workers);
         self.tasks.spawn(name, runner.run(self.stop.clone()));
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use xebec_controllers::context::Context;
 use xebec_controllers::node::lifecycle::NodeLifecycle;
 use xebec_controllers::pod::PodRecord;
-use xebec_controllers::runtime::clock::TokioClock;
+use xebec_controllers::runtime::clock::{Moves, TokioClock};
 use xebec_controllers::runtime::events::Recorder;
 use xebec_controllers::runtime::informer::Informers;
 use xebec_controllers::runtime::rng::Rng;
@@ -126,7 +126,9 @@ async fn run(api: Api, length: Duration) -> Api {
     let informers = Informers::new(client.clone(), Arc::clone(&rng));
     let context = Context { client: client.clone(), informers, clock, rng: Arc::clone(&rng), recorder };
     let (stop, stopping) = watch::channel(false);
-    let running = tokio::spawn(Runner::new(NodeLifecycle::new(&context), client, rng, 1).run(stopping));
+    let running = tokio::spawn(
+        Runner::new(NodeLifecycle::new(&context), client, rng, Moves::default(), 1).run(stopping),
+    );
     tokio::time::sleep(length / 2).await;
     context.informers.get::<PodRecord>().relist();
     tokio::time::sleep(length / 2).await;

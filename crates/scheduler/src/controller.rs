@@ -13,10 +13,10 @@ use kube::Client;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use xebec_controllers::permissions::{EVENTS, READ, Role, allow};
-use xebec_controllers::runtime::clock::{SharedClock, SystemClock, api_time};
+use xebec_controllers::runtime::clock::{SharedClock, SystemClock, api_time, sleep_until};
 use xebec_controllers::runtime::error::ReconcileError;
 use xebec_controllers::runtime::events::{Note, Recorder, Severity};
 use xebec_controllers::runtime::informer::{Informer, Informers};
@@ -220,9 +220,10 @@ impl Scheduler {
     /// Waits until there is something to do.
     async fn wait(&mut self) {
         let due = self.queue.next_due();
+        let clock = Arc::clone(&self.clock);
         let timer = async move {
             match due {
-                Some(at) => sleep_until(at).await,
+                Some(at) => sleep_until(&*clock, at).await,
                 None => std::future::pending().await,
             }
         };
@@ -271,7 +272,7 @@ impl Scheduler {
             NodeUpdate::Changed => ClusterEvent::NodeChanged(info),
             NodeUpdate::Same => return,
         };
-        let now = Instant::now();
+        let now = self.clock.instant();
         self.profiles.iter().for_each(|profile| self.queue.wake(&event, profile, now));
     }
 
@@ -311,14 +312,14 @@ impl Scheduler {
         if let Some(reason) = &gated {
             debug!(pod = %pod.key, %reason, "pod is held back");
         }
-        self.queue.set(pod, gated.is_some(), &*profile.queue_sort, Instant::now());
+        self.queue.set(pod, gated.is_some(), &*profile.queue_sort, self.clock.instant());
     }
 
     /// A pod no longer takes room.
     fn free(&mut self, uid: &Uid) {
         let node = self.snapshot.node_of(uid).map(str::to_owned);
         let pod = node.as_deref().and_then(|node| self.snapshot.node(node)?.pods.get(uid).cloned());
-        let now = Instant::now();
+        let now = self.clock.instant();
         if let (Some(node), Some(pod)) = (self.snapshot.remove_pod(uid), pod) {
             let event = ClusterEvent::PodGone(&pod, node);
             self.profiles.iter().for_each(|profile| self.queue.wake(&event, profile, now));
@@ -331,7 +332,7 @@ impl Scheduler {
             if self.in_flight.len() >= IN_FLIGHT {
                 return;
             }
-            let now = Instant::now();
+            let now = self.clock.instant();
             // Each profile sorts its own pods; the queue is one, as in Kubernetes, where all profiles sort alike.
             let Some(first) = profiles.first() else { return };
             let Some(pod) = self.queue.pop(&*first.queue_sort, now) else { return };
@@ -402,7 +403,7 @@ impl Scheduler {
             }
         };
         note(&self.recorder, &pod, Severity::Warning, "FailedScheduling", text);
-        self.queue.retry(&pod.key, Instant::now());
+        self.queue.retry(&pod.key, self.clock.instant());
     }
 
     /// Tells the user why a pod waits.

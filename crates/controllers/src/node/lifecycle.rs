@@ -15,7 +15,7 @@ use tracing::info;
 use super::NODE_LIFECYCLE_ROLE;
 use super::health::{Renewal, last_report, unknown_conditions, zone};
 use super::taints::{DriveOut, Standing, desired, standing};
-use super::vigil::{LOOK_EVERY, Neighbour, Vigil};
+use super::vigil::{LOOK_EVERY, Neighbour, Now, Vigil};
 use crate::context::Context;
 use crate::kinds::NODE_LEASE_NAMESPACE;
 use crate::pod::PodRecord;
@@ -54,17 +54,24 @@ impl NodeLifecycle {
             vigil: Arc::default(),
         });
         let (vigil, queue) = (Arc::clone(&controller.vigil), Arc::clone(&controller.queue));
+        let clock = Arc::clone(&controller.clock);
         controller.leases.on_change(move |change| {
             let key = ObjectKey::new("", change.key.name());
             // A node that is not known yet is taken up when it is looked at.
-            lock(&vigil).hear(&key, Renewal::of(change.latest()).as_ref(), None, Instant::now());
+            lock(&vigil).hear(&key, Renewal::of(change.latest()).as_ref(), None, clock.instant());
             if change.old.is_none() {
                 queue.add(key);
             }
         });
         let (vigil, queue) = (Arc::clone(&controller.vigil), Arc::clone(&controller.queue));
-        let nodes = controller.nodes.clone();
-        controller.nodes.on_change(move |change| wake(change, &vigil, &nodes, &queue));
+        let (nodes, clock) = (controller.nodes.clone(), Arc::clone(&controller.clock));
+        controller.nodes.on_change(move |change| {
+            match &change.new {
+                Some(node) => lock(&vigil).hear(&change.key, None, last_report(node), clock.instant()),
+                None => lock(&vigil).forget(&change.key),
+            }
+            wake(change, &nodes, &queue);
+        });
         controller
     }
 
@@ -72,7 +79,8 @@ impl NodeLifecycle {
     fn listen(&self, node: &Node, key: &ObjectKey) -> Instant {
         let lease = self.leases.get(&ObjectKey::new(NODE_LEASE_NAMESPACE, key.name()));
         let renewed = lease.and_then(|lease| Renewal::of(&lease));
-        lock(&self.vigil).listen(key, node, renewed.as_ref(), Instant::now())
+        let now = Now { heard: self.clock.instant(), awake: Instant::now() };
+        lock(&self.vigil).listen(key, node, renewed.as_ref(), now)
     }
 
     /// The same, once the server was asked: the caches may be what is silent.
@@ -80,7 +88,7 @@ impl NodeLifecycle {
         let lease = ObjectKey::new(NODE_LEASE_NAMESPACE, key.name());
         let live = writes.untracked().get::<Lease>(&lease).await?;
         let renewed = live.as_ref().and_then(Renewal::of);
-        lock(&self.vigil).hear(key, renewed.as_ref(), None, Instant::now());
+        lock(&self.vigil).hear(key, renewed.as_ref(), None, self.clock.instant());
         Ok(self.listen(node, key))
     }
 
@@ -111,7 +119,7 @@ impl NodeLifecycle {
     /// Whether pods may be driven out of a node that is not ready, and when to ask again.
     fn drive_out(&self, node: &Node, would_change: bool) -> (DriveOut, Option<Instant>) {
         let nodes: Vec<_> = self.nodes.read().iter().map(|node| Neighbour::of(node)).collect();
-        lock(&self.vigil).drive_out(&zone(node), &nodes, would_change, Instant::now())
+        lock(&self.vigil).drive_out(&zone(node), &nodes, would_change, self.clock.instant())
     }
 
     /// Gives the node its taints; says when to look at them again.
@@ -181,12 +189,8 @@ impl NodeLifecycle {
 }
 
 /// Wakes a node that has changed in more than its heartbeat, and with a change of readiness all that are not ready.
-fn wake(change: &Change<Node>, vigil: &Mutex<Vigil>, nodes: &Informer<Node>, queue: &WorkQueue<ObjectKey>) {
-    let Some(new) = &change.new else {
-        lock(vigil).forget(&change.key);
-        return;
-    };
-    lock(vigil).hear(&change.key, None, last_report(new), Instant::now());
+fn wake(change: &Change<Node>, nodes: &Informer<Node>, queue: &WorkQueue<ObjectKey>) {
+    let Some(new) = &change.new else { return };
     let was = change.old.as_ref().map(|old| standing(old));
     let heartbeat_only = change.old.as_ref().is_some_and(|old| {
         old.spec == new.spec && old.metadata.labels == new.metadata.labels && statuses(old).eq(statuses(new))
@@ -232,18 +236,18 @@ impl Controller for NodeLifecycle {
         let Some(node) = self.nodes.get(key) else { return Ok(Next::Wake) };
         let now = self.clock.now();
         let mut silent_at = self.listen(&node, key);
-        if silent_at <= Instant::now() && standing(&node) != Standing::Lost {
+        if silent_at <= self.clock.instant() && standing(&node) != Standing::Lost {
             silent_at = self.ask(&node, key, writes).await?;
         }
-        let is_silent = silent_at <= Instant::now();
+        let is_silent = silent_at <= self.clock.instant();
         if is_silent {
             self.give_up(&node, key, now, writes).await?;
         }
         let again = self.taint(&node, key, now, writes).await?;
         self.mark_pods(&node, key, now, writes).await?;
-        let look = Instant::now() + LOOK_EVERY;
+        let look = self.clock.instant() + LOOK_EVERY;
         let look = if is_silent { look } else { silent_at.min(look) };
         let next = again.map_or(look, |again| again.min(look));
-        Ok(Next::after(Some(next.saturating_duration_since(Instant::now()))))
+        Ok(Next::after(Some(next.saturating_duration_since(self.clock.instant()))))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Times are moments of a clock that nobody sets and that stands still while the machine sleeps. Whoever was away all
 //! the same, because the process was stopped, notices by being late for a look: the time that nobody listened is not
-//! held against a node.
+//! held against a node. That is told by the process's own clock, which no test moves (see [`Now`]).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -32,6 +32,15 @@ pub struct Vigil {
     calm_until: Option<Instant>,
 }
 
+/// The present moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// By the clock that nodes are heard on, which tests move.
+    pub heard: Instant,
+    /// By the clock that the process runs on. The same but for moves.
+    pub awake: Instant,
+}
+
 /// A node among all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
@@ -51,7 +60,7 @@ impl Neighbour {
 #[derive(Debug)]
 struct Listening {
     seen: Seen,
-    /// When the next look is due.
+    /// When the next look is due, by the process's clock.
     due: Instant,
 }
 
@@ -76,21 +85,19 @@ impl Vigil {
         key: &ObjectKey,
         node: &Node,
         renewed: Option<&Renewal>,
-        now: Instant,
+        Now { heard: now, awake }: Now,
     ) -> Instant {
         let seen = || Seen { at: now, renewed: renewed.cloned(), reported: last_report(node) };
-        let fresh = || Listening { seen: seen(), due: now };
+        let fresh = || Listening { seen: seen(), due: awake };
         let Listening { seen, due } = self.nodes.entry(key.clone()).or_insert_with(fresh);
-        let away = now.saturating_duration_since(*due);
+        let away = awake.saturating_duration_since(*due);
         if away > LATE && standing(node) != Standing::Lost {
             seen.at = (seen.at + away).min(now);
         }
         seen.update(renewed, last_report(node), now);
         let silent_at = seen.at + grace(node);
-        *due = now + LOOK_EVERY;
-        if silent_at > now {
-            *due = silent_at.min(*due);
-        }
+        let left = silent_at.saturating_duration_since(now);
+        *due = awake + if left.is_zero() { LOOK_EVERY } else { left.min(LOOK_EVERY) };
         silent_at
     }
 
@@ -160,6 +167,10 @@ mod tests {
             .unwrap()
     }
 
+    fn at_both(moment: Instant) -> Now {
+        Now { heard: moment, awake: moment }
+    }
+
     fn key(name: &str) -> ObjectKey {
         ObjectKey::new("", name)
     }
@@ -221,7 +232,7 @@ mod tests {
             assert_eq!(found, zones.iter().copied().collect());
         };
         for name in ["a", "b", "c"] {
-            vigil.listen(&key(name), &node("Unknown"), None, now);
+            vigil.listen(&key(name), &node("Unknown"), None, at_both(now));
         }
         let nodes = neighbours([(("a", "/x"), true), (("b", "/y"), false), (("c", "/x"), false)]);
         for zone in ["/x", "/y"] {
@@ -230,7 +241,7 @@ mod tests {
         check(&vigil, &["a", "b", "c"], &["/x", "/y"]);
         // A look at the node was under way when it went.
         vigil.forget(&key("b"));
-        vigil.listen(&key("b"), &node("Unknown"), None, now);
+        vigil.listen(&key("b"), &node("Unknown"), None, at_both(now));
         let left: Vec<_> = nodes.into_iter().filter(|node| node.zone == "/x").collect();
         assert_eq!(vigil.drive_out("/x", &left, false, now), (DriveOut::Wait, None));
         check(&vigil, &["a", "c"], &["/x"]);
@@ -243,7 +254,8 @@ mod tests {
         let (ready, lost) = (node("True"), node("Unknown"));
         let check = |node: &Node, looks: &[u64], silent_at: u64| {
             let mut vigil = Vigil::default();
-            let last = looks.iter().map(|second| vigil.listen(&key("n"), node, None, at(*second))).last();
+            let last =
+                looks.iter().map(|second| vigil.listen(&key("n"), node, None, at_both(at(*second)))).last();
             assert_eq!(last, Some(at(silent_at)), "{looks:?}");
         };
         check(&ready, &[0], 50);
@@ -254,6 +266,19 @@ mod tests {
         check(&ready, &[0, 10, 30_000], 30_030);
         check(&ready, &[0, 10, 110, 300], 320);
         check(&lost, &[0, 10, 65], 50);
+    }
+
+    #[test]
+    fn a_clock_that_is_moved_is_held_against_a_node() {
+        let start = Instant::now();
+        let (ready, mut vigil) = (node("True"), Vigil::default());
+        let mut check = |heard, awake, silent_at| {
+            let now = Now { heard: start + seconds(heard), awake: start + seconds(awake) };
+            assert_eq!(vigil.listen(&key("n"), &ready, None, now), start + seconds(silent_at));
+        };
+        check(0, 0, 50);
+        check(60, 1, 50);
+        check(1060, 31, 70);
     }
 
     /// Nodes that live and die, a cache of their leases that lags, and a machine that stands still for a while: a node
@@ -299,10 +324,10 @@ mod tests {
             if now < look_at {
                 continue;
             }
-            let mut silent_at = vigil.listen(&key, &ready, Some(&lease(cached)), now);
+            let mut silent_at = vigil.listen(&key, &ready, Some(&lease(cached)), at_both(now));
             if silent_at <= now {
                 vigil.hear(&key, Some(&lease(renewals)), None, now);
-                silent_at = vigil.listen(&key, &ready, Some(&lease(cached)), now);
+                silent_at = vigil.listen(&key, &ready, Some(&lease(cached)), at_both(now));
             }
             look_at = silent_at.min(now + LOOK_EVERY);
             if silent_at <= now {

@@ -101,6 +101,12 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         self.changed.notify_one();
     }
 
+    /// Brings delayed keys forward: the clock that their delays are meant by was moved.
+    pub fn forward(&self, by: Duration) {
+        self.lock().forward(by);
+        self.changed.notify_one();
+    }
+
     /// Takes the next key, waiting for one. The caller must hand it back with [`WorkQueue::done`]. One task waits
     /// at a time; dropping the future loses nothing.
     pub async fn next(&self) -> T {
@@ -179,6 +185,13 @@ impl<T: Clone + Eq + Hash> State<T> {
         self.due.insert(key, entry);
     }
 
+    fn forward(&mut self, by: Duration) {
+        // An instant before the machine's first is as due as any.
+        let earlier = |at: Instant| at.checked_sub(by).unwrap_or_else(Instant::now);
+        self.delayed = self.delayed.iter().map(|(at, number)| (earlier(*at), *number)).collect();
+        self.due.values_mut().for_each(|(at, _)| *at = earlier(*at));
+    }
+
     fn release_due(&mut self, now: Instant) {
         while let Some(entry) = self.delayed.first().copied()
             && entry.0 <= now
@@ -243,6 +256,23 @@ mod tests {
         assert_eq!(seen, [("now", 0), ("twice", 3), ("late", 9)]);
         tokio::time::advance(seconds(60)).await;
         assert_eq!(now_ready(&queue), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_moved_brings_delayed_keys_forward() {
+        let queue = WorkQueue::default();
+        let start = Instant::now();
+        for (key, seconds) in [("soon", 20), ("later", 50), ("last", 90)] {
+            queue.add_after(key, Duration::from_secs(seconds));
+        }
+        queue.forward(Duration::from_secs(40));
+        assert_eq!(now_ready(&queue), Some("soon"));
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            seen.push((queue.next().await, start.elapsed().as_secs()));
+        }
+        assert_eq!(seen, [("later", 10), ("last", 50)]);
+        assert_eq!(queue.lock().due.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

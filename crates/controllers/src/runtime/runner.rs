@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info_span, warn};
 
+use super::clock::Moves;
 use super::error::ReconcileError;
 use super::pending::{PendingWrites, RELIST_AFTER, Readiness};
 use super::queue::{Backoff, WorkQueue};
@@ -88,18 +89,23 @@ pub struct Runner<C: Controller> {
     requests: Requests,
     rng: Arc<Rng>,
     concurrency: usize,
+    moves: Moves,
+    /// How far the clock was moved in all.
+    moved: Duration,
     pending: PendingWrites<C::Key>,
     failures: HashMap<C::Key, u32>,
 }
 
 struct Finished<K> {
     key: K,
+    /// How far the clock had been moved when it began.
+    moved: Duration,
     result: Result<Next, ReconcileError>,
 }
 
 impl<C: Controller> Runner<C> {
-    /// A runner that works on at most `concurrency` keys at a time.
-    pub fn new(controller: Arc<C>, client: Client, rng: Arc<Rng>, concurrency: usize) -> Self {
+    /// A runner that works on at most `concurrency` keys at a time, by a clock that makes these moves.
+    pub fn new(controller: Arc<C>, client: Client, rng: Arc<Rng>, moves: Moves, concurrency: usize) -> Self {
         assert!(concurrency > 0, "a controller needs at least one worker");
         Self {
             queue: controller.queue(),
@@ -107,6 +113,8 @@ impl<C: Controller> Runner<C> {
             controller,
             rng,
             concurrency,
+            moves,
+            moved: Duration::ZERO,
             pending: PendingWrites::default(),
             failures: HashMap::new(),
         }
@@ -126,6 +134,10 @@ impl<C: Controller> Runner<C> {
                 biased;
                 () = stopped(&mut stop) => break,
                 Some(finished) = running.join_next() => self.finish(finished),
+                by = self.moves.next() => {
+                    self.moved += by;
+                    queue.forward(by);
+                }
                 key = queue.next(), if running.len() < self.concurrency => self.begin(key, &mut running),
             }
         }
@@ -156,16 +168,17 @@ impl<C: Controller> Runner<C> {
         let controller = Arc::clone(&self.controller);
         let writes = Writes::new(self.requests.clone());
         let span = info_span!("reconcile", controller = controller.name(), %key);
+        let moved = self.moved;
         let work = async move {
             let reconcile = AssertUnwindSafe(controller.reconcile(&key, &writes)).catch_unwind().await;
             let result = reconcile.unwrap_or_else(|panic| Err(ReconcileError::Panicked(panic_text(&*panic))));
-            (Finished { key, result }, writes)
+            (Finished { key, moved, result }, writes)
         };
         running.spawn(work.instrument(span));
     }
 
     fn finish(&mut self, joined: Result<(Finished<C::Key>, Writes), tokio::task::JoinError>) {
-        let (Finished { key, result }, writes) =
+        let (Finished { key, moved, result }, writes) =
             joined.expect("reconciles catch their panics and are not aborted");
         if self.pending.add(&key, writes.take_pending()) {
             // A net below the event that shows the write and wakes the key.
@@ -175,7 +188,8 @@ impl<C: Controller> Runner<C> {
             Ok(next) => {
                 self.failures.remove(&key);
                 if let Next::After(wait) = next {
-                    self.queue.add_after(key.clone(), wait);
+                    // It was told by the time at which the reconcile began.
+                    self.queue.add_after(key.clone(), wait.saturating_sub(self.moved - moved));
                 }
             }
             Err(error) => {
@@ -237,7 +251,11 @@ mod tests {
                     Err(ReconcileError::Unusable { object: key.clone(), problem: "not yet".to_owned() })
                 }
                 ("a", 1) => Ok(Next::After(Duration::from_secs(30))),
-                ("s", _) => {
+                ("s", 1) if key == "slow" => {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    Ok(Next::After(Duration::from_secs(60)))
+                }
+                ("s", _) if key != "slow" => {
                     tokio::time::sleep(Duration::from_secs(3600)).await;
                     Ok(Next::Wake)
                 }
@@ -251,7 +269,7 @@ mod tests {
         let probe =
             Arc::new(Probe { queue: Arc::clone(&queue), started: Instant::now(), tries: Mutex::default() });
         let rng = Arc::new(Rng::seeded(3));
-        (Runner::new(Arc::clone(&probe), no_server(), rng, concurrency), probe, queue)
+        (Runner::new(Arc::clone(&probe), no_server(), rng, Moves::default(), concurrency), probe, queue)
     }
 
     /// These reconciles send no request.
@@ -277,6 +295,33 @@ mod tests {
         let stopped_at = Instant::now();
         run.await.unwrap();
         assert_eq!(stopped_at.elapsed().as_secs(), DRAIN_DEADLINE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_moved_shortens_what_is_waited_for() {
+        let (mut runner, probe, queue) = runner(2);
+        let ahead = watch::Sender::new(Duration::ZERO);
+        runner.moves = Moves::of(ahead.subscribe());
+        queue.add("after".to_owned());
+        queue.add("slow".to_owned());
+        let (stop, stopping) = watch::channel(false);
+        let run = tokio::spawn(runner.run(stopping));
+        // "after" waits when the clock is moved; "slow" is still at work, and waits for a minute from its beginning.
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            ahead.send_modify(|ahead| *ahead += Duration::from_secs(10));
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stop.send(true).unwrap();
+        run.await.unwrap();
+        let tries = probe.tries.lock().unwrap();
+        let times = |key: &str| tries.iter().filter(|(k, _)| k == key).map(|(_, at)| *at).collect::<Vec<_>>();
+        assert_eq!(times("after"), [0, 10_000], "30 seconds less those that were skipped");
+        assert_eq!(
+            times("slow"),
+            [0, 45_000],
+            "5 seconds of work, and a minute less those that were skipped"
+        );
     }
 
     #[tokio::test(start_paused = true)]
