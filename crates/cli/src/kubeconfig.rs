@@ -3,8 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use xebec_api::object;
 use xebec_server::auth::keys::{ClusterKeys, write_file};
 
 use crate::args::Place;
@@ -26,22 +24,7 @@ pub(crate) fn print(place: &Place) -> Result<ExitCode> {
 
 /// Writes it, with mode 0600, for the server at `url`.
 pub(crate) fn write(layout: &Layout, keys: &ClusterKeys, url: &str) -> Result<()> {
-    let admin = keys.client("xebec-admin", Some("system:masters"))?;
-    let encode = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
-    let name = "xebec";
-    let config = object!({
-        "apiVersion": "v1", "kind": "Config", "preferences": {}, "current-context": name,
-        "clusters": [{"name": name, "cluster": {
-            "server": url, "certificate-authority-data": (encode(keys.ca_pem()))
-        }}],
-        "users": [{"name": name, "user": {
-            "client-certificate-data": (encode(&admin.certificate_pem)),
-            "client-key-data": (encode(&admin.key_pem))
-        }}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}]
-    });
-    // JSON is YAML; kubectl reads both.
-    let text = serde_json::to_vec_pretty(&config)?;
-    write_file(&layout.kubeconfig(), &text)?;
+    let text = xebec_control_plane::kubeconfig::administrator(keys, url)?;
+    write_file(&layout.kubeconfig(), text.as_bytes())?;
     Ok(())
 }

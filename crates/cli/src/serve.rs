@@ -4,10 +4,7 @@ mod command;
 mod local_node;
 mod log;
 mod notes;
-mod parts;
 mod progress;
-mod roles;
-mod signing;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,12 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use kube::Client;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use xebec_control_plane::{self as control_plane, Components, client, roles, turns};
 use xebec_controllers::runtime::informer::Informers;
-use xebec_controllers::runtime::rng::Rng;
 use xebec_controllers::runtime::tasks::Tasks;
 use xebec_image::ImageService;
 use xebec_image::service::ServiceConfig;
@@ -42,7 +38,6 @@ use xebec_sandbox::bootstrap::{EXIT_FATAL, KeeperInfo};
 use xebec_sandbox::engines::{GvisorEngine, OciEngine, Runtime};
 use xebec_sandbox::sandbox::Engine;
 use xebec_server::ApiServer;
-use xebec_server::auth::User;
 use xebec_server::auth::keys::ClusterKeys;
 use xebec_server::config::Settings;
 use xebec_server::core::SystemClock;
@@ -202,11 +197,6 @@ fn api_server(
 ) -> Result<ApiServer> {
     let parts = Parts { store, nodes, clock: Arc::new(SystemClock), settings };
     Ok(ApiServer::new(parts, keys)?)
-}
-
-/// A client of the API in this process.
-fn client(server: &ApiServer, user: User) -> Client {
-    Client::new(server.local(user), "default")
 }
 
 /// Waits for the keeper to ask for the end.
@@ -433,72 +423,24 @@ impl Cluster {
         Ok(())
     }
 
-    /// Runs controllers and scheduler while this server leads. Each term has caches of its own, which are empty on the
-    /// servers that wait.
+    /// Runs controllers and scheduler while this server leads.
     fn elect(&mut self, server: &ApiServer, keys: &Arc<ClusterKeys>, options: &Serve) -> Result<()> {
         let identity =
             format!("{}_{}", node_name(options), server.core().new_uid().map_err(|s| anyhow!(s.message))?);
-        let client = client(server, roles::controllers());
-        let run = {
-            let (client, server, keys) = (client.clone(), server.clone(), keys.clone());
-            move |term: CancellationToken| {
-                let config = controllers(&server, &keys);
-                let client = client.clone();
-                async move {
-                    let ended = xebec_controllers::run(client, config, term.cancelled_owned()).await;
-                    ended.unwrap_or_else(|lost| tracing::error!("{lost}"));
-                }
-            }
-        };
-        let turns = parts::in_turn(client, parts::CONTROLLERS, identity.clone(), self.shutdown.clone(), run);
-        self.parts.spawn("the controllers", turns);
-        let client = self::client(server, roles::scheduler());
-        let run = {
-            let client = client.clone();
-            move |term: CancellationToken| {
-                let client = client.clone();
-                async move {
-                    let config = xebec_scheduler::Config::default();
-                    let ended = xebec_scheduler::run(client, config, term.cancelled_owned()).await;
-                    ended.unwrap_or_else(|lost| tracing::error!("{lost}"));
-                }
-            }
-        };
-        let turns = parts::in_turn(client, parts::SCHEDULER, identity, self.shutdown.clone(), run);
-        self.parts.spawn("the scheduler", turns);
+        let controllers =
+            turns::controllers(server.clone(), keys.clone(), identity.clone(), self.shutdown.clone());
+        self.parts.spawn("the controllers", controllers);
+        let scheduler = turns::scheduler(server.clone(), identity, self.shutdown.clone());
+        self.parts.spawn("the scheduler", scheduler);
         Ok(())
     }
 
     fn start_controllers(&mut self, server: &ApiServer, keys: &Arc<ClusterKeys>) {
-        let mut controllers = controllers(server, keys);
-        let mut scheduler = xebec_scheduler::Config::default();
-        let client = client(server, roles::controllers());
-        // One set of caches for all of them.
-        let informers = Informers::new(client.clone(), Arc::new(Rng::seeded(controllers.seed)));
-        controllers.informers = Some(informers.clone());
-        scheduler.informers = Some(informers.clone());
-        self.informers = Some(informers);
-        let shutdown = self.shutdown.clone();
-        self.parts.spawn("the controllers", async move {
-            if let Err(lost) = xebec_controllers::run(client, controllers, shutdown.cancelled_owned()).await {
-                tracing::error!("{lost}");
-            }
-        });
-        let (client, shutdown) = (self::client(server, roles::scheduler()), self.shutdown.clone());
-        self.parts.spawn("the scheduler", async move {
-            if let Err(lost) = xebec_scheduler::run(client, scheduler, shutdown.cancelled_owned()).await {
-                tracing::error!("{lost}");
-            }
-        });
+        let components = Components::new(server, keys, control_plane::Options::default());
+        self.informers = Some(components.informers());
+        self.parts.spawn("the controllers", turns::tell(components.controllers(self.shutdown.clone())));
+        self.parts.spawn("the scheduler", turns::tell(components.scheduler(self.shutdown.clone())));
     }
-}
-
-/// The controllers' settings.
-fn controllers(server: &ApiServer, keys: &Arc<ClusterKeys>) -> xebec_controllers::Config {
-    let mut config = xebec_controllers::Config::new(keys.ca_pem().to_owned());
-    config.keys.certificates = Some(Arc::new(signing::Authority(keys.clone())));
-    config.keys.accounts = Some(Arc::new(signing::AccountKey(server.core().clone())));
-    config
 }
 
 /// What the node is called.

@@ -24,7 +24,6 @@ use kube::client::Body;
 use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
@@ -50,7 +49,8 @@ use xebec_server::config::Settings;
 use xebec_server::core::{Clock as ServerClock, SystemClock};
 use xebec_server::nodes::NoNodes;
 use xebec_server::server::Parts;
-use xebec_store::{Embedded, EmbeddedOptions};
+use xebec_store::Memory;
+use xebec_store::limits::Limits;
 
 /// How long a test waits for the controllers.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,7 +79,6 @@ impl ServerClock for Shifted {
 struct Server {
     client: Client,
     server: ApiServer,
-    _dir: TempDir,
 }
 
 /// Controllers that run until they are told to stop.
@@ -94,15 +93,14 @@ impl Server {
     }
 
     async fn start_at(clock: Arc<dyn ServerClock>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let keys = ClusterKeys::open(&dir.path().join("pki"), &ring::rand::SystemRandom::new()).unwrap();
-        let store = Embedded::open(&dir.path().join("store"), EmbeddedOptions::default()).unwrap();
+        let keys = ClusterKeys::ephemeral(&ring::rand::SystemRandom::new()).unwrap();
+        let store = Memory::new(&Limits::default());
         let parts =
             Parts { store: Arc::new(store), nodes: Arc::new(NoNodes), clock, settings: Settings::default() };
         let server = ApiServer::new(parts, &keys).unwrap();
         server.start().await.unwrap();
         let client = Client::new(server.local(User::component("admin", &["system:masters"])), "default");
-        Self { client, server, _dir: dir }
+        Self { client, server }
     }
 
     /// Runs the controllers with a clock that is ahead of the server's.

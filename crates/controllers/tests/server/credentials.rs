@@ -1,6 +1,7 @@
 //! Certificates for those who ask, and tokens in secrets.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
@@ -8,32 +9,12 @@ use kube::api::{Api, DeleteParams, PostParams};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use ring::rand::SystemRandom;
 use serde_json::{Value, json};
-use xebec_api::time::Timestamp;
+use xebec_control_plane::signing::Authority;
 use xebec_controllers::Keys;
-use xebec_controllers::certificates::Signer;
 use xebec_controllers::tokens::Minter;
 use xebec_server::auth::keys::ClusterKeys;
-use xebec_server::auth::signing::{CertificateRequest, Terms};
 
 use crate::{Server, eventually, object};
-
-/// Signs with keys of its own.
-#[derive(Debug)]
-struct Authority(ClusterKeys);
-
-impl Signer for Authority {
-    fn sign(
-        &self,
-        request: &[u8],
-        usages: &[String],
-        lifetime: Duration,
-        now: SystemTime,
-    ) -> Result<String, String> {
-        let request = CertificateRequest::read(request).map_err(|error| error.to_string())?;
-        let terms = Terms { usages, lifetime, now: Timestamp::from_system(now) };
-        self.0.sign_request(&request, terms, &SystemRandom::new()).map_err(|error| error.to_string())
-    }
-}
 
 /// Says what it was asked to sign.
 #[derive(Debug)]
@@ -67,9 +48,8 @@ fn conditions(request: &CertificateSigningRequest) -> Vec<(String, String)> {
 #[tokio::test]
 async fn certificates_are_approved_and_signed() {
     let server = Server::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let authority = Authority(ClusterKeys::open(dir.path(), &SystemRandom::new()).unwrap());
-    let keys = Keys { certificates: Some(std::sync::Arc::new(authority)), accounts: None };
+    let authority = Authority(Arc::new(ClusterKeys::ephemeral(&SystemRandom::new()).unwrap()));
+    let keys = Keys { certificates: Some(Arc::new(authority)), accounts: None };
     let running = Server::controllers_with(&server.client, Duration::ZERO, keys);
     let requests: Api<CertificateSigningRequest> = Api::all(server.client.clone());
     // The client is a master, who may have nodes' certificates approved.

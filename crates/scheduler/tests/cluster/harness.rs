@@ -1,4 +1,4 @@
-//! A server in a directory of its own, everything that runs on it, and a node agent that pretends.
+//! A server on a store in memory, everything that runs on it, and a node agent that pretends.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -24,7 +24,8 @@ use xebec_server::config::Settings;
 use xebec_server::core::SystemClock;
 use xebec_server::nodes::NoNodes;
 use xebec_server::server::{ApiServer, Parts};
-use xebec_store::{Embedded, EmbeddedOptions};
+use xebec_store::Memory;
+use xebec_store::limits::Limits;
 
 /// Far longer than anything here takes.
 const HANG: Duration = Duration::from_secs(60);
@@ -41,7 +42,6 @@ pub(crate) struct Cluster {
     informers: Informers,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
-    _directory: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -49,10 +49,8 @@ impl Cluster {
         let filter = std::env::var("TEST_LOG").unwrap_or_else(|_| "error".to_owned());
         // Several tests share a process; the first sets it up.
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
-        let directory = tempfile::tempdir().unwrap();
-        let keys =
-            ClusterKeys::open(&directory.path().join("pki"), &ring::rand::SystemRandom::new()).unwrap();
-        let store = Embedded::open(&directory.path().join("store"), EmbeddedOptions::default()).unwrap();
+        let keys = ClusterKeys::ephemeral(&ring::rand::SystemRandom::new()).unwrap();
+        let store = Memory::new(&Limits::default());
         let parts = Parts {
             store: Arc::new(store),
             nodes: Arc::new(NoNodes),
@@ -82,7 +80,7 @@ impl Cluster {
         tasks.spawn(async move { run.await.unwrap() });
         tasks.spawn(pretend_to_run_pods(client.clone(), stopped(stopping.clone())));
         tasks.spawn(pretend_to_live(client.clone(), stopped(stopping)));
-        let cluster = Self { server, informers, tasks, stop, _directory: directory };
+        let cluster = Self { server, informers, tasks, stop };
         for node in nodes {
             cluster.add_node(node, &json!({}), "32").await;
         }

@@ -14,7 +14,7 @@ use xebec_server::core::Core;
 
 /// The cluster's authority.
 #[derive(Debug)]
-pub(super) struct Authority(pub(super) Arc<ClusterKeys>);
+pub struct Authority(pub Arc<ClusterKeys>);
 
 impl Signer for Authority {
     fn sign(
@@ -32,7 +32,7 @@ impl Signer for Authority {
 
 /// The signer of service-account tokens.
 #[derive(Debug)]
-pub(super) struct AccountKey(pub(super) Arc<Core>);
+pub struct AccountKey(pub Arc<Core>);
 
 impl Minter for AccountKey {
     fn mint(&self, namespace: &str, account: &str, uid: &str, secret: &str) -> Result<String, String> {

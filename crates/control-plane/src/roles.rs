@@ -10,28 +10,33 @@ const SCHEDULER: &str = "system:kube-scheduler";
 const PROXY: &str = "system:kube-proxy";
 
 /// The controllers.
-pub(crate) fn controllers() -> User {
+#[must_use]
+pub fn controllers() -> User {
     User::component(CONTROLLERS, &[])
 }
 
 /// The scheduler.
-pub(crate) fn scheduler() -> User {
+#[must_use]
+pub fn scheduler() -> User {
     User::component(SCHEDULER, &[])
 }
 
 /// The agent of a node.
-pub(crate) fn node(name: &str) -> User {
+#[must_use]
+pub fn node(name: &str) -> User {
     User::component(&format!("system:node:{name}"), &[NODES])
 }
 
 /// The agent of a node's services: what stands behind addresses, and its DNS.
-pub(crate) fn proxy() -> User {
+#[must_use]
+pub fn proxy() -> User {
     User::component(PROXY, &[])
 }
 
 /// The roles of all components. Nodes have none: what their pods refer to decides what they read, and the services' agent has
 /// the one that every cluster begins with.
-pub(crate) fn all() -> Vec<Role> {
+#[must_use]
+pub fn all() -> Vec<Role> {
     let rules = |permissions: &[Permission]| permissions.iter().map(rule).collect::<Vec<_>>();
     let every =
         xebec_controllers::ROLES.iter().flat_map(|role| rules(role.permissions)).chain([lease()]).collect();
