@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 /// Which crates of ours each crate may depend on; its tests may use any.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("cel", &[]),
     ("api", &["cel"]),
     ("store", &[]),
@@ -21,7 +21,12 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("controllers", &["api"]),
     ("scheduler", &["controllers"]),
     ("node", &["sandbox", "image", "network"]),
-    ("cli", &["api", "server", "store", "controllers", "scheduler", "sandbox", "node", "network", "image"]),
+    ("control-plane", &["api", "server", "controllers", "scheduler"]),
+    ("testkit", &["api", "server", "store", "controllers", "control-plane"]),
+    (
+        "cli",
+        &["api", "server", "store", "controllers", "control-plane", "sandbox", "node", "network", "image"],
+    ),
 ];
 
 /// Files that may be longer: tables, and code that is made.

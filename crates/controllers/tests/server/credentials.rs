@@ -129,7 +129,7 @@ async fn old_requests_and_tokens_go() {
 #[tokio::test]
 async fn secrets_of_accounts_are_filled_and_go_with_them() {
     let server = Server::start().await;
-    let keys = Keys { certificates: None, accounts: Some(std::sync::Arc::new(Plain)) };
+    let keys = Keys { certificates: None, accounts: Some(Arc::new(Plain)) };
     let running = Server::controllers_with(&server.client, Duration::ZERO, keys);
     let accounts: Api<ServiceAccount> = Api::default_namespaced(server.client.clone());
     let account: ServiceAccount = object(json!({"metadata": {"name": "robot"}}));
