@@ -8,6 +8,7 @@
 //! This crate never does IO, never reads a clock and never panics on input: callers pass time and randomness in.
 
 pub mod builtin;
+pub mod conversion;
 pub mod convert;
 pub mod crd;
 pub mod error;
@@ -34,6 +35,7 @@ pub mod structural;
 pub mod table;
 pub mod time;
 pub mod value;
+pub mod yaml;
 
 pub use error::{Cause, Reason, Status};
 pub use map::Map;

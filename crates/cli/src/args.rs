@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Image(Image),
     /// Change the key of what is encrypted at rest
     Secrets(Secrets),
+    /// Convert custom resources by what their definition declares, and try that, without a cluster
+    Crd(Crd),
     /// Print the version
     Version,
     /// Print a completion script
@@ -218,6 +220,35 @@ pub(crate) enum ImageCommand {
     Rm {
         /// The image's name or digest
         image: String,
+    },
+}
+
+/// Options of `crd`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Crd {
+    /// What to do with definitions.
+    #[command(subcommand)]
+    pub(crate) command: CrdCommand,
+}
+
+/// What to do with definitions of custom resources.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum CrdCommand {
+    /// Print an object in another version
+    Convert {
+        /// The object, YAML or JSON; - reads standard input
+        file: PathBuf,
+        /// Its definition
+        #[arg(long, value_name = "FILE")]
+        crd: PathBuf,
+        /// The version wanted, `v2`
+        #[arg(long, value_name = "VERSION")]
+        to: String,
+    },
+    /// Try whether examples of every version come back from the others unchanged
+    Test {
+        /// The definition, YAML or JSON; - reads standard input
+        crd: PathBuf,
     },
 }
 

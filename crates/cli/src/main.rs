@@ -10,6 +10,7 @@ mod args;
 mod audit;
 mod backing;
 mod control;
+mod crd;
 mod identity;
 mod image;
 mod kubeconfig;
@@ -44,6 +45,7 @@ fn run(mut arguments: Arguments) -> Result<ExitCode> {
         Command::Kubeconfig => kubeconfig::print(place),
         Command::Image(options) => image::run(place, &options),
         Command::Secrets(options) => secrets::run(place, &options),
+        Command::Crd(options) => crd::run(&options.command),
         Command::Version => {
             let kubernetes = xebec_server::discovery::KUBERNETES_VERSION;
             output::print(&format!("xebec {} (Kubernetes {kubernetes})", env!("CARGO_PKG_VERSION")))?;

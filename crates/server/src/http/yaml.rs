@@ -5,13 +5,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
-use xebec_api::{Status, json};
+use xebec_api::{Status, json, yaml};
 
 use super::body::{Document, Repeated, unrecognized};
-
-/// How deep YAML may nest. Its reader takes much stack: at JSON's 128 levels a debug build overflows a thread's two
-/// megabytes.
-const MAX_DEPTH: usize = 64;
 
 /// Reads one document.
 ///
@@ -19,27 +15,15 @@ const MAX_DEPTH: usize = 64;
 /// 400 with the place of the fault.
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Status> {
     let text = std::str::from_utf8(bytes).map_err(|e| unrecognized(&e))?;
-    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |document| {
-        json::read(document)
-    });
-    let parsed = read.map_err(|e| unrecognized(&e))?;
+    let parsed = yaml::parse(text).map_err(|e| unrecognized(&e))?;
     let repeated =
         if parsed.duplicates.is_empty() { Repeated::None } else { Repeated::Lines(repeated_lines(text)) };
     Ok(Document { value: parsed.value, repeated })
 }
 
-/// Members that come twice are counted as in JSON.
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
-        with_snippet: false,
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
-    }
-}
-
 /// The text about members that come twice; it takes another reading, which only such documents cost.
 fn repeated_lines(text: &str) -> String {
-    let found = serde_saphyr::from_str_with_options::<Repetitions>(text, options());
+    let found = serde_saphyr::from_str_with_options::<Repetitions>(text, yaml::options());
     let Repetitions(mut found) = found.unwrap_or_default();
     found.sort_unstable();
     found.truncate(json::MAX_DUPLICATES);

@@ -65,9 +65,12 @@ impl Row {
         let mut row = Self::new(def, Some(definition), Some(origin));
         row.converter = row.definition.as_ref().and_then(Converter::of).map(Arc::new);
         row.schema_since = now;
-        let spec =
-            |row: &Self| row.definition.as_ref().and_then(|definition| definition.get("spec").cloned());
-        if let Some(former) = former.filter(|former| spec(former) == spec(&row)) {
+        let meaning = |row: &Self| {
+            let definition = row.definition.as_ref()?;
+            let conversion = xebec_api::conversion::text_of(definition).map(str::to_owned);
+            Some((definition.get("spec").cloned(), conversion))
+        };
+        if let Some(former) = former.filter(|former| meaning(former) == meaning(&row)) {
             row.replaced = former.replaced.clone();
             row.converter = former.converter.clone();
             row.schema_since = former.schema_since;

@@ -14,7 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::Kind;
 use super::check::{Check, is_set, is_true, number, run, text};
 use super::fill::{Given, absent, each, fill, is_unset};
-use crate::{Value, meta, names, object};
+use crate::error::Cause;
+use crate::{Value, conversion, meta, names, object};
 
 pub(crate) use paths::spelled as schema_path;
 
@@ -29,8 +30,8 @@ pub(super) const CUSTOM_RESOURCE_DEFINITION: Kind = Kind {
         }
     },
     prepare_update: |object, _| add_stored_version(object),
-    validate: |object| run(|c| definition::check(c, object, None)),
-    validate_update: |object, old| run(|c| definition::check(c, object, Some(old))),
+    validate: |object| definition_faults(object, None),
+    validate_update: |object, old| definition_faults(object, Some(old)),
     validate_status: |object, _| run(|c| definition::accepted_names(c, object)),
     ..Kind::DEFAULT
 };
@@ -55,6 +56,12 @@ pub(super) const API_SERVICE: Kind = Kind {
     },
     ..Kind::DEFAULT
 };
+
+/// What is wrong with a definition; its conversion is tried when all else is right.
+fn definition_faults(object: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let causes = run(|c| definition::check(c, object, old));
+    if causes.is_empty() { conversion::faults(object, old) } else { causes }
+}
 
 fn definition_defaults(object: &mut Value) {
     each(object, "spec!.names!", &mut |given| {

@@ -4,18 +4,22 @@
 //!  records ──in another version?──▶ kept with the record? ──no──▶ Converter ──▶ Ready ──▶ answers, lists, events
 //! ```
 //!
+//! A webhook converts, or this server does by what the definition declares ([`xebec_api::conversion`]).
+//!
 //! Converting may be a call, so that it is a step of its own, done for all objects of a list or of a batch of events at once;
 //! what writes bytes afterwards is synchronous and finds the outcome in a [`Ready`]. An outcome is kept with its record as
 //! long as there is room, so that a thousand watchers of a version are one call. Resources without a converter pay the look
 //! at an empty option.
 
+mod declared;
 mod ready;
 mod room;
 mod webhook;
 
 use xebec_api::error::Foreign;
-use xebec_api::{Status, Value};
+use xebec_api::{Status, Value, conversion};
 
+use self::declared::Declared;
 pub(crate) use self::ready::{BATCH, Ready};
 pub(crate) use self::room::{Hold, Room};
 use self::webhook::Webhook;
@@ -48,14 +52,17 @@ impl Default for Conversions {
 pub(crate) enum Converter {
     /// A server of somebody's.
     Webhook(Webhook),
+    /// This server, by what the definition declares.
+    Declared(Declared),
 }
 
 impl Converter {
     /// The one that a definition names; `None`: versions differ by nothing but their names and schemas.
     pub(crate) fn of(definition: &Value) -> Option<Self> {
-        let conversion = definition.at(&["spec", "conversion"])?;
-        let is_webhook = conversion.str_at(&["strategy"]) == Some("Webhook");
-        is_webhook.then(|| Self::Webhook(Webhook::read(definition)))
+        if definition.str_at(&["spec", "conversion", "strategy"]) == Some("Webhook") {
+            return Some(Self::Webhook(Webhook::read(definition)));
+        }
+        conversion::text_of(definition).map(|_| Self::Declared(Declared::read(definition)))
     }
 
     /// The objects, all of which are in other versions, in the version `to`, in their order.
@@ -78,6 +85,7 @@ impl Converter {
         }
         let converted = match self {
             Self::Webhook(webhook) => webhook.convert(core, row, objects, to).await.map_err(failed)?,
+            Self::Declared(declared) => return declared.convert(row, objects, to).await.map_err(failed),
         };
         Ok(converted.into_iter().map(|object| convert::prune(object, row, to)).collect())
     }

@@ -72,7 +72,8 @@ impl Ready {
             return Ok(());
         }
         let _turn = match &**converter {
-            Converter::Webhook(webhook) => webhook.turn(served).await?,
+            Converter::Webhook(webhook) => Some(webhook.turn(served).await?),
+            Converter::Declared(_) => None,
         };
         // Others may have had them converted while this one waited.
         missing = self.add_kept(core, served, converter, &missing)?;
