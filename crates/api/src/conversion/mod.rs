@@ -166,15 +166,17 @@ impl Declaration {
     /// # Errors
     /// A rule does not hold for it.
     pub fn convert(&self, object: Value, to: &str) -> Result<Value, ConvertError> {
+        self.convert_within(object, to, &mut Budget::new(BUDGET))
+    }
+
+    fn convert_within(&self, object: Value, to: &str, budget: &mut Budget) -> Result<Value, ConvertError> {
         let from = self.place(object.str_at(&["apiVersion"]).unwrap_or_default())?;
         let to = self.place(to)?;
         if from == to {
             return Ok(object);
         }
-        let mut budget = Budget::new(BUDGET);
         let Some(way) = self.way(from, to) else { return Ok(self.named(object, to)) };
-        way.into_iter()
-            .try_fold(object, |object, (bridge, side)| self.cross(bridge, side, object, &mut budget))
+        way.into_iter().try_fold(object, |object, (bridge, side)| self.cross(bridge, side, object, budget))
     }
 
     fn place(&self, api_version: &str) -> Result<usize, ConvertError> {

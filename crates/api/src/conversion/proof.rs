@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use xebec_cel::Budget;
+
 use super::example::{self, Random, Share};
 use super::{Declaration, keep, rule};
 use crate::structural;
@@ -16,7 +18,9 @@ const EXAMPLES: usize = 32;
 /// How many are made to have so many that are valid.
 const ATTEMPTS: usize = 4 * EXAMPLES;
 /// How many conversions there and back are tried at most, of all versions together.
-const MAX_TRIPS: usize = 2000;
+const MAX_TRIPS: usize = 512;
+/// What all expressions may cost meanwhile, in the units of CEL.
+const BUDGET: u64 = 2 * xebec_cel::limits::PER_OBJECT;
 /// How many losses are told of.
 const MAX_LOSSES: usize = 16;
 /// How much of a value is shown.
@@ -75,7 +79,7 @@ impl Declaration {
     /// # Errors
     /// No example can be made of a version.
     pub fn prove(&self) -> Result<Proof, String> {
-        let mut proof = Proof::default();
+        let (mut proof, mut budget) = (Proof::default(), Budget::new(BUDGET));
         for of in 0..self.forms.len() {
             let examples = self.examples(of)?;
             for by in (0..self.forms.len()).filter(|by| *by != of) {
@@ -84,7 +88,7 @@ impl Declaration {
                         return Ok(proof);
                     }
                     proof.trips += 1;
-                    self.trip(of, by, example, &mut proof.losses);
+                    self.trip(of, by, example, &mut budget, &mut proof.losses);
                 }
             }
         }
@@ -130,9 +134,9 @@ impl Declaration {
         Ok(made)
     }
 
-    fn trip(&self, of: usize, by: usize, example: &Value, losses: &mut Vec<Loss>) {
-        let there = self.convert(example.clone(), &self.forms[by].api_version);
-        let back = there.and_then(|there| self.convert(there, &self.forms[of].api_version));
+    fn trip(&self, of: usize, by: usize, example: &Value, budget: &mut Budget, losses: &mut Vec<Loss>) {
+        let there = self.convert_within(example.clone(), &self.forms[by].api_version, budget);
+        let back = there.and_then(|there| self.convert_within(there, &self.forms[of].api_version, budget));
         // What a rule gives by default is as good as there, as what a schema does is.
         let mut example = example.clone();
         for bridge in &self.bridges {

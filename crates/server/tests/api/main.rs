@@ -5,6 +5,7 @@ mod bounds;
 mod client;
 mod cluster;
 mod conversions;
+mod declared;
 mod documents;
 mod encryption;
 mod escalation;
