@@ -8,6 +8,7 @@
 
 mod custom;
 mod gnostic;
+pub mod merge;
 mod names;
 mod operations;
 mod parameters;
@@ -128,7 +129,7 @@ impl<'a> Documents<'a> {
     #[must_use]
     pub fn v2_protobuf(&self, docs: &Docs) -> Vec<u8> {
         let document = json::from_slice(&self.v2(docs)).expect("the document that was just written is JSON");
-        gnostic::encode(&document)
+        to_protobuf(&document)
     }
 
     fn parts(&self) -> BTreeSet<Part> {
@@ -158,6 +159,12 @@ impl<'a> Documents<'a> {
             info.text("version", &self.version);
         });
     }
+}
+
+/// A version 2 document in the message of gnostic.
+#[must_use]
+pub fn to_protobuf(document: &Value) -> Vec<u8> {
+    gnostic::encode(document)
 }
 
 /// The index of the version 3 documents, `/openapi/v3`: keys and their documents' hashes, which upstream writes as SHA-512
