@@ -149,7 +149,7 @@ fn behind(cluster: &Cluster) -> Result<()> {
     ensure!(nobody.contains("forbidden") && nobody.contains("wardle.example.com"), "{nobody}");
     cluster.kubectl(&["delete", "apiservice", NAME])?;
     let gone = cluster.kubectl_fails(&["get", "flunders"])?;
-    ensure!(gone.contains("the server doesn't have a resource type"), "{gone}");
+    ensure!(gone.contains("the server could not find the requested resource"), "{gone}");
     Ok(())
 }
 

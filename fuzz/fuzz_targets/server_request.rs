@@ -1,4 +1,5 @@
-//! What a request brings besides its body: path, query, `Accept`; bodies in all three formats; and what webhooks answer.
+//! What a request brings besides its body: path, query, `Accept`; bodies in all three formats; what webhooks answer and what other
+//! API servers say that they have.
 //!
 //! A JSON body reads the same as YAML, if it is read as YAML at all.
 #![no_main]
@@ -11,7 +12,7 @@ use xebec_server::http::body::Format;
 use xebec_server::http::query::{FieldValidation, ListOptions, Query, parse_version};
 use xebec_server::http::route::Route;
 
-const SEEDS: [&str; 13] = [
+const SEEDS: [&str; 16] = [
     "P/apis/apps/v1/namespaces/a/deployments/b/scale?labelSelector=a%3Db&fieldSelector=metadata.name%3Dx&limit=5&continue=abc",
     "P/api/v1/watch/pods?watch=1&resourceVersion=7&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=3",
     "P/api/v1/namespaces/a/pods/b/proxy/x%2Fy/%ff?dryRun=All&fieldValidation=Strict",
@@ -23,6 +24,9 @@ const SEEDS: [&str; 13] = [
     "B- yes\n- 0o17\n- 0x1F\n- .inf\n- .nan\n- 1_000\n- 2026-01-31\n- ~\n- 'a''b'\n- \"\\x41\\u263A\"\n",
     "B[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]",
     "W{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"response\":{\"uid\":\"u\",\"allowed\":true,\"patchType\":\"JSONPatch\",\"patch\":\"W10=\",\"warnings\":[\"a\"],\"auditAnnotations\":{\"a\":\"b\"},\"status\":{\"code\":418}}}",
+    "D{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{\"name\":\"wardle.example.com\"},\"versions\":[{\"version\":\"v1alpha1\",\"resources\":[{\"resource\":\"a\",\"scope\":\"Namespaced\",\"responseKind\":{\"kind\":\"A\"},\"verbs\":[\"get\"],\"subresources\":[{\"subresource\":\"status\"}]}]}]}]}",
+    "D{\"kind\":\"APIResourceList\",\"resources\":[{\"name\":\"a\",\"namespaced\":true,\"kind\":\"A\",\"verbs\":[\"get\"]},{\"name\":\"a/scale\",\"group\":\"autoscaling\"}],\"paths\":{\"apis/wardle.example.com/v1alpha1\":{\"serverRelativeURL\":\"/x?hash=A1\"}}}",
+    "D{\"swagger\":\"2.0\",\"paths\":{\"/apis/wardle.example.com/v1alpha1/a\":{\"$ref\":\"#/definitions/A\"}},\"definitions\":{\"A\":{\"$ref\":\"#/parameters/b\"}},\"parameters\":{\"b\":{}}}",
     "B<<: {a: 1}\na: 2\na: 3\n---\nb: 1\n",
     "Bk8s\0\n\u{9}\n\u{2}v1\u{12}\u{3}Pod\u{12}\0\u{1a}\0\"\0",
 ];
@@ -75,6 +79,7 @@ target!("server_request", SEEDS, |data| {
         (Some((b'P', _)), Ok(text)) => request(&text[1..]),
         (Some((b'A', rest)), _) => accept(rest),
         (Some((b'B', rest)), _) => body(rest),
+        (Some((b'D', rest)), _) => xebec_server::api_servers::document(rest),
         (Some((b'W', rest)), _) => xebec_server::webhook_answers::answer(rest),
         _ => body(data),
     }

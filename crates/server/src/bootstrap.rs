@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use xebec_api::{Map, Reason, Status, Value, meta, object};
 
+use crate::aggregation;
 use crate::auth::User;
 use crate::authz::{self, Rule, escalation};
 use crate::core::{Context, Core};
@@ -32,6 +33,8 @@ pub(crate) async fn run(core: &Core) -> Result<(), Status> {
     objects.extend(flow::objects());
     objects.push(service_cidr(core));
     objects.extend(api_service(core)?);
+    objects.extend(aggregation::built_in(&core.table.get()));
+    objects.push(core.aggregation.front_proxy().config_map());
     ensure_all(core, &context, objects).await
 }
 
@@ -64,6 +67,8 @@ pub(crate) async fn ensure(core: &Core, context: &Context, object: Value) -> Res
     let restore: fn(&Value, &Value) -> Value = match group {
         "rbac.authorization.k8s.io" => restored_role,
         "flowcontrol.apiserver.k8s.io" => flow::restored,
+        aggregation::GROUP => aggregation::restored,
+        "" if row.kind_name() == "ConfigMap" => restored_data,
         _ => return Ok(()),
     };
     let target = write::Target { served: &served, namespace: &namespace, name: &name, part: Part::Main };
@@ -85,6 +90,15 @@ impl Change for Restore {
     fn may_retry(&self) -> bool {
         true
     }
+}
+
+/// A ConfigMap whose entries are as they should be; what it has besides stays.
+fn restored_data(old: &Value, wanted: &Value) -> Value {
+    let mut new = old.clone();
+    for (key, value) in wanted.object_at(&["data"]).into_iter().flat_map(Map::iter) {
+        new.set(&["data", key], value.clone());
+    }
+    new
 }
 
 /// A role or binding with the rules, subjects, labels and selectors that it lost; what it has besides stays.

@@ -10,6 +10,7 @@ use xebec_store::{CommitError, Committed, Record, Revision, Snapshot, Store, Txn
 
 use crate::admission::policy::Policies;
 use crate::admission::webhook::Webhooks;
+use crate::aggregation::Aggregation;
 use crate::audit::Audit;
 use crate::auth::oidc::Issuers;
 use crate::auth::token::TokenSigner;
@@ -65,6 +66,8 @@ pub struct Core {
     pub conversions: Conversions,
     /// The admission policies in force.
     pub(crate) policies: Policies,
+    /// The servers behind this one.
+    pub(crate) aggregation: Aggregation,
     /// Calls webhooks and other servers.
     pub outbound: Outbound,
     /// The time.

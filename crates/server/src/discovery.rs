@@ -3,6 +3,7 @@
 mod groups;
 mod issuer;
 
+use self::groups::Catalogue;
 use http::Method;
 use xebec_api::{Status, Value, object};
 
@@ -36,23 +37,25 @@ pub async fn handle(core: &Core, path: &str, incoming: &mut Incoming) -> Result<
         return health::answer(core, question, &segments[1..], &incoming.context.query);
     }
     let table = core.table.get();
+    let catalogue = || Catalogue::of(&table, &core.aggregation.state());
     match segments.as_slice() {
-        [] => Ok(Reply::ok(paths(&table))),
+        [] => Ok(Reply::ok(paths(&catalogue()))),
         ["api" | "apis"] if groups::wants_aggregated(incoming.request.headers()) => {
-            let document = groups::aggregated(&table, segments[0] == "api");
+            let document = catalogue().aggregated(&table, &core.aggregation, segments[0] == "api");
             Document::new(document, groups::AGGREGATED_TYPE).answer(incoming.request.headers())
         }
         ["api"] => Ok(Reply::ok(object!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": (address(&core.settings.url))}]
         }))),
-        ["apis"] => Ok(Reply::ok(groups::list(&table))),
+        ["apis"] => Ok(Reply::ok(catalogue().list())),
         ["api", version] => groups::resources(&table, "", version).map(Reply::ok),
-        ["apis", group] => groups::group(&table, group).map(Reply::ok),
+        ["apis", group] => catalogue().group(group).map(Reply::ok),
         ["apis", group, version] => groups::resources(&table, group, version).map(Reply::ok),
         ["openapi", rest @ ..] => {
             let (headers, query) = (incoming.request.headers(), &incoming.context.query);
-            crate::openapi::handle(&core.openapi, &table, rest, headers, query).await
+            let others = core.aggregation.others();
+            crate::openapi::handle(&core.openapi, &table, &others, rest, headers, query).await
         }
         ["version"] => Ok(Reply::ok(version())),
         ["metrics"] => Ok(metrics::all(core)),
@@ -71,7 +74,7 @@ fn address(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
-fn paths(table: &crate::registry::Table) -> Value {
+fn paths(catalogue: &Catalogue) -> Value {
     let mut paths: Vec<String> = [
         "/api",
         "/api/v1",
@@ -87,10 +90,7 @@ fn paths(table: &crate::registry::Table) -> Value {
     ]
     .map(str::to_owned)
     .to_vec();
-    for (group, versions) in groups::groups(table).filter(|(group, _)| !group.is_empty()) {
-        paths.push(format!("/apis/{group}"));
-        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
-    }
+    paths.extend(catalogue.paths());
     paths.sort();
     object!({"paths": (paths)})
 }

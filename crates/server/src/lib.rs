@@ -13,6 +13,7 @@
 //! through [`server::LocalService`].
 
 pub mod admission;
+mod aggregation;
 mod arrival;
 pub mod audit;
 pub mod auth;
@@ -43,4 +44,6 @@ mod witness;
 
 #[cfg(fuzzing)]
 pub use admission::webhook::fuzzing as webhook_answers;
+#[cfg(fuzzing)]
+pub use aggregation::fuzzing as api_servers;
 pub use server::ApiServer;

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use http::HeaderMap;
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderValue};
 use tokio::sync::{OnceCell, Semaphore};
-use xebec_api::Status;
 use xebec_api::builtin::Docs;
-use xebec_api::openapi::{self, Documents, Resource};
+use xebec_api::openapi::{self, Documents, Resource, merge};
+use xebec_api::{Status, Value, json};
 
+use crate::aggregation::offer::Others;
 use crate::discovery::KUBERNETES_VERSION;
 use crate::http::document::{self, Document};
 use crate::http::query::Query;
@@ -52,10 +53,9 @@ struct Edition {
 /// One of the documents.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Which {
-    V2,
-    V2Protobuf,
-    /// The list of version 3 documents, with their hashes.
-    Index,
+    /// With what other servers have in this edition of theirs.
+    V2(u64),
+    V2Protobuf(u64),
     /// The version 3 document with this key.
     V3(String),
 }
@@ -81,21 +81,14 @@ impl Published {
         edition: &Edition,
         table: &Arc<Table>,
         which: Which,
+        others: &Others,
     ) -> Result<Document, Status> {
+        edition.forget_before(&which);
         let cell = edition.documents().entry(which.clone()).or_default().clone();
         let make = || async {
-            let document = match &which {
-                Which::Index => {
-                    let hashes = edition.hashes.get_or_try_init(|| self.make(table, hashes)).await?;
-                    let index =
-                        openapi::index(hashes.iter().map(|(key, hash)| (key.as_str(), hash.as_str())));
-                    Document::new(index, JSON)
-                }
-                which => {
-                    let which = which.clone();
-                    self.make(table, move |table| made(table, &which)).await?
-                }
-            };
+            let which = which.clone();
+            let others = if which.is_v2() { others.v2.clone() } else { Vec::new() };
+            let document = self.make(table, move |table| made(table, &which, &others)).await?;
             edition.kept.fetch_add(document.bytes().len(), Ordering::Relaxed);
             Ok::<_, Status>(document)
         };
@@ -104,6 +97,19 @@ impl Published {
             edition.kept.fetch_sub(document.bytes().len(), Ordering::Relaxed);
         }
         Ok(document)
+    }
+
+    /// The list of version 3 documents with their hashes, those of other servers among them.
+    async fn index(
+        &self,
+        edition: &Edition,
+        table: &Arc<Table>,
+        others: &Others,
+    ) -> Result<Document, Status> {
+        let own = edition.hashes.get_or_try_init(|| self.make(table, hashes)).await?;
+        let all: BTreeMap<&String, &String> = own.iter().chain(&others.v3).collect();
+        let index = openapi::index(all.into_iter().map(|(key, hash)| (key.as_str(), hash.as_str())));
+        Ok(Document::new(index, JSON))
     }
 
     /// Makes something of the table's documents on a thread that may take its time.
@@ -126,6 +132,18 @@ impl Published {
 impl Edition {
     fn documents(&self) -> MutexGuard<'_, HashMap<Which, Arc<OnceCell<Document>>>> {
         self.documents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets documents of version 2 with what other servers had before.
+    fn forget_before(&self, which: &Which) {
+        let Some(newest) = which.others() else { return };
+        self.documents().retain(|known, cell| {
+            let stays = known.others().is_none_or(|others| others >= newest);
+            if let Some(document) = cell.get().filter(|_| !stays) {
+                self.kept.fetch_sub(document.bytes().len(), Ordering::Relaxed);
+            }
+            stays
+        });
     }
 
     /// What a document hashes to, if that is known without making it.
@@ -153,13 +171,38 @@ fn hashes(table: &Table) -> ByKey {
     documents.keys().into_iter().filter_map(hash).collect()
 }
 
-fn made(table: &Table, which: &Which) -> Document {
+fn made(table: &Table, which: &Which, others: &[Arc<Value>]) -> Document {
     let (documents, docs) = (documents(table), Docs::unpack());
     match which {
-        Which::V2 => Document::new(documents.v2(&docs), JSON),
-        Which::V2Protobuf => Document::new(documents.v2_protobuf(&docs), V2_PROTOBUF),
+        Which::V2(_) if others.is_empty() => Document::new(documents.v2(&docs), JSON),
+        Which::V2(_) => Document::new(json::to_vec(&merged(&documents, &docs, others)), JSON),
+        Which::V2Protobuf(_) if others.is_empty() => Document::new(documents.v2_protobuf(&docs), V2_PROTOBUF),
+        Which::V2Protobuf(_) => {
+            Document::new(openapi::to_protobuf(&merged(&documents, &docs, others)), V2_PROTOBUF)
+        }
         Which::V3(key) => Document::new(documents.v3(key, &docs).unwrap_or_default(), JSON),
-        Which::Index => Document::new(Vec::new(), JSON),
+    }
+}
+
+/// The version 2 document with what other servers have.
+fn merged(documents: &Documents<'_>, docs: &Docs, others: &[Arc<Value>]) -> Value {
+    let own = documents.v2(docs);
+    let mut document = json::from_slice(&own).expect("the document that was just written is JSON");
+    others.iter().for_each(|other| merge::merge(&mut document, (**other).clone()));
+    document
+}
+
+impl Which {
+    const fn is_v2(&self) -> bool {
+        self.others().is_some()
+    }
+
+    /// The edition of other servers' documents that it has.
+    const fn others(&self) -> Option<u64> {
+        match self {
+            Self::V2(others) | Self::V2Protobuf(others) => Some(*others),
+            Self::V3(_) => None,
+        }
     }
 }
 
@@ -170,14 +213,18 @@ fn made(table: &Table, which: &Which) -> Document {
 pub(crate) async fn handle(
     published: &Published,
     table: &Arc<Table>,
+    others: &Others,
     path: &[&str],
     headers: &HeaderMap,
     query: &Query,
 ) -> Result<Reply, Status> {
     let which = match path {
-        ["v2"] if wants_protobuf(headers) => Which::V2Protobuf,
-        ["v2"] => Which::V2,
-        ["v3"] => Which::Index,
+        ["v2"] if wants_protobuf(headers) => Which::V2Protobuf(others.edition),
+        ["v2"] => Which::V2(others.edition),
+        ["v3"] => {
+            let edition = published.edition(table);
+            return published.index(&edition, table, others).await?.answer(headers);
+        }
         ["v3", key @ ..] => {
             let key = key.join("/");
             if !documents(table).keys().contains(&key) {
@@ -194,7 +241,7 @@ pub(crate) async fn handle(
         return Ok(unchanged);
     }
     let by_hash = matches!(which, Which::V3(_)).then(|| query.get("hash")).flatten();
-    let document = published.document(&edition, table, which).await?;
+    let document = published.document(&edition, table, which, others).await?;
     let reply = document.answer(headers)?;
     Ok(if by_hash == Some(document.hash()) { immutable(reply) } else { reply })
 }
@@ -241,21 +288,21 @@ mod tests {
 
     #[tokio::test]
     async fn documents_are_made_once() {
-        let published = Published::default();
+        let (published, others) = (Published::default(), Others::default());
         let table = Arc::new(Table::built_in());
         let v3 = |key: &str| Which::V3(key.to_owned());
         let edition = published.edition(&table);
         let (apps, batch) = (v3("apis/apps/v1"), v3("apis/batch/v1"));
         assert_eq!(edition.hash(&apps), None);
-        let ask = || published.document(&edition, &table, apps.clone());
+        let ask = || published.document(&edition, &table, apps.clone(), &others);
         let (first, second) = tokio::join!(ask(), ask());
         let (first, second) = (first.expect("made"), second.expect("kept"));
         assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
         assert_eq!(edition.hash(&apps).as_deref(), Some(first.hash()));
         assert_eq!(edition.hash(&batch), None);
-        published.document(&edition, &table, Which::Index).await.expect("made");
+        published.index(&edition, &table, &others).await.expect("made");
         let hash = edition.hash(&batch).expect("the index has all hashes");
-        assert_eq!(hash, published.document(&edition, &table, batch).await.expect("made").hash());
+        assert_eq!(hash, published.document(&edition, &table, batch, &others).await.expect("made").hash());
         assert_eq!(hashes(&table)["apis/apps/v1"], first.hash());
 
         assert!(Arc::ptr_eq(&edition, &published.edition(&table)));
@@ -265,13 +312,41 @@ mod tests {
 
     #[tokio::test]
     async fn documents_that_are_too_large_are_not_kept() {
-        let published = Published { limit: 10_000, ..Published::default() };
+        let (published, others) = (Published { limit: 10_000, ..Published::default() }, Others::default());
         let table = Arc::new(Table::built_in());
         let edition = published.edition(&table);
-        let version = published.document(&edition, &table, Which::V3("version".into())).await.expect("made");
-        let v2 = published.document(&edition, &table, Which::V2).await.expect("made");
+        let version =
+            published.document(&edition, &table, Which::V3("version".into()), &others).await.expect("made");
+        let v2 = published.document(&edition, &table, Which::V2(0), &others).await.expect("made");
         assert!(version.bytes().len() < 10_000 && v2.bytes().len() > 10_000);
         assert_eq!(edition.documents().keys().collect::<Vec<_>>(), [&Which::V3("version".into())]);
         assert_eq!(edition.kept.load(Ordering::Relaxed), version.bytes().len());
+    }
+
+    #[tokio::test]
+    async fn what_other_servers_have_is_in_version_2_and_in_the_index() {
+        let published = Published::default();
+        let table = Arc::new(Table::built_in());
+        let edition = published.edition(&table);
+        let mut other = Value::object();
+        other.set(&["paths", "/apis/a.b/v1/things", "get"], Value::object());
+        let hashes = BTreeMap::from([("apis/a.b/v1".to_owned(), "ABC".to_owned())]);
+        let others = Others { edition: 1, v2: vec![Arc::new(other)], v3: hashes };
+        let none = Others::default();
+        let v2 = |others| published.document(&edition, &table, Which::V2(0), others);
+        let before = v2(&none).await.expect("made");
+        let after = published.document(&edition, &table, Which::V2(1), &others).await.expect("made");
+        let has = |document: &Document| {
+            let document = json::from_slice(document.bytes()).expect("JSON");
+            document.at(&["paths", "/apis/a.b/v1/things"]).is_some()
+        };
+        assert_eq!((has(&before), has(&after)), (false, true));
+        assert_eq!(edition.documents().keys().collect::<Vec<_>>(), [&Which::V2(1)]);
+        assert_eq!(edition.kept.load(Ordering::Relaxed), after.bytes().len());
+        let index = published.index(&edition, &table, &others).await.expect("made");
+        let index = json::from_slice(index.bytes()).expect("JSON");
+        let url = index.str_at(&["paths", "apis/a.b/v1", "serverRelativeURL"]);
+        assert_eq!(url, Some("/openapi/v3/apis/a.b/v1?hash=ABC"));
+        assert!(index.at(&["paths", "apis/apps/v1"]).is_some());
     }
 }

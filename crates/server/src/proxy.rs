@@ -244,10 +244,23 @@ fn outgoing(
     Ok(request)
 }
 
-/// Takes away what is about the connection only; an upgrade is passed on.
-fn strip(headers: &mut HeaderMap) {
+/// Takes away what is about the connection only, what it names included; an upgrade is passed on.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != UPGRADE)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
-    if !headers.contains_key(UPGRADE) {
+    if headers.contains_key(UPGRADE) {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    } else {
         headers.remove(CONNECTION);
     }
 }

@@ -9,19 +9,21 @@ use std::sync::atomic::AtomicU64;
 use futures::FutureExt as _;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use xebec_api::time::Timestamp;
 use xebec_api::{Reason, Status};
 
+use crate::aggregation::Service;
+use crate::aggregation::forward::{self, Until};
 use crate::arrival::{AUDIT_ID, Arrival};
 use crate::audit::Begin;
 use crate::auth::user::MASTERS;
 use crate::auth::{self, Peer, User};
 use crate::authz::Question;
-use crate::bounds::{Bounds, Caller, Turn};
+use crate::bounds::{Bounds, Caller, Turn, too_many};
 use crate::core::{Context, Core};
 use crate::drain::{self, Waves};
 use crate::flow::{Class, Seat};
@@ -79,6 +81,8 @@ impl Watches {
 pub struct Incoming {
     /// The server.
     pub core: Arc<Core>,
+    /// Names the request in audit logs.
+    pub id: String,
     /// The request without what has been read of it.
     pub request: Request<RequestBody>,
     /// Who asks, and how.
@@ -216,7 +220,7 @@ impl ApiService {
         witness.sorted(core.flow.classify(&user, &question));
         authorize(core, &user, &question, witness).await?;
         let named = !question.name.is_empty();
-        let Arrival { accept, query, route, .. } = arrival;
+        let Arrival { id, accept, query, route, .. } = arrival;
         let route = route?;
         let seats = core.flow.estimate().seats(core, &route, &query, named);
         let agent =
@@ -225,6 +229,7 @@ impl ApiService {
         let (trace, steps) = witness.part();
         let mut incoming = Incoming {
             core: core.clone(),
+            id,
             request,
             context: Context::new(user, now, query, agent).part_of(trace, steps),
             accept: Accept::default(),
@@ -249,6 +254,9 @@ impl ApiService {
         witness: &mut Witness,
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
+        if let Some(service) = forward::behind(core, route) {
+            return self.delegate(incoming, &service, route, caller, seats, witness).await;
+        }
         match route {
             Route::Path(path) if discovery::is_vital(path) => {
                 let reply = discovery::handle(core, path, incoming).await?;
@@ -280,6 +288,35 @@ impl ApiService {
                 .await
             }
         }
+    }
+
+    /// Passes a request on to the server that answers for its group and version.
+    async fn delegate(
+        &self,
+        incoming: &mut Incoming,
+        service: &Service,
+        route: &Route,
+        caller: Caller<'_>,
+        seats: u64,
+        witness: &mut Witness,
+    ) -> Result<Response<ReplyBody>, Status> {
+        let core = &self.inner.core;
+        if forward::is_endless(route, incoming.request.headers()) {
+            let _seat = self.sit(seats, witness).await?;
+            let permit = incoming.watches.clone().try_acquire_owned().map_err(|_| {
+                let limit = core.settings.max_watches;
+                too_many(&format!("{limit} watches are open, which is the limit"))
+            })?;
+            let until = Until::Stopped(incoming.shutdown.clone());
+            return forward::pass(core, incoming, service, until, permit).await;
+        }
+        let until = Until::After(core.settings.request_timeout);
+        let write = !matches!(*incoming.request.method(), Method::GET | Method::HEAD);
+        self.within_deadline(async {
+            let turn = self.admit(caller, write, seats, incoming, witness).await?;
+            forward::pass(core, incoming, service, until, turn).await
+        })
+        .await
     }
 
     async fn work(

@@ -22,6 +22,7 @@ use xebec_store::{Revision, Scope, Store, StoreError, WatchError};
 use crate::admission::configuration;
 use crate::admission::policy::Policies;
 use crate::admission::webhook::Webhooks;
+use crate::aggregation::{self, Aggregation, FrontProxy};
 use crate::audit::Audit;
 use crate::auth::keys::{ClusterKeys, Credential};
 use crate::auth::token::{Issuers, TokenSigner};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error("the cluster's certificates cannot be used")]
     Tls(#[from] rustls::Error),
+    /// The certificate for the servers behind this one cannot be made.
+    #[error("the certificate for API servers behind this one cannot be made")]
+    FrontProxy(#[from] crate::auth::keys::KeyError),
     /// The audit log cannot be written.
     #[error("the audit log cannot be opened")]
     Audit(#[source] std::io::Error),
@@ -117,6 +121,7 @@ impl ApiServer {
             webhooks: Webhooks::default(),
             conversions: Conversions::default(),
             policies: Policies::default(),
+            aggregation: Aggregation::new(FrontProxy::new(keys)?),
             outbound: Outbound::new(nodes.clone()),
             nodes,
             clock,
@@ -146,6 +151,7 @@ impl ApiServer {
         let core = self.service.core();
         refresh_table(core);
         bootstrap::run(core).await.map_err(StartError::Bootstrap)?;
+        core.aggregation.refresh(core);
         let snapshot = core.store.snapshot();
         core.authorizer.refresh(&snapshot);
         core.authorizer.follow_nodes(core.store.clone())?;
@@ -160,6 +166,11 @@ impl ApiServer {
         self.spawn("the compaction of history", compact(core.clone(), self.shutdown.clone()));
         let following = configuration::follow(core.clone(), self.shutdown.clone());
         self.spawn("the follower of admission's configurations", following);
+        self.spawn("the follower of API services", aggregation::follow(core.clone(), self.shutdown.clone()));
+        let registering = aggregation::register(core.clone(), self.shutdown.clone());
+        self.spawn("the registration of API services", registering);
+        let attending = aggregation::attend(core.clone(), self.shutdown.clone());
+        self.spawn("the attendant of API servers", attending);
         self.spawn("the follower of flow schemas", flow::follow(core.clone(), self.shutdown.clone()));
         if core.store.is_shared() {
             let following = follow_definitions(core.clone(), self.shutdown.clone());

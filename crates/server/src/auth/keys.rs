@@ -28,6 +28,11 @@ use crate::encryption::EncryptionKeys;
 
 const CA_VALIDITY: Duration = Duration::from_hours(24 * 3650);
 const LEAF_VALIDITY: Duration = Duration::from_hours(24 * 365);
+/// The names of the authorities of clients, and of the front proxy.
+const CA: &str = "xebec-ca";
+const FRONT_PROXY_CA: &str = "xebec-front-proxy-ca";
+/// The name of this server in the certificate that it shows to servers behind it.
+pub const FRONT_PROXY: &str = "front-proxy-client";
 /// Clocks differ a little: certificates are valid from before they were made.
 const BACKDATE: Duration = Duration::from_mins(5);
 
@@ -86,6 +91,13 @@ pub struct ClusterKeys {
     service_account: KeyPair,
     former_accounts: Vec<VerificationKey>,
     encryption: EncryptionKeys,
+    front_proxy: Authority,
+}
+
+/// A certificate authority.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate_pem: String,
 }
 
 impl std::fmt::Debug for ClusterKeys {
@@ -101,19 +113,14 @@ impl ClusterKeys {
     /// A file cannot be read or written, or holds something else.
     pub fn open(dir: &Path, random: &dyn ring::rand::SecureRandom) -> Result<Self, KeyError> {
         fs::create_dir_all(dir).map_err(|source| file_error("creating", dir, source))?;
-        let (ca_key, ca_new) = open_key(&dir.join("ca.key"))?;
-        let certificate = dir.join("ca.crt");
-        if ca_new || !certificate.exists() {
-            write_file(&certificate, make_authority(&ca_key)?.as_bytes())?;
-        }
-        let ca_pem =
-            fs::read_to_string(&certificate).map_err(|source| file_error("reading", &certificate, source))?;
-        let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)
-            .map_err(|source| KeyError::Unusable { path: certificate, source })?;
+        let authority = Authority::open(dir, "ca", CA)?;
+        // What is signed with this says who somebody else is, so that no client certificate may be of the same authority.
+        let front_proxy = Authority::open(dir, "front-proxy-ca", FRONT_PROXY_CA)?;
         let (service_account, _) = open_key(&dir.join("service-account.key"))?;
         let former_accounts = read_public_keys(&dir.join("service-account-former.pem"))?;
         let encryption = EncryptionKeys::open(dir, random)?;
-        Ok(Self { issuer, ca_pem, service_account, former_accounts, encryption })
+        let Authority { issuer, certificate_pem: ca_pem } = authority;
+        Ok(Self { issuer, ca_pem, service_account, former_accounts, encryption, front_proxy })
     }
 
     /// Keys that are nowhere but here, for a cluster that ends with its process.
@@ -121,15 +128,11 @@ impl ClusterKeys {
     /// # Errors
     /// The system gives no random bytes.
     pub fn ephemeral(random: &dyn ring::rand::SecureRandom) -> Result<Self, KeyError> {
-        let ca_key = make_key("the certificate authority")?;
-        let ca_pem = make_authority(&ca_key)?;
-        let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|source| KeyError::Certificate {
-            subject: "the certificate authority".into(),
-            source,
-        })?;
+        let Authority { issuer, certificate_pem: ca_pem } = Authority::make(CA)?;
+        let front_proxy = Authority::make(FRONT_PROXY_CA)?;
         let service_account = make_key("service accounts")?;
         let encryption = EncryptionKeys::ephemeral(random)?;
-        Ok(Self { issuer, ca_pem, service_account, former_accounts: Vec::new(), encryption })
+        Ok(Self { issuer, ca_pem, service_account, former_accounts: Vec::new(), encryption, front_proxy })
     }
 
     /// The authority's certificate, PEM.
@@ -193,6 +196,21 @@ impl ClusterKeys {
         self.sign(user, &leaf_params(user, group, ExtendedKeyUsagePurpose::ClientAuth))
     }
 
+    /// The certificate by which servers behind this one know it, so that they believe what it says of who asks.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn front_proxy_client(&self) -> Result<Credential, KeyError> {
+        let params = leaf_params(FRONT_PROXY, None, ExtendedKeyUsagePurpose::ClientAuth);
+        self.front_proxy.sign(FRONT_PROXY, &params)
+    }
+
+    /// The certificate of the authority that signed it, PEM.
+    #[must_use]
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        &self.front_proxy.certificate_pem
+    }
+
     /// A certificate for whoever asks, PEM.
     ///
     /// # Errors
@@ -209,11 +227,48 @@ impl ClusterKeys {
     }
 
     fn sign(&self, subject: &str, params: &CertificateParams) -> Result<Credential, KeyError> {
-        let fail = |source| KeyError::Certificate { subject: subject.into(), source };
-        let key = KeyPair::generate().map_err(fail)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(fail)?;
-        Ok(Credential { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        sign(&self.issuer, subject, params)
     }
+}
+
+impl Authority {
+    /// Reads `NAME.key` and `NAME.crt` in a directory, or makes them.
+    fn open(dir: &Path, name: &str, subject: &str) -> Result<Self, KeyError> {
+        let (key, is_new) = open_key(&dir.join(format!("{name}.key")))?;
+        let path = dir.join(format!("{name}.crt"));
+        if is_new || !path.exists() {
+            write_file(&path, make_authority(&key, subject)?.as_bytes())?;
+        }
+        let certificate_pem =
+            fs::read_to_string(&path).map_err(|source| file_error("reading", &path, source))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key)
+            .map_err(|source| KeyError::Unusable { path, source })?;
+        Ok(Self { issuer, certificate_pem })
+    }
+
+    /// One that is kept in no file.
+    fn make(subject: &str) -> Result<Self, KeyError> {
+        let fail = |source| KeyError::Certificate { subject: subject.into(), source };
+        let key = make_key(subject)?;
+        let certificate_pem = make_authority(&key, subject)?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(fail)?;
+        Ok(Self { issuer, certificate_pem })
+    }
+
+    fn sign(&self, subject: &str, params: &CertificateParams) -> Result<Credential, KeyError> {
+        sign(&self.issuer, subject, params)
+    }
+}
+
+fn sign(
+    issuer: &Issuer<'static, KeyPair>,
+    subject: &str,
+    params: &CertificateParams,
+) -> Result<Credential, KeyError> {
+    let fail = |source| KeyError::Certificate { subject: subject.into(), source };
+    let key = KeyPair::generate().map_err(fail)?;
+    let certificate = params.signed_by(&key, issuer).map_err(fail)?;
+    Ok(Credential { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
 }
 
 /// Tells a key from others, and no more: it cannot be found from this.
@@ -224,10 +279,10 @@ pub(crate) fn fingerprint(key: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(context.finish())
 }
 
-fn ca_params() -> CertificateParams {
+fn ca_params(subject: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, "xebec-ca");
+    params.distinguished_name.push(DnType::CommonName, subject);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
@@ -253,10 +308,9 @@ fn leaf_params(
     params
 }
 
-fn make_authority(key: &KeyPair) -> Result<String, KeyError> {
-    let made = ca_params().self_signed(key);
-    let subject = || "the certificate authority".into();
-    made.map(|made| made.pem()).map_err(|source| KeyError::Certificate { subject: subject(), source })
+fn make_authority(key: &KeyPair, subject: &str) -> Result<String, KeyError> {
+    let made = ca_params(subject).self_signed(key);
+    made.map(|made| made.pem()).map_err(|source| KeyError::Certificate { subject: subject.into(), source })
 }
 
 fn make_key(subject: &str) -> Result<KeyPair, KeyError> {

@@ -1,11 +1,18 @@
 //! Groups, versions and resources, in the three forms that clients ask for: lists per group and version, and all at once
 //! (aggregated discovery, apidiscovery.k8s.io/v2).
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::header::ACCEPT;
 use xebec_api::resource::{Subresource, Version};
 use xebec_api::{Status, Value, json, object};
 
+use crate::aggregation::offer::Offer;
+use crate::aggregation::priority::{self, Priority};
+use crate::aggregation::{Aggregation, Service, State};
 use crate::registry::{Row, Table};
 
 /// The content type of aggregated discovery.
@@ -23,66 +30,149 @@ pub(super) fn wants_aggregated(headers: &HeaderMap) -> bool {
     known.is_some_and(|range| range.contains("as=APIGroupDiscoveryList"))
 }
 
-/// Groups in their order, each with its served versions, the preferred one first.
-pub(super) fn groups(table: &Table) -> impl Iterator<Item = (String, Vec<String>)> {
-    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
-    for row in table.rows() {
-        let at = groups.iter().position(|(group, _)| group == row.group()).unwrap_or_else(|| {
-            groups.push((row.group().to_owned(), Vec::new()));
-            groups.len() - 1
-        });
-        for version in row.def.versions.iter().filter(|v| v.served) {
-            if !groups[at].1.iter().any(|known| *known == version.name) {
-                groups[at].1.push(version.name.to_string());
-            }
-        }
-    }
-    for (_, versions) in &mut groups {
-        versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
-    }
-    groups.into_iter().filter(|(_, versions)| !versions.is_empty())
+/// All groups and versions in their order.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    groups: Vec<Group>,
 }
 
-/// How versions compare: `v2` > `v1` > `v1beta2` > `v1beta1` > `v1alpha1` > anything else.
-fn priority(version: &str) -> (u8, u32, u32) {
-    let parse = |text: &str| text.parse::<u32>().ok();
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
-    for (level, word) in [(2, "beta"), (1, "alpha")] {
-        if let Some((major, minor)) = rest.split_once(word) {
-            return match (parse(major), parse(minor)) {
-                (Some(major), Some(minor)) => (level, major, minor),
-                _ => (0, 0, 0),
-            };
+#[derive(Debug)]
+struct Group {
+    name: String,
+    versions: Vec<Served>,
+    /// The largest of its versions'.
+    priority: i64,
+}
+
+/// A version of a group, and who answers for it.
+#[derive(Debug)]
+struct Served {
+    name: String,
+    priority: i64,
+    /// `None`: this server.
+    behind: Option<Arc<Service>>,
+}
+
+impl Catalogue {
+    /// What is served here and by the servers behind this one. What API services say of priorities counts; without one those
+    /// that Kubernetes and custom resources have by themselves do.
+    pub(super) fn of(table: &Table, services: &State) -> Self {
+        let mut found: BTreeMap<(&str, &str), Option<&Arc<Service>>> = BTreeMap::new();
+        for row in table.rows() {
+            for version in row.def.versions.iter().filter(|version| version.served) {
+                found.insert((row.group(), &version.name), None);
+            }
         }
+        found.extend(services.remote().iter().map(|s| ((s.group.as_str(), s.version.as_str()), Some(s))));
+        let registered: HashMap<(&str, &str), Priority> = services
+            .services()
+            .iter()
+            .map(|s| ((s.group.as_str(), s.version.as_str()), s.priority))
+            .collect();
+        let mut groups: Vec<Group> = Vec::new();
+        // Versions of a group come one after the other.
+        for ((group, version), behind) in found {
+            let registered = registered.get(&(group, version)).copied();
+            let priority = registered.unwrap_or_else(|| Priority::of_local(group, version));
+            if groups.last().is_none_or(|last| last.name != group) {
+                groups.push(Group { name: group.to_owned(), versions: Vec::new(), priority: 0 });
+            }
+            let Some(group) = groups.last_mut() else { continue };
+            group.priority = group.priority.max(priority.group);
+            let served =
+                Served { name: version.to_owned(), priority: priority.version, behind: behind.cloned() };
+            group.versions.push(served);
+        }
+        for group in &mut groups {
+            priority::sort_versions(&mut group.versions, |served| (served.priority, &served.name));
+        }
+        groups.sort_by(|a, b| (Reverse(a.priority), &a.name).cmp(&(Reverse(b.priority), &b.name)));
+        Self { groups }
     }
-    parse(rest).map_or((0, 0, 0), |major| (3, major, 0))
+
+    fn named(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| !group.name.is_empty())
+    }
+
+    /// The paths of all groups and versions but the core group's.
+    pub(super) fn paths(&self) -> impl Iterator<Item = String> {
+        self.named().flat_map(|group| {
+            let versions =
+                group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name));
+            std::iter::once(format!("/apis/{}", group.name)).chain(versions)
+        })
+    }
+
+    /// `APIGroupList`.
+    pub(super) fn list(&self) -> Value {
+        let groups: Vec<Value> = self.named().map(Group::value).collect();
+        object!({"kind": "APIGroupList", "apiVersion": "v1", "groups": (groups)})
+    }
+
+    /// `APIGroup`.
+    pub(super) fn group(&self, name: &str) -> Result<Value, Status> {
+        let group = self.groups.iter().find(|group| group.name == name).ok_or_else(Status::no_such_path)?;
+        let mut value = group.value();
+        value.set(&["kind"], "APIGroup");
+        value.set(&["apiVersion"], "v1");
+        Ok(value)
+    }
+
+    /// `APIGroupDiscoveryList`: the core group, or all others.
+    pub(super) fn aggregated(&self, table: &Table, servers: &Aggregation, core: bool) -> Vec<u8> {
+        let chosen = self.groups.iter().filter(|group| group.name.is_empty() == core);
+        let items: Vec<Value> = chosen.map(|group| group.aggregated(table, servers)).collect();
+        json::to_vec(&object!({
+            "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": (items)
+        }))
+    }
+}
+
+impl Group {
+    fn value(&self) -> Value {
+        let entry = |version: &Served| {
+            object!({
+                "groupVersion": (group_version(&self.name, &version.name)), "version": (version.name.as_str())
+            })
+        };
+        let entries: Vec<Value> = self.versions.iter().map(entry).collect();
+        object!({
+            "name": (self.name.as_str()), "versions": (entries.clone()),
+            "preferredVersion": (entries.first().cloned())
+        })
+    }
+
+    fn aggregated(&self, table: &Table, servers: &Aggregation) -> Value {
+        let versions = self.versions.iter().map(|version| match &version.behind {
+            None => {
+                let resources = served(table, &self.name, &version.name);
+                let resources: Vec<Value> = resources.map(|(row, v)| aggregated_resource(row, v)).collect();
+                object!({"version": (version.name.as_str()), "resources": (resources), "freshness": "Current"})
+            }
+            Some(service) => elsewhere(&version.name, servers.offer(service).as_deref()),
+        });
+        let versions: Vec<Value> = versions.collect();
+        let metadata = if self.name.is_empty() {
+            object!({"creationTimestamp": null})
+        } else {
+            object!({"name": (self.name.as_str()), "creationTimestamp": null})
+        };
+        object!({"metadata": (metadata), "versions": (versions)})
+    }
+}
+
+/// What another server offers; what it did at last if it does not say.
+fn elsewhere(version: &str, offer: Option<&Offer>) -> Value {
+    let fresh = offer.is_some_and(|offer| offer.is_fresh);
+    let mut out = object!({"version": version, "freshness": (if fresh { "Current" } else { "Stale" })});
+    if let Some(offer) = offer.filter(|offer| !offer.resources.is_empty()) {
+        out.set(&["resources"], offer.resources.clone());
+    }
+    out
 }
 
 fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
-}
-
-fn group_value(group: &str, versions: &[String]) -> Value {
-    let entry = |version: &String| object!({"groupVersion": (group_version(group, version)), "version": (version.as_str())});
-    let entries: Vec<Value> = versions.iter().map(entry).collect();
-    object!({"name": group, "versions": (entries.clone()), "preferredVersion": (entries.first().cloned())})
-}
-
-/// `APIGroupList`.
-pub(super) fn list(table: &Table) -> Value {
-    let named = groups(table).filter(|(group, _)| !group.is_empty());
-    let values: Vec<Value> = named.map(|(group, versions)| group_value(&group, &versions)).collect();
-    object!({"kind": "APIGroupList", "apiVersion": "v1", "groups": (values)})
-}
-
-/// `APIGroup`.
-pub(super) fn group(table: &Table, name: &str) -> Result<Value, Status> {
-    let (group, versions) =
-        groups(table).find(|(group, _)| group == name).ok_or_else(Status::no_such_path)?;
-    let mut value = group_value(&group, &versions);
-    value.set(&["kind"], "APIGroup");
-    value.set(&["apiVersion"], "v1");
-    Ok(value)
 }
 
 /// The rows of a group that are served in a version.
@@ -158,33 +248,6 @@ fn subresource(row: &Row, sub: &Subresource) -> Value {
     out
 }
 
-/// `APIGroupDiscoveryList`: the core group, or all others.
-pub(super) fn aggregated(table: &Table, core: bool) -> Vec<u8> {
-    let chosen = groups(table).filter(|(group, _)| group.is_empty() == core);
-    let items: Vec<Value> =
-        chosen.map(|(group, versions)| aggregated_group(table, &group, &versions)).collect();
-    json::to_vec(&object!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": (items)
-    }))
-}
-
-fn aggregated_group(table: &Table, group: &str, versions: &[String]) -> Value {
-    let versions: Vec<Value> = versions
-        .iter()
-        .map(|version| {
-            let resources: Vec<Value> =
-                served(table, group, version).map(|(row, v)| aggregated_resource(row, v)).collect();
-            object!({"version": (version.as_str()), "resources": (resources), "freshness": "Current"})
-        })
-        .collect();
-    let metadata = if group.is_empty() {
-        object!({"creationTimestamp": null})
-    } else {
-        object!({"name": group, "creationTimestamp": null})
-    };
-    object!({"metadata": (metadata), "versions": (versions)})
-}
-
 fn aggregated_resource(row: &Row, version: &Version) -> Value {
     let names = &row.def.names;
     let scope = if row.def.is_namespaced() { "Namespaced" } else { "Cluster" };
@@ -222,13 +285,6 @@ fn aggregated_subresource(row: &Row, version: &Version, sub: &Subresource) -> Va
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_ordered_by_stability() {
-        let mut versions = ["v1alpha1", "v1", "foo", "v2beta1", "v10", "v1beta2", "v2"];
-        versions.sort_by_key(|v| std::cmp::Reverse(priority(v)));
-        assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1alpha1", "foo"]);
-    }
 
     #[test]
     fn the_aggregated_form_is_asked_for() {

@@ -138,6 +138,17 @@ impl Endpoint {
     }
 }
 
+impl std::fmt::Display for Endpoint {
+    /// `10.42.0.7:8443`, as URLs have it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.place {
+            Place::Cluster(address) => write!(f, "{address}"),
+            Place::Outside(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Place::Outside(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
 impl Core {
     /// An address of the cluster is dialled there, anything else outside.
     fn place(&self, host: &str, port: u16) -> Place {
@@ -148,7 +159,15 @@ impl Core {
     }
 }
 
-fn find_service(core: &Core, snapshot: &Snapshot, service: &ServiceRef) -> Result<Value, Unresolved> {
+/// The object of a service.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(crate) fn find_service(
+    core: &Core,
+    snapshot: &Snapshot,
+    service: &ServiceRef,
+) -> Result<Value, Unresolved> {
     let missing = || Unresolved::NoService(service.name.clone());
     let table = core.table.get();
     let row = table.row("", "services").ok_or_else(missing)?;
@@ -164,19 +183,36 @@ fn addresses(
     service: &str,
     port: &str,
 ) -> Result<Vec<SocketAddr>, Unresolved> {
+    let mut found = Vec::new();
+    for slice in slices(core, snapshot, namespace, service)? {
+        ready(&slice, port, &mut found);
+    }
+    Ok(found)
+}
+
+/// The slices of a service's endpoints.
+///
+/// # Errors
+/// There can be none, or one cannot be read.
+pub(crate) fn slices(
+    core: &Core,
+    snapshot: &Snapshot,
+    namespace: &str,
+    service: &str,
+) -> Result<Vec<Value>, Unresolved> {
     let table = core.table.get();
     let none = || Unresolved::NoEndpoints(service.to_owned());
     let row = table.row("discovery.k8s.io", "endpointslices").ok_or_else(none)?;
     let prefix = row.prefix(namespace).map_err(|_| none())?;
     let labels = Selector::parse(&format!("kubernetes.io/service-name={service}")).map_err(|_| none())?;
     let want = Want { labels, ..Want::default() };
-    let mut found = Vec::new();
-    for record in snapshot.range(&prefix, None).filter(|record| want.matches(record, row)) {
-        let slice = convert::stored_object(record)
-            .map_err(|status| Unresolved::Unreadable(status.message.into_owned()))?;
-        ready(&slice, port, &mut found);
-    }
-    Ok(found)
+    let records = snapshot.range(&prefix, None).filter(|record| want.matches(record, row));
+    records
+        .map(|record| {
+            convert::stored_object(record)
+                .map_err(|status| Unresolved::Unreadable(status.message.into_owned()))
+        })
+        .collect()
 }
 
 fn ready(slice: &Value, port: &str, found: &mut Vec<SocketAddr>) {

@@ -33,6 +33,7 @@ use crate::nodes::NodeConnector;
 use self::connect::Connector;
 pub use self::connect::Dialled;
 pub use self::endpoint::{Endpoint, ServiceRef, Unresolved};
+pub(crate) use self::endpoint::{find_service, slices};
 pub use self::tls::{Identity, Trust, TrustError};
 pub(crate) use self::way::Way;
 
@@ -127,6 +128,19 @@ impl Outbound {
             Ok(Response::from_parts(parts, read(body, limits.answer).await?))
         };
         tokio::time::timeout(limits.timeout, work).await.unwrap_or(Err(CallError::Deadline))
+    }
+
+    /// Sends a request, whose URI is absolute, to an endpoint; the answer's body is read by the caller, who bounds it.
+    ///
+    /// # Errors
+    /// There is no answer. Whatever status an answer has, it is one.
+    pub async fn send(
+        &self,
+        endpoint: &Endpoint,
+        trust: &Trust,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<hyper::body::Incoming>, CallError> {
+        self.client(endpoint, trust).request(request).await.map_err(|e| CallError::Transport(e.into()))
     }
 
     /// Opens a connection that is the caller's alone, which speaks HTTP/1.1; with `trust` over TLS.

@@ -21,12 +21,6 @@ const POLICIES: &str = "mutating admission policies are not evaluated, so nothin
 const GAPS: &[Gap] = &[
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicies", always, POLICIES),
     gap("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", always, POLICIES),
-    gap(
-        "apiregistration.k8s.io",
-        "apiservices",
-        |service| service.object_at(&["spec", "service"]).is_some(),
-        "requests are not passed on to other API servers, so the group and version are not served",
-    ),
     gap("networking.k8s.io", "networkpolicies", always, "network policies hold back no traffic"),
 ];
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, Method, Request};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, UPGRADE};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -262,6 +263,39 @@ impl Watch {
             }
         }
     }
+}
+
+/// Opens a connection that speaks another protocol after an upgrade.
+pub(crate) async fn upgrade(
+    address: SocketAddr,
+    ca_pem: &str,
+    credential: &Credential,
+    protocol: &str,
+    path: &str,
+) -> Result<TokioIo<Upgraded>, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let mut config = tls_config(ca_pem, Some(credential));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(address).await.map_err(|e| text(&e))?;
+    let name = ServerName::IpAddress(address.ip().into());
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|e| text(&e))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
+    tokio::spawn(connection.with_upgrades());
+    let request = Request::get(path)
+        .header(HOST, "server")
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, protocol)
+        .body(Full::<Bytes>::default())
+        .map_err(|e| text(&e))?;
+    let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.map_err(|e| text(&e))?;
+    let answer = answer.map_err(|e| text(&e))?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let code = answer.status();
+        let body = answer.into_body().collect().await.map_err(|e| text(&e))?.to_bytes();
+        return Err(format!("{code}: {}", String::from_utf8_lossy(&body)));
+    }
+    hyper::upgrade::on(answer).await.map(TokioIo::new).map_err(|e| text(&e))
 }
 
 fn tls_config(ca_pem: &str, credential: Option<&Credential>) -> ClientConfig {

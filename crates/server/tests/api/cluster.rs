@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,7 +20,7 @@ use xebec_server::nodes::{NoNodes, NodeConnector};
 use xebec_server::server::{ApiServer, Parts};
 use xebec_store::{Embedded, EmbeddedOptions, Store};
 
-use crate::client::{Call, Client};
+use crate::client::{self, Call, Client};
 
 /// The machine's clock, and how far tests have moved it.
 #[derive(Debug, Default)]
@@ -114,6 +116,12 @@ impl Cluster {
     /// A client with any certificate, or none.
     pub(crate) async fn connect(&self, credential: Option<&Credential>) -> Client {
         Client::connect(self.address, self.keys.ca_pem(), credential).await
+    }
+
+    /// A connection of a member of `system:masters` that speaks another protocol after an upgrade.
+    pub(crate) async fn upgrade(&self, protocol: &str, path: &str) -> Result<TokioIo<Upgraded>, String> {
+        let credential = self.keys.client("admin", Some("system:masters")).expect("a certificate");
+        client::upgrade(self.address, self.keys.ca_pem(), &credential, protocol, path).await
     }
 
     /// Where the cluster's keys are.

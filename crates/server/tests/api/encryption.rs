@@ -95,7 +95,7 @@ async fn everything_is_sealed_anew_and_older_keys_go() {
     }
     let map = made(&server, MAPS, "m").await;
     let rotated = server.rotate_encryption(&encryption).await.expect("changed");
-    assert_eq!(rotated, Rotated { key: 2, values: 101, removed: 1 });
+    assert_eq!(rotated, Rotated { key: 2, values: 102, removed: 1 });
     assert_eq!(key_files(dir), ["encryption-2.key"]);
     let (_, same) = send(&server, Method::GET, &format!("{MAPS}/m"), None).await;
     assert_eq!(same.at(&["metadata", "uid"]), map.at(&["metadata", "uid"]));

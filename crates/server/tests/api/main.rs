@@ -1,6 +1,8 @@
 //! The API server on the real store, asked over real TLS and HTTP/2.
 
+mod aggregation;
 mod audit;
+mod backend;
 mod bounds;
 mod client;
 mod cluster;

@@ -154,7 +154,7 @@ async fn requests_are_counted() {
     has(&text, &format!("apiserver_longrunning_requests{watches} 1"));
     assert!(text.contains(r#"{operation="CREATE",rejected="false",type="admit"}"#), "{text}");
     has(&text, r#"apiserver_current_inflight_requests{request_kind="readOnly"} 1"#);
-    has(&text, r#"apiserver_storage_objects{resource="configmaps"} 1"#);
+    has(&text, r#"apiserver_storage_objects{resource="configmaps"} 2"#);
     has(&text, r#"authorization_attempts_total{result="denied"} 1"#);
     drop(watch);
     let ended = r#"verb="WATCH",version="v1"} 1"#;

@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 use crate::hooks::Hook;
 
 /// Every pod listens on the loopback; there is no node.
-struct Loopback;
+pub(crate) struct Loopback;
 
 impl NodeConnector for Loopback {
     fn connect<'a>(&'a self, name: &'a str) -> Connecting<'a> {

@@ -53,9 +53,7 @@ pub(crate) const STORED: &[Sample] = &[
           group: $ID.example.com
           version: v1
           groupPriorityMinimum: 1000
-          versionPriority: 10
-          insecureSkipTLSVerify: true
-          service: {name: a, namespace: $NS}", "{spec: {versionPriority: 11}}"),
+          versionPriority: 10", "{spec: {versionPriority: 11}}"),
     sample("apps/v1", "controllerrevisions", "{metadata: {name: $ID}, revision: 1, data: {a: b}}", "{revision: 2}"),
     sample("apps/v1", "daemonsets", "
         metadata: {name: $ID}

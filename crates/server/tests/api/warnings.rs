@@ -9,7 +9,7 @@ use crate::samples::{STORED, Sample};
 
 /// Of these kinds every object promises something that is not kept.
 const PROMISES: &[&str] =
-    &["apiservices", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "networkpolicies"];
+    &["mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "networkpolicies"];
 
 fn collection(sample: &Sample, namespaced: bool) -> String {
     let root = if sample.api_version.contains('/') { "apis" } else { "api" };

@@ -134,6 +134,7 @@ fn name_conflict(write: &Write<'_>, definition: &Value) -> Option<String> {
 pub fn refresh_table(core: &Core) {
     // The snapshot is taken in turn, so that a later table is of a later state.
     core.table.change(|table| table.with_custom(definitions(&core.store.snapshot(), table)));
+    core.aggregation.notify();
 }
 
 /// How long it takes until a watch that failed begins anew.

@@ -1,5 +1,6 @@
 //! Kinds that do more with other objects than a custom resource does: one file each.
 
+mod api_service;
 mod components;
 mod definition;
 mod eviction;
@@ -43,6 +44,7 @@ pub fn strategy(group: &str, resource: &str) -> Option<&'static dyn Strategy> {
         ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => {
             &policies::Bindings(Kind::Validating)
         }
+        ("apiregistration.k8s.io", "apiservices") => &api_service::ApiServices,
         ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequests,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definitions,
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow_schema::FlowSchemas,
@@ -74,5 +76,5 @@ pub async fn instead(
 }
 
 pub(crate) use eviction::evict;
-pub(crate) use pod::{bind, read_kind};
+pub(crate) use pod::{bind, read_kind, set_condition};
 pub(crate) use token_request::request_token;
