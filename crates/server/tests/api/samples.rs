@@ -48,9 +48,9 @@ pub(crate) const STORED: &[Sample] = &[
     sample("v1", "serviceaccounts", "{metadata: {name: $ID}}", "{automountServiceAccountToken: false}"),
     sample("v1", "services", "{metadata: {name: $ID}, spec: {ports: [{port: 80}]}}", "{spec: {selector: {a: b}}}"),
     sample("apiregistration.k8s.io/v1", "apiservices", "
-        metadata: {name: v1.$ID.example.com}
+        metadata: {name: v1.$ID.behind.example.com}
         spec:
-          group: $ID.example.com
+          group: $ID.behind.example.com
           version: v1
           groupPriorityMinimum: 1000
           versionPriority: 10", "{spec: {versionPriority: 11}}"),
