@@ -295,6 +295,12 @@ fn node(cluster: &Cluster) -> Result<()> {
     let node = cluster.kubectl(&["get", "nodes", "-o", "name"])?;
     let node = node.trim();
     let name = node.strip_prefix("node/").context("a node")?;
+    let agent = format!("/api/v1/nodes/{name}/proxy");
+    let told = |path: &str| cluster.kubectl(&["get", "--raw", &format!("{agent}/{path}")]);
+    has(&told("healthz")?, &["ok"])?;
+    has(&told("pods")?, &["PodList"])?;
+    has(&told("configz")?, &["maxPods"])?;
+    has(&cluster.kubectl_fails(&["get", "--raw", &format!("{agent}/exec/a/b/c")])?, &["not found"])?;
     cluster.kubectl(&["cordon", name])?;
     has(&cluster.kubectl(&["get", node])?, &["SchedulingDisabled"])?;
     cluster.kubectl(&["create", "deployment", "stuck", "--image=xebec.local/busybox:demo"])?;

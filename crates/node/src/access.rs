@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::pod::plan;
 use crate::pod::run::uid;
 use crate::pod::state::{Container, Run as State};
 use crate::pod::worker::View;
+use crate::registration::MAX_PODS;
 use crate::streams::{ContainerRef, PodError, PodRef, Pods, Process, Run};
 
 /// How long a connection to a pod may take.
@@ -137,6 +139,18 @@ impl Pods for Access {
             _ => ended.cancel(),
         }
         Ok(LogSource { path: dir.log(&container.container, restart), ended })
+    }
+
+    fn list(&self) -> Vec<Arc<Pod>> {
+        self.pods.list()
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "maxPods": MAX_PODS, "podPidsLimit": self.host.pod_processes,
+            "clusterDNS": [self.host.dns.to_string()], "clusterDomain": self.host.domain
+        })
     }
 
     fn dial<'a>(&'a self, pod: &'a PodRef, port: u16) -> BoxFuture<'a, Result<TcpStream, PodError>> {

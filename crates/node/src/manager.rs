@@ -38,6 +38,19 @@ pub struct Pods {
 }
 
 impl Pods {
+    /// All pods, in the order of their namespaces and names.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Pod>> {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pods: Vec<Arc<Pod>> =
+            workers.values().map(|handle| handle.view.borrow().pod.clone()).collect();
+        pods.sort_by(|a, b| {
+            let key = |pod: &Pod| (pod.metadata.namespace.clone(), pod.metadata.name.clone());
+            key(a).cmp(&key(b))
+        });
+        pods
+    }
+
     /// What is known of a pod, now and later.
     #[must_use]
     pub fn watch(&self, namespace: &str, name: &str) -> Option<watch::Receiver<View>> {

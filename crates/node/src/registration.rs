@@ -23,7 +23,7 @@ const RENEW: Duration = Duration::from_secs(10);
 /// How long others wait for a renewal before they take the node for lost.
 const LEASE_SECONDS: i32 = 40;
 /// How many pods a node takes.
-const MAX_PODS: u32 = 110;
+pub(crate) const MAX_PODS: u32 = 110;
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
 /// What a node says of itself.

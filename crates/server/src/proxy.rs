@@ -1,7 +1,10 @@
-//! `proxy` of pods and services: requests that are passed on to what runs in the cluster, upgrades included.
+//! `proxy` of pods, services and nodes: requests that are passed on to what runs in the cluster, upgrades included.
 //!
 //! The name in the path is `[SCHEME:]NAME[:PORT]`. What is below `proxy` is the path there; redirects and links in HTML to
 //! the same host are led back through the proxy. Certificates are not verified, as the address says who it is.
+//!
+//! A node's agent is reached as by everything else here. It is asked for what it tells, not to run or connect to anything: who
+//! may do that to a pod is authorized by the pod's own subresources.
 
 mod links;
 
@@ -35,13 +38,26 @@ const HOP_BY_HOP: [&str; 7] = [
     "transfer-encoding",
 ];
 
+/// The port at which nodes are said to listen; agents are reached otherwise, and have no other one.
+const AGENT_PORT: &str = "10250";
+
+/// What of a node's agent can be asked for, by the first part of its path.
+const AGENT_PATHS: [&str; 4] = ["configz", "containerLogs", "healthz", "pods"];
+
 /// Where a request goes.
 #[derive(Debug)]
 struct Location {
-    endpoint: Endpoint,
+    place: Place,
     /// `10.42.0.7:8080`.
     authority: String,
     tls: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    Address(Endpoint),
+    /// The agent of the node with this name.
+    Agent(String),
 }
 
 /// Passes a request on to a pod or a service.
@@ -58,11 +74,9 @@ pub(crate) async fn handle(
     let kind = match target.resource.as_str() {
         "pods" => "PodProxyOptions",
         "services" => "ServiceProxyOptions",
+        "nodes" => "NodeProxyOptions",
         other => {
-            let text = format!(
-                "{other}/proxy is not implemented: the node's agent is reached by logs, exec and the like"
-            );
-            return Err(Status::new(Reason::NotImplemented, text));
+            return Err(Status::new(Reason::NotImplemented, format!("{other}/proxy is not implemented")));
         }
     };
     let mut options = object!({"apiVersion": "v1", "kind": kind});
@@ -73,6 +87,7 @@ pub(crate) async fn handle(
     admission::admit(core, &subject, &mut options).await?;
     let location = match target.resource.as_str() {
         "pods" => pod(core, target).await?,
+        "nodes" => node(core, target, &path).await?,
         _ => service(core, target).await?,
     };
     let reads = matches!(*incoming.request.method(), Method::GET | Method::HEAD);
@@ -86,8 +101,11 @@ pub(crate) async fn handle(
     let unreachable = |error: &dyn std::fmt::Display| {
         Status::new(Reason::ServiceUnavailable, format!("error trying to reach service: {error}"))
     };
-    let stream =
-        core.outbound.connect(&location.endpoint, trust.as_ref()).await.map_err(|e| unreachable(&e))?;
+    let stream = match &location.place {
+        Place::Address(endpoint) => core.outbound.connect(endpoint, trust.as_ref()).await,
+        Place::Agent(name) => core.nodes.connect(name).await,
+    };
+    let stream = stream.map_err(|e| unreachable(&e))?;
     let client = hyper::upgrade::on(&mut incoming.request);
     let request = outgoing(incoming, &below, &location)?;
     let passed = streams::pass(core, &incoming.shutdown, stream, client, request).await;
@@ -147,7 +165,29 @@ async fn pod(core: &Core, target: &Target) -> Result<Location, Status> {
     let ip = ip.parse::<IpAddr>().map_err(|_| Status::bad_request("address not allowed"))?;
     check(ip)?;
     let authority = std::net::SocketAddr::new(ip, port).to_string();
-    Ok(Location { endpoint: Endpoint::at(core, ip, port), authority, tls })
+    Ok(Location { place: Place::Address(Endpoint::at(core, ip, port)), authority, tls })
+}
+
+async fn node(core: &Core, target: &Target, path: &str) -> Result<Location, Status> {
+    let invalid = || Status::bad_request(format!("invalid node request {:?}", target.name));
+    let (_, name, port) = split(&target.name).ok_or_else(invalid)?;
+    find(core, "nodes", "", name).await?;
+    if !matches!(port, "" | AGENT_PORT) {
+        let text = format!(
+            "the agent of node {name:?} has no port {port}: {AGENT_PORT} is the one that it is known by"
+        );
+        return Err(Status::bad_request(text));
+    }
+    let first = path.split('/').find(|part| !part.is_empty()).unwrap_or_default();
+    if !first.is_empty() && !AGENT_PATHS.contains(&first) {
+        let text = format!(
+            "the agent of a node is not asked for {first:?} by nodes/proxy, but for {}; commands, connections and logs of \
+             pods have subresources of their own",
+            AGENT_PATHS.join(", ")
+        );
+        return Err(Status::new(Reason::NotFound, text));
+    }
+    Ok(Location { place: Place::Agent(name.to_owned()), authority: "node".to_owned(), tls: false })
 }
 
 async fn service(core: &Core, target: &Target) -> Result<Location, Status> {
@@ -174,7 +214,7 @@ async fn service(core: &Core, target: &Target) -> Result<Location, Status> {
         })?;
     check(address.ip())?;
     let endpoint = Endpoint::at(core, address.ip(), address.port());
-    Ok(Location { endpoint, authority: address.to_string(), tls: scheme == "https" })
+    Ok(Location { place: Place::Address(endpoint), authority: address.to_string(), tls: scheme == "https" })
 }
 
 async fn find(core: &Core, resource: &str, namespace: &str, name: &str) -> Result<Value, Status> {

@@ -3,7 +3,9 @@
 //! The pod manager implements [`Pods`]; the streams never see a sandbox, only the processes in it.
 
 use std::io;
+use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use tokio::net::TcpStream;
 use xebec_sandbox::client::{Output, Session, SessionInput, SessionOutput};
 use xebec_sandbox::config::{ExecConfig, TerminalSize};
@@ -62,6 +64,12 @@ pub trait Pods: Send + Sync + 'static {
     ///
     /// `Waiting` when it has not run yet, `NoPrevious` when it has not run before.
     fn log(&self, container: &ContainerRef, run: Run) -> Result<LogSource, PodError>;
+
+    /// All pods of the node, in the order of their namespaces and names.
+    fn list(&self) -> Vec<Arc<Pod>>;
+
+    /// What the node goes by, in the words of kubelet.config.k8s.io/v1beta1.
+    fn settings(&self) -> serde_json::Value;
 
     /// Connects to a port of a pod, on the pod's own loopback.
     fn dial<'a>(&'a self, pod: &'a PodRef, port: u16) -> BoxFuture<'a, Result<TcpStream, PodError>>;

@@ -24,11 +24,23 @@ pub(crate) enum Action {
     Attach(ContainerRef),
     /// `/portForward/NAMESPACE/POD`
     PortForward(PodRef),
+    /// `/healthz`
+    Health,
+    /// `/pods`
+    Pods,
+    /// `/configz`
+    Config,
 }
 
 impl Action {
     /// Reads a path.
     pub(crate) fn parse(path: &str) -> Option<Self> {
+        match path.strip_suffix('/').unwrap_or(path) {
+            "/healthz" => return Some(Self::Health),
+            "/pods" => return Some(Self::Pods),
+            "/configz" => return Some(Self::Config),
+            _ => {}
+        }
         let mut segments = path.strip_prefix('/')?.split('/');
         let mut next = || segments.next().filter(|segment| !segment.is_empty()).map(str::to_owned);
         let verb = next()?;
@@ -201,6 +213,10 @@ mod tests {
             check(bad, None);
         }
         check("/portForward/default/web/app", None);
+        check("/healthz", Some(Action::Health));
+        check("/pods/", Some(Action::Pods));
+        check("/configz", Some(Action::Config));
+        check("/pods/default", None);
         check("/run/default/web/app", None);
         check("exec/default/web/app", None);
     }

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response};
-use http_body_util::StreamBody;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use k8s_openapi::List;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -130,7 +132,7 @@ impl AgentService {
         let action = Action::parse(path)
             .ok_or_else(|| Refusal::not_found(format!("the node's agent has no such path: {path}")))?;
         let method_is_known = match action {
-            Action::Logs(_) => parts.method == Method::GET,
+            Action::Logs(_) | Action::Health | Action::Pods | Action::Config => parts.method == Method::GET,
             _ => parts.method == Method::GET || parts.method == Method::POST,
         };
         if !method_is_known {
@@ -144,6 +146,12 @@ impl AgentService {
             Action::Exec(container) => self.exec(parts, upgrade, container),
             Action::Attach(container) => self.attach(parts, upgrade, container),
             Action::PortForward(pod) => self.port_forward(parts, upgrade, pod),
+            Action::Health => Ok(document("text/plain; charset=utf-8", "ok")),
+            Action::Pods => {
+                let items = self.inner.pods.list().iter().map(|pod| (**pod).clone()).collect();
+                json(&List { items, metadata: ListMeta::default() })
+            }
+            Action::Config => json(&serde_json::json!({"kubeletconfig": self.inner.pods.settings()})),
         }
     }
 
@@ -280,4 +288,16 @@ impl AgentService {
 
 fn query(parts: &http::request::Parts) -> &str {
     parts.uri.query().unwrap_or_default()
+}
+
+fn document(kind: &'static str, text: impl Into<Bytes>) -> Response<AgentBody> {
+    let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Response<AgentBody>, Refusal> {
+    let text = serde_json::to_vec(value).map_err(|error| Refusal::internal(error.to_string()))?;
+    Ok(document("application/json", text))
 }

@@ -1,10 +1,14 @@
 //! `proxy` of pods and services, over a network in which pods are ports of the loopback.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{Method, Response, StatusCode};
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use xebec_api::object;
 use xebec_server::config::Settings;
@@ -15,12 +19,25 @@ use crate::client::{Call, Client, MERGE_PATCH};
 use crate::cluster::Cluster;
 use crate::hooks::Hook;
 
-/// Every pod listens on the loopback; there is no node.
+/// Every pod listens on the loopback; the agent of the node `n1` answers with the path that it is asked for.
 pub(crate) struct Loopback;
 
 impl NodeConnector for Loopback {
     fn connect<'a>(&'a self, name: &'a str) -> Connecting<'a> {
-        Box::pin(async move { Err(std::io::Error::other(format!("there is no node {name}"))) })
+        Box::pin(async move {
+            if name != "n1" {
+                return Err(std::io::Error::other(format!("there is no node {name}")));
+            }
+            let (server, agent) = tokio::io::duplex(64 * 1024);
+            let echo = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| {
+                let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+                async move { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(path))) }
+            });
+            let serving =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(agent), echo);
+            tokio::spawn(serving);
+            Ok(Box::new(server) as Box<dyn NodeStream>)
+        })
     }
 
     fn dial(&self, address: SocketAddr) -> Connecting<'_> {
@@ -162,5 +179,30 @@ async fn webhooks_are_asked_about_connections_and_reached_as_services() -> Check
         (Some("CONNECT"), Some("proxy"))
     );
     assert_eq!(hook.seen()[0].0, "/connect?timeout=10s");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nodes_agent_is_asked_for_what_it_tells() -> Checked {
+    let cluster = Cluster::start_among(Settings::default(), Arc::new(Loopback)).await;
+    let admin = cluster.admin().await;
+    for name in ["n1", "n2"] {
+        let node = object!({"metadata": {"name": name}});
+        admin.send(Call::post("/api/v1/nodes", &node)).await.expect(201)?;
+    }
+    for (path, code, want) in [
+        ("n1/proxy/pods", 200, "/pods"),
+        ("n1:10250/proxy/containerLogs/a/b/c?tailLines=1", 200, "/containerLogs/a/b/c?tailLines=1"),
+        ("https:n1:10250/proxy/healthz", 200, "/healthz"),
+        ("n1:10255/proxy/healthz", 400, "has no port 10255"),
+        ("n1/proxy/exec/a/b/c?command=x", 404, "subresources of their own"),
+        ("n1/proxy//exec/a/b/c?command=x", 404, "subresources of their own"),
+        ("none/proxy/healthz", 404, "nodes \\\"none\\\" not found"),
+        ("n2/proxy/healthz", 503, "there is no node n2"),
+    ] {
+        let answer = admin.get(&format!("/api/v1/nodes/{path}")).await;
+        assert_eq!(answer.code, code, "{path}: {}", answer.text());
+        assert!(answer.text().contains(want), "{path}: {}", answer.text());
+    }
     Ok(())
 }

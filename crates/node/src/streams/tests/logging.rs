@@ -119,3 +119,13 @@ async fn refusals_say_why() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn the_node_tells_of_itself() {
+    let agent = Agent::new(LocalPods::new());
+    let get = async |path: &str| text(agent.get(path).await).await;
+    assert_eq!(get("/healthz").await, "ok");
+    assert_eq!(get("/configz").await, r#"{"kubeletconfig":{"maxPods":3}}"#);
+    let pods = get("/pods").await;
+    assert!(pods.contains(r#""kind":"PodList""#) && pods.contains(r#""name":"web""#), "{pods}");
+}
