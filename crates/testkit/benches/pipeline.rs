@@ -1,6 +1,6 @@
 //! What requests cost the server, asked in this process: no TLS, no HTTP framing, no client's decoding.
 //!
-//! `cargo bench -p xebec-server`
+//! `cargo bench -p xebec-testkit --bench pipeline`
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
