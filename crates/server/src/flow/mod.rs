@@ -170,6 +170,14 @@ impl FlowControl {
         self.take(&found);
     }
 
+    /// The same when one of the objects has changed. Before the start they are taken once, when the first are all there.
+    pub(crate) fn reconfigure(&self, snapshot: &Snapshot) {
+        let is_configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_configured {
+            self.configure(snapshot);
+        }
+    }
+
     fn take(&self, objects: &[Value]) {
         let of = |kind| objects.iter().filter(move |object| object.str_at(&["kind"]) == Some(kind));
         let mut specs: Vec<LevelSpec> = of("PriorityLevelConfiguration").map(LevelSpec::read).collect();

@@ -25,7 +25,7 @@ impl Strategy for FlowSchemas {
     }
 
     fn committed(&self, core: &Core) {
-        core.flow.configure(&core.store.snapshot());
+        core.flow.reconfigure(&core.store.snapshot());
     }
 }
 
@@ -34,6 +34,6 @@ pub(super) struct Levels;
 
 impl Strategy for Levels {
     fn committed(&self, core: &Core) {
-        core.flow.configure(&core.store.snapshot());
+        core.flow.reconfigure(&core.store.snapshot());
     }
 }
