@@ -23,6 +23,7 @@ use crate::http::query::Query;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::outbound::Outbound;
+use crate::random::Spare;
 use crate::registry::conversion::Conversions;
 use crate::registry::read::stale;
 use crate::registry::table::CurrentTable;
@@ -72,8 +73,10 @@ pub struct Core {
     pub outbound: Outbound,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness for UIDs and names.
+    /// Randomness for keys.
     pub random: Arc<dyn SecureRandom + Send + Sync>,
+    /// Randomness for UIDs and names.
+    pub(crate) spare: Spare,
     /// What the operator chose.
     pub settings: Settings,
     /// How the server is.
@@ -146,14 +149,12 @@ impl Core {
         self.store.newest().get().await.map_err(|error| stale(&error))
     }
 
-    /// Random bytes.
+    /// Random bytes, for what is unique but no secret.
     ///
     /// # Errors
     /// 500: the system gives none.
     pub fn random<const N: usize>(&self) -> Result<[u8; N], Status> {
-        let mut bytes = [0; N];
-        self.random.fill(&mut bytes).map_err(|_| Status::internal("the system gives no random bytes"))?;
-        Ok(bytes)
+        self.spare.take(&*self.random).map_err(|_| Status::internal("the system gives no random bytes"))
     }
 
     /// A random UUID (RFC 9562, version 4).
@@ -199,7 +200,8 @@ pub struct Context {
     notes: Mutex<Notes>,
     /// The trace that it belongs to.
     pub trace: Option<TraceParent>,
-    steps: Arc<Mutex<Steps>>,
+    /// Where its steps are noted; nowhere when nobody waits for it.
+    steps: Option<Arc<Mutex<Steps>>>,
 }
 
 /// What is recorded of a request besides what it says itself.
@@ -223,7 +225,7 @@ impl Context {
             warnings: Mutex::default(),
             notes: Mutex::default(),
             trace: None,
-            steps: Arc::new(Mutex::new(Steps::begin())),
+            steps: None,
         }
     }
 
@@ -241,12 +243,14 @@ impl Context {
 
     /// The same request as part of what it began as.
     pub(crate) fn part_of(self, trace: Option<TraceParent>, steps: Arc<Mutex<Steps>>) -> Self {
-        Self { trace, steps, ..self }
+        Self { trace, steps: Some(steps), ..self }
     }
 
     /// A step of the request is done, which the log tells of if the request is slow.
     pub fn done(&self, step: &'static str) {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).done(step);
+        if let Some(steps) = &self.steps {
+            steps.lock().unwrap_or_else(PoisonError::into_inner).done(step);
+        }
     }
 
     /// Adds a fact to the request's event in the audit log, such as why admission refused it; the first one of a name stays.

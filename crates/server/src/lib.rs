@@ -33,6 +33,7 @@ pub mod nodes;
 pub mod openapi;
 pub mod outbound;
 mod proxy;
+mod random;
 pub mod registry;
 mod resources;
 pub mod serve;

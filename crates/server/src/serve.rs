@@ -1,8 +1,10 @@
 //! The pipeline: from an HTTP request to its answer.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -139,9 +141,12 @@ impl ApiService {
         let span = witness.span();
         // What a request can leave half done is behind locks that recover, or in the store, which has a thread of its own.
         let mut warnings = Vec::new();
-        let work = self.pass(arrival, request, &mut witness, &mut warnings);
-        let work = AssertUnwindSafe(work).catch_unwind().instrument(span);
-        let outcome = match work.await {
+        let outcome = {
+            // Pinned, so that the wrappers move a pointer instead of all that the work may come to hold.
+            let work = pin!(self.pass(arrival, request, &mut witness, &mut warnings));
+            AssertUnwindSafe(work).catch_unwind().instrument(span).await
+        };
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(panic) => {
                 witness.panicked(panic_text(&*panic)).await;
@@ -185,7 +190,7 @@ impl ApiService {
     ) -> Result<Response<ReplyBody>, Status> {
         let core = &self.inner.core;
         let now = core.clock.now();
-        let method = request.method().as_str().to_ascii_lowercase();
+        let method = lower_case(request.method());
         let question = arrival.question(&method);
         let asker = self.authenticate(&arrival.peer, request.headers(), request.uri().path(), now).await;
         core.metrics.identified(asker.is_ok());
@@ -263,12 +268,12 @@ impl ApiService {
                 reply::respond(reply, accept.unwrap_or_default(), self.delivery(None)).await
             }
             Route::Path(path) => {
-                self.within_deadline(async {
+                let work = pin!(async {
                     let turn = self.admit(caller, false, seats, incoming, witness).await?;
                     let reply = discovery::handle(core, path, incoming).await?;
                     reply::respond(reply, accept.unwrap_or_default(), self.delivery(Some(turn))).await
-                })
-                .await
+                });
+                self.within_deadline(work).await
             }
             Route::Resource(verb, target) if resources::is_stream(target) => {
                 incoming.accept = accept.unwrap_or_default();
@@ -281,11 +286,11 @@ impl ApiService {
                     let _seat = self.sit(seats, witness).await?;
                     return self.work(incoming, *verb, target, None, witness).await;
                 }
-                self.within_deadline(async {
+                let work = pin!(async {
                     let turn = self.admit(caller, verb.is_write(), seats, incoming, witness).await?;
                     self.work(incoming, *verb, target, Some(turn), witness).await
-                })
-                .await
+                });
+                self.within_deadline(work).await
             }
         }
     }
@@ -312,11 +317,11 @@ impl ApiService {
         }
         let until = Until::After(core.settings.request_timeout);
         let write = !matches!(*incoming.request.method(), Method::GET | Method::HEAD);
-        self.within_deadline(async {
+        let work = pin!(async {
             let turn = self.admit(caller, write, seats, incoming, witness).await?;
             forward::pass(core, incoming, service, until, turn).await
-        })
-        .await
+        });
+        self.within_deadline(work).await
     }
 
     async fn work(
@@ -337,7 +342,10 @@ impl ApiService {
         Delivery { patience: self.inner.core.settings.request_timeout, turn }
     }
 
-    async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    async fn within_deadline<T>(
+        &self,
+        work: Pin<&mut impl Future<Output = Result<T, Status>>>,
+    ) -> Result<T, Status> {
         let limit = self.inner.core.settings.request_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let text = format!("request did not complete within {} seconds", limit.as_secs());
@@ -418,6 +426,19 @@ impl ApiService {
                 Err(Status::unauthorized())
             }
         }
+    }
+}
+
+/// A method as RBAC writes it where there is no resource.
+fn lower_case(method: &Method) -> Cow<'static, str> {
+    match *method {
+        Method::GET => "get".into(),
+        Method::HEAD => "head".into(),
+        Method::POST => "post".into(),
+        Method::PUT => "put".into(),
+        Method::PATCH => "patch".into(),
+        Method::DELETE => "delete".into(),
+        _ => method.as_str().to_ascii_lowercase().into(),
     }
 }
 

@@ -40,6 +40,7 @@ use crate::http::reply::ReplyBody;
 use crate::metrics::Metrics;
 use crate::nodes::NodeConnector;
 use crate::outbound::Outbound;
+use crate::random::Spare;
 use crate::registry::conversion::Conversions;
 use crate::registry::special::{follow_definitions, refresh_table};
 use crate::registry::table::{CurrentTable, Table};
@@ -126,6 +127,7 @@ impl ApiServer {
             nodes,
             clock,
             random: Arc::new(random),
+            spare: Spare::default(),
             flow: FlowControl::new(
                 settings.max_mutating + settings.max_reading,
                 settings.request_timeout / 4,

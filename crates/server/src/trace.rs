@@ -75,9 +75,9 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Begins now.
-    pub(crate) fn begin() -> Self {
-        Self { began: Instant::now(), steps: [("", Duration::ZERO); MAX_STEPS], count: 0 }
+    /// Of a request that began then.
+    pub(crate) const fn since(began: Instant) -> Self {
+        Self { began, steps: [("", Duration::ZERO); MAX_STEPS], count: 0 }
     }
 
     /// A step is done.
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn steps_take_time() {
-        let mut steps = Steps::begin();
+        let mut steps = Steps::since(Instant::now());
         steps.done("a");
         steps.done("b");
         let (a, b) = (Duration::from_micros(1500), Duration::from_millis(4));

@@ -72,16 +72,17 @@ impl Witness {
             Some(Route::Path(_)) | None => true,
         };
         let counters = core.metrics.requests.of(about, exists);
+        let started = Instant::now();
         let endless = matches!(route, Some(Route::Resource(Verb::Watch, _)));
         Self {
             core: core.clone(),
             counters,
-            started: Instant::now(),
+            started,
             id: id.to_owned(),
             uri: request.uri().clone(),
             user: None,
             trace: TraceParent::of(request.headers()),
-            steps: Arc::new(Mutex::new(Steps::begin())),
+            steps: Arc::new(Mutex::new(Steps::since(started))),
             endless,
             answered: false,
             refusal: None,
