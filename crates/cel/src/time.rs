@@ -285,7 +285,8 @@ fn fraction_of(digits: &str, unit: u64) -> u64 {
 }
 
 /// A duration as seconds, as in `90.5s`.
-pub(crate) fn show_duration(nanos: i64) -> String {
+#[must_use]
+pub fn show_duration(nanos: i64) -> String {
     let (seconds, rest) = (nanos / NANOS, (nanos % NANOS).unsigned_abs());
     let sign = if nanos < 0 && seconds == 0 { "-" } else { "" };
     if rest == 0 {

@@ -12,7 +12,7 @@ use super::update::{is_unchanged, record_update};
 use super::validate::faults;
 use super::versions::Versions;
 use super::walk::owned;
-use super::{Target, TrackError, WalkError, last_applied};
+use super::{Target, TrackError, WalkError, last_applied, listed};
 use crate::error::{Reason, Status};
 use crate::{Map, Value};
 
@@ -67,13 +67,6 @@ impl ApplyError {
 impl From<ApplyError> for Status {
     fn from(error: ApplyError) -> Self {
         error.status()
-    }
-}
-
-fn listed(faults: &[String]) -> String {
-    match faults {
-        [one] => one.clone(),
-        many => format!("errors:\n  {}", many.join("\n  ")),
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`FieldSet`] is a set of paths to fields, `FieldsV1` its wire format.
 //! - [`update()`] records who owns what after a create, an update or a patch that is no apply.
 //! - [`apply()`] merges an applied configuration, finds conflicts, and drops what the applier no longer names.
+//! - [`overlay()`] merges a configuration as an apply does, and records nothing.
 //! - [`scale`] maps entries between a resource and its `scale` subresource; [`keep_times`] makes a write that changed
 //!   nothing none.
 //!
@@ -30,6 +31,7 @@ mod last_applied;
 mod manager;
 mod merge;
 pub(crate) mod order;
+mod overlay;
 mod prune;
 mod reconcile;
 mod record;
@@ -59,6 +61,7 @@ pub use conflict::Conflicts;
 pub use element::Element;
 pub use entries::{EntriesError, MAX_UPDATERS, ManagerId, Operation};
 pub use manager::{MAX_MANAGER_LEN, manager_name, validate_manager, validate_patch_options};
+pub use overlay::{OverlayError, overlay};
 pub use reset::{Filter, ResetFields, Step};
 pub use set::FieldSet;
 pub use update::{keep_times, update};
@@ -97,6 +100,14 @@ impl Target<'_> {
             api_version: self.api_version.into(),
             subresource: self.subresource.into(),
         }
+    }
+}
+
+/// Several faults as one text.
+fn listed(faults: &[String]) -> String {
+    match faults {
+        [one] => one.clone(),
+        many => format!("errors:\n  {}", many.join("\n  ")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Admission: what the cluster's rules add to a write, or forbid.
 //!
-//! Mutating plugins run first, in order, then mutating webhooks; validating ones after the object's own validation, then
+//! Mutating plugins run first, in order, then mutating policies and webhooks; validating ones after the object's own validation, then
 //! validating policies and webhooks, and last [`quota`]. A plugin reads the store, never writes it; a quota's new status
 //! becomes part of the write's own transaction.
 
@@ -125,9 +125,27 @@ async fn run_mutating(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     plugins(core, attributes, object, old)?;
+    let served = attributes.target.served;
+    if attributes.is_internal() || !(core.policies.may_change(served) || core.webhooks.may_change()) {
+        return Ok(());
+    }
+    // What most requests have no need for takes no room in theirs.
+    Box::pin(configured(core, attributes, object, old)).await
+}
+
+/// Mutating policies and webhooks, in one round or two.
+async fn configured(
+    core: &Core,
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let mut policies = policy::Mutation::default();
     let mut webhooks = webhook::Mutation::default();
-    if webhooks.run(core, attributes, object, old, false).await? {
+    let again = policies.run(core, attributes, object, old).await?;
+    if webhooks.run(core, attributes, object, old, again).await? {
         plugins(core, attributes, object, old)?;
+        policies.run(core, attributes, object, old).await?;
         webhooks.run(core, attributes, object, old, false).await?;
     }
     Ok(())
@@ -182,12 +200,15 @@ async fn run_validating(
         return Ok(());
     }
     let policies = core.policies.validating(attributes.target.served);
-    if policies.is_empty() && !webhook::may_ask(core) {
+    if policies.is_empty() && !core.webhooks.may_ask() {
         return Ok(());
     }
-    let subject = Subject::of_write(core, attributes, object)?;
-    policy::validate(&policies, &subject, object, old).await?;
-    webhook::validate(core, &subject, object, old).await
+    Box::pin(async move {
+        let subject = Subject::of_write(core, attributes, object)?;
+        policy::validate(&policies, &subject, object, old).await?;
+        webhook::validate(core, &subject, object, old).await
+    })
+    .await
 }
 
 /// Shows webhooks and policies what is no write of an object: a connection, or what is posted to a subresource. Mutating ones
@@ -196,9 +217,13 @@ async fn run_validating(
 /// # Errors
 /// One of them denies it, or fails and may not.
 pub(crate) async fn admit(core: &Core, subject: &Subject<'_>, object: &mut Value) -> Result<(), Status> {
-    webhook::change(core, subject, object).await?;
-    policy::validate(&core.policies.validating(subject.served), subject, object, None).await?;
-    webhook::validate(core, subject, object, None).await
+    Box::pin(async move {
+        policy::change(&core.policies.mutating(subject.served), subject, object).await?;
+        webhook::change(core, subject, object).await?;
+        policy::validate(&core.policies.validating(subject.served), subject, object, None).await?;
+        webhook::validate(core, subject, object, None).await
+    })
+    .await
 }
 
 /// Looks at what is posted to a subresource, such as a binding, and shows it to webhooks and policies.

@@ -16,13 +16,8 @@ struct Gap {
     text: &'static str,
 }
 
-const POLICIES: &str = "mutating admission policies are not evaluated, so nothing is changed by them";
-
-const GAPS: &[Gap] = &[
-    gap("admissionregistration.k8s.io", "mutatingadmissionpolicies", always, POLICIES),
-    gap("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", always, POLICIES),
-    gap("networking.k8s.io", "networkpolicies", always, "network policies hold back no traffic"),
-];
+const GAPS: &[Gap] =
+    &[gap("networking.k8s.io", "networkpolicies", always, "network policies hold back no traffic")];
 
 const fn gap(
     group: &'static str,

@@ -16,6 +16,7 @@ mod faults;
 mod flow;
 mod hooks;
 mod identity;
+mod mutations;
 mod nodes;
 mod operations;
 mod parity;

@@ -8,7 +8,7 @@ use crate::admission::matching::Matcher;
 use crate::admission::subject::Subject;
 use crate::registry::table::{Row, Served, Table};
 
-/// How many variables, validations or audit annotations a policy has at most, of each.
+/// How many variables, validations, mutations or audit annotations a policy has at most, of each.
 const MAX_EXPRESSIONS: usize = 1_000;
 
 /// What policies do.
@@ -16,6 +16,8 @@ const MAX_EXPRESSIONS: usize = 1_000;
 pub(crate) enum Kind {
     /// They refuse.
     Validating,
+    /// They change what is written.
+    Mutating,
 }
 
 impl Kind {
@@ -27,12 +29,14 @@ impl Kind {
     pub(crate) const fn policies(self) -> &'static str {
         match self {
             Self::Validating => "validatingadmissionpolicies",
+            Self::Mutating => "mutatingadmissionpolicies",
         }
     }
 
     pub(crate) const fn bindings(self) -> &'static str {
         match self {
             Self::Validating => "validatingadmissionpolicybindings",
+            Self::Mutating => "mutatingadmissionpolicybindings",
         }
     }
 }
@@ -49,6 +53,9 @@ pub(super) struct Policy {
     pub(super) variables: Vec<Variable>,
     pub(super) validations: Vec<Validation>,
     pub(super) annotations: Vec<Annotation>,
+    pub(super) changes: Vec<Change>,
+    /// Whether it is asked again when the object may have changed after it.
+    pub(super) is_reinvocable: bool,
     /// Whether an expression looks at the namespace.
     pub(super) uses_namespace: bool,
 }
@@ -68,6 +75,15 @@ pub(super) struct Validation {
 pub(super) struct Annotation {
     pub(super) key: String,
     pub(super) expression: Expression,
+}
+
+/// What is to be changed.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A configuration is laid over the object, as by server-side apply.
+    Apply(Expression),
+    /// A JSON patch is applied.
+    Patch(Expression),
 }
 
 /// The kind of the objects that a policy's bindings give it.
@@ -154,28 +170,32 @@ impl Binding {
 struct Compiler {
     /// What expressions see.
     environment: Environment,
-    /// The same without `authorizer`: what messages see.
-    quiet: Environment,
+    /// What messages see, the same without `authorizer`; or mutations, the same with what they are made of.
+    other: Environment,
     variables: Vec<Variable>,
 }
 
 impl Compiler {
-    fn new(spec: &Value) -> Self {
+    fn new(spec: &Value, kind: Kind) -> Self {
         let params = spec.get("paramKind").is_some_and(|kind| !kind.is_null());
-        let environment = |authorizer| {
-            let environment = Environment::new(Sees { params, authorizer, patches: false });
+        let environment = |authorizer, patches| {
+            let environment = Environment::new(Sees { params, authorizer, patches });
             match spec.array_at(&["variables"]) {
-                [] => environment,
+                [] if kind == Kind::Validating => environment,
                 _ => environment.with_variables(),
             }
         };
-        let mut compiler =
-            Self { environment: environment(true), quiet: environment(false), variables: Vec::new() };
+        let mutates = kind == Kind::Mutating;
+        let mut compiler = Self {
+            environment: environment(true, false),
+            other: environment(mutates, mutates),
+            variables: Vec::new(),
+        };
         for variable in items(spec, "variables") {
             let name = text(variable, "name");
             let expression = compiler.environment.compile(text(variable, "expression"), &[]);
             compiler.environment.add_variable(name, &expression);
-            compiler.quiet.add_variable(name, &expression);
+            compiler.other.add_variable(name, &expression);
             compiler.variables.push(Variable { name: name.to_owned(), expression });
         }
         compiler
@@ -187,8 +207,22 @@ impl Compiler {
         Validation {
             expression: self.environment.compile(text(validation, "expression"), &[Type::Bool]),
             message: text(validation, "message").trim().to_owned(),
-            message_expression: (!message.is_empty()).then(|| self.quiet.compile(message, &[Type::String])),
+            message_expression: (!message.is_empty()).then(|| self.other.compile(message, &[Type::String])),
             reason: if reason.is_empty() { "Invalid" } else { reason }.to_owned(),
+        }
+    }
+
+    /// The change that a mutation makes; none, if it does not say how.
+    fn change(&self, mutation: &Value) -> Option<Change> {
+        let expression = |field: &str| mutation.str_at(&[field, "expression"]).unwrap_or_default().trim();
+        let operations = Type::list(Type::object("JSONPatch"));
+        match text(mutation, "patchType") {
+            "ApplyConfiguration" => {
+                let made = self.other.compile(expression("applyConfiguration"), &[Type::object("Object")]);
+                Some(Change::Apply(made))
+            }
+            "JSONPatch" => Some(Change::Patch(self.other.compile(expression("jsonPatch"), &[operations]))),
+            _ => None,
         }
     }
 
@@ -216,12 +250,28 @@ fn items<'v>(spec: &'v Value, field: &str) -> impl Iterator<Item = &'v Value> {
     spec.array_at(&[field]).iter().take(MAX_EXPRESSIONS)
 }
 
+impl Change {
+    const fn expression(&self) -> &Expression {
+        let (Self::Apply(expression) | Self::Patch(expression)) = self;
+        expression
+    }
+
+    /// Where the expression stands in a mutation.
+    const fn field(&self) -> &'static str {
+        match self {
+            Self::Apply(_) => "applyConfiguration",
+            Self::Patch(_) => "jsonPatch",
+        }
+    }
+}
+
 impl Policy {
-    pub(super) fn read(policy: &Value, _: Kind) -> Self {
+    pub(super) fn read(policy: &Value, kind: Kind) -> Self {
         let spec = policy.get("spec").unwrap_or(&Value::Null);
-        let compiler = Compiler::new(spec);
+        let compiler = Compiler::new(spec, kind);
         let validations: Vec<_> = items(spec, "validations").map(|v| compiler.validation(v)).collect();
         let annotations: Vec<_> = items(spec, "auditAnnotations").map(|a| compiler.annotation(a)).collect();
+        let changes: Vec<_> = items(spec, "mutations").filter_map(|m| compiler.change(m)).collect();
         let variables = compiler.variables;
         let messages = validations.iter().filter_map(|validation| validation.message_expression.as_ref());
         let uses_namespace = variables
@@ -230,6 +280,7 @@ impl Policy {
             .chain(validations.iter().map(|validation| &validation.expression))
             .chain(messages)
             .chain(annotations.iter().map(|annotation| &annotation.expression))
+            .chain(changes.iter().map(Change::expression))
             .any(|expression| expression.uses("namespaceObject"));
         Self {
             name: meta::name(policy).to_owned(),
@@ -240,16 +291,18 @@ impl Policy {
             variables,
             validations,
             annotations,
+            changes,
+            is_reinvocable: spec.str_at(&["reinvocationPolicy"]) == Some("IfNeeded"),
             uses_namespace,
         }
     }
 }
 
 /// What is wrong with the expressions of a policy. Match conditions that an update leaves as they were may stay so.
-pub(crate) fn faults(policy: &Value, old: Option<&Value>, _: Kind) -> Vec<Cause> {
+pub(crate) fn faults(policy: &Value, old: Option<&Value>, kind: Kind) -> Vec<Cause> {
     let Some(spec) = policy.get("spec") else { return Vec::new() };
     let mut causes = Vec::new();
-    for list in ["variables", "validations"] {
+    for list in ["variables", "validations", "mutations"] {
         let count = spec.array_at(&[list]).len();
         if count > MAX_EXPRESSIONS {
             causes.push(Cause::too_many(FieldPath::new("spec").field(list), count, MAX_EXPRESSIONS));
@@ -260,7 +313,7 @@ pub(crate) fn faults(policy: &Value, old: Option<&Value>, _: Kind) -> Vec<Cause>
         let path = FieldPath::new("spec");
         causes.extend(condition_faults(spec, &path, &condition_environment(spec), &|_| false));
     }
-    let compiler = Compiler::new(spec);
+    let compiler = Compiler::new(spec, kind);
     // Empty ones are refused as such.
     let report = |causes: &mut Vec<Cause>, expression: &Expression, list: &str, at: usize, field: &str| {
         if !expression.text.trim().is_empty() {
@@ -280,6 +333,11 @@ pub(crate) fn faults(policy: &Value, old: Option<&Value>, _: Kind) -> Vec<Cause>
     for (at, annotation) in items(spec, "auditAnnotations").enumerate() {
         let annotation = compiler.annotation(annotation);
         report(&mut causes, &annotation.expression, "auditAnnotations", at, "valueExpression");
+    }
+    for (at, mutation) in items(spec, "mutations").enumerate() {
+        let Some(change) = compiler.change(mutation) else { continue };
+        let field = format!("{}.expression", change.field());
+        report(&mut causes, change.expression(), "mutations", at, &field);
     }
     causes
 }
@@ -340,6 +398,39 @@ mod tests {
             object!({"validations": many}),
             &["spec.validations: Too many: 1001: must have at most 1000 items"],
         );
+    }
+
+    #[test]
+    fn expressions_of_mutations_compile() {
+        let check = |mutation: Value, want: &str| {
+            let spec = object!({"variables": [{"name": "a", "expression": "1"}], "mutations": [(mutation)]});
+            let policy = object!({"metadata": {"name": "p"}, "spec": (spec)});
+            let found: Vec<String> =
+                faults(&policy, None, Kind::Mutating).iter().map(ToString::to_string).collect();
+            match want {
+                "" => assert_eq!(found, [""; 0]),
+                want => assert!(found.len() == 1 && found[0].contains(want), "{found:?}"),
+            }
+        };
+        let apply = |text: &str| object!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": text}});
+        let patch = |text: &str| object!({"patchType": "JSONPatch", "jsonPatch": {"expression": text}});
+        check(apply("Object{spec: Object.spec{replicas: variables.a}}"), "");
+        check(
+            patch("[JSONPatch{op: 'add', path: '/a/' + jsonpatch.escapeKey('b/c'), value: variables.a}]"),
+            "",
+        );
+        check(patch("object.x == 1 ? [JSONPatch{op: 'remove', path: '/a'}] : []"), "");
+        check(
+            apply("Object.spec{replicas: 1}"),
+            "spec.mutations[0].applyConfiguration.expression: Invalid value: \"Object.spec{replicas: 1}\": must evaluate \
+             to Object but got Object.spec",
+        );
+        check(
+            patch("['a']"),
+            "spec.mutations[0].jsonPatch.expression: Invalid value: \"['a']\": must evaluate to list(JSONPatch) but got \
+             list(string)",
+        );
+        check(apply("Object{spec: variables.b}"), "undefined field 'b'");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Admission policies (admissionregistration.k8s.io/v1): expressions of the cluster's own that refuse writes
-//! (`ValidatingAdmissionPolicy`), where a binding puts them in force.
+//! (`ValidatingAdmissionPolicy`) or change them (`MutatingAdmissionPolicy`), where a binding puts them in force.
 //!
 //! ```text
 //!  policies, bindings ──read──▶ Policies ──by resource──▶ candidates ──rules, selectors──▶ bindings ──▶ params
 //!                                                                                                      │
-//!            refusal, warning, audit annotation ◀── decisions ◀── conditions, validations ◀────────────┘
+//!            refusal, warning, audit annotation ◀── decisions ◀── conditions, validations ◀────────────┤
+//!                                                   object ◀──── conditions, mutations ◀──────────────┘
 //! ```
 //!
 //! Policies are compiled once, when they are stored, and whoever writes one finds it in force with the answer. They are
@@ -12,6 +13,8 @@
 //! and bindings are subject to none, or a bad one could not be mended.
 
 mod definition;
+mod made;
+mod mutate;
 mod params;
 mod types;
 mod validate;
@@ -24,6 +27,7 @@ use xebec_store::{Key, Revision, Snapshot};
 
 use self::definition::{Binding, Policy};
 pub(crate) use self::definition::{Kind, faults, param_resource};
+pub(super) use self::mutate::{Mutation, change};
 pub(crate) use self::types::warnings;
 pub(super) use self::validate::validate;
 use super::configuration::prefix;
@@ -44,6 +48,7 @@ pub(crate) struct Policies {
 #[derive(Debug, Default)]
 struct State {
     validating: Index,
+    mutating: Index,
     /// Those that were read, so that what did not change need not be compiled again.
     made: HashMap<Key, (Revision, Made)>,
 }
@@ -89,19 +94,33 @@ impl Policies {
     pub(super) fn validating(&self, served: &Served) -> Vec<Arc<Bound>> {
         self.state().validating.about(served.row.resource())
     }
+
+    /// Whether mutating policies may be about a resource.
+    pub(super) fn may_change(&self, served: &Served) -> bool {
+        let state = self.state();
+        !state.mutating.open.is_empty() || state.mutating.named.contains_key(served.row.resource())
+    }
+
+    /// The mutating policies that may be about a resource, in the order of their names.
+    pub(super) fn mutating(&self, served: &Served) -> Vec<Arc<Bound>> {
+        self.state().mutating.about(served.row.resource())
+    }
 }
 
 impl State {
     fn read(snapshot: &Snapshot, last: &Self) -> Self {
         let mut state = Self::default();
-        let bindings = state.read_all(snapshot, last, Kind::Validating.bindings(), |binding| {
-            Made::Binding(Arc::new(Binding::read(binding)))
-        });
-        let policies = state.read_all(snapshot, last, Kind::Validating.policies(), |policy| {
-            Made::Policy(Arc::new(Policy::read(policy, Kind::Validating)))
-        });
-        state.validating = Index::of(policies, &bindings);
+        state.validating = state.read_kind(snapshot, last, Kind::Validating);
+        state.mutating = state.read_kind(snapshot, last, Kind::Mutating);
         state
+    }
+
+    fn read_kind(&mut self, snapshot: &Snapshot, last: &Self, kind: Kind) -> Index {
+        let binding = |binding: &Value| Made::Binding(Arc::new(Binding::read(binding)));
+        let bindings = self.read_all(snapshot, last, kind.bindings(), binding);
+        let policy = |policy: &Value| Made::Policy(Arc::new(Policy::read(policy, kind)));
+        let policies = self.read_all(snapshot, last, kind.policies(), policy);
+        Index::of(policies, &bindings)
     }
 
     /// Reads the objects of a resource; those that did not change are as they were.

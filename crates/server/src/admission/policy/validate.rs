@@ -32,16 +32,6 @@ pub(in crate::admission) async fn validate(
     if policies.is_empty() || subject.is_exempt_from_policies() {
         return Ok(());
     }
-    // What most requests have no need for takes no room in theirs.
-    Box::pin(review_all(policies, subject, object, old)).await
-}
-
-async fn review_all(
-    policies: &[Arc<Bound>],
-    subject: &Subject<'_>,
-    object: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
     let asks = Asks { subject };
     let request = Request { subject, object, old, own: OnceLock::new(), namespace: OnceLock::new() };
     let mut refusal = None;

@@ -59,6 +59,16 @@ impl Webhooks {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
+    /// Whether there are mutating webhooks.
+    pub(super) fn may_change(&self) -> bool {
+        !self.state().mutating.is_empty()
+    }
+
+    /// Whether there are validating webhooks.
+    pub(super) fn may_ask(&self) -> bool {
+        !self.state().validating.is_empty()
+    }
+
     fn state(&self) -> Arc<State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -134,7 +144,7 @@ impl Mutation {
     ) -> Result<bool, Status> {
         let second = self.left.is_some();
         let state = self.hooks.get_or_insert_with(|| core.webhooks.state()).clone();
-        if state.mutating.is_empty() || attributes.is_internal() {
+        if state.mutating.is_empty() {
             return Ok(again);
         }
         let subject = Subject::of_write(core, attributes, object)?;
@@ -208,11 +218,6 @@ fn mutated(hook: &Hook, subject: &Subject<'_>, (round, index): (usize, usize), m
     });
     let text = String::from_utf8_lossy(&xebec_api::json::to_vec(&value)).into_owned();
     subject.context.annotate(&format!("mutation.webhook.admission.k8s.io/round_{round}_index_{index}"), text);
-}
-
-/// Whether validating webhooks may be asked about anything.
-pub(super) fn may_ask(core: &Core) -> bool {
-    !core.webhooks.state().validating.is_empty()
 }
 
 /// Asks the validating webhooks that match; of a deletion the object is `null`.

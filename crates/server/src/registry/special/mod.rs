@@ -38,6 +38,10 @@ pub fn strategy(group: &str, resource: &str) -> Option<&'static dyn Strategy> {
             "admissionregistration.k8s.io",
             "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
         ) => &webhooks::Configurations,
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => &policies::Policies(Kind::Mutating),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings") => {
+            &policies::Bindings(Kind::Mutating)
+        }
         ("admissionregistration.k8s.io", "validatingadmissionpolicies") => {
             &policies::Policies(Kind::Validating)
         }
