@@ -300,7 +300,10 @@ fn node(cluster: &Cluster) -> Result<()> {
     has(&told("healthz")?, &["ok"])?;
     has(&told("pods")?, &["PodList"])?;
     has(&told("configz")?, &["maxPods"])?;
-    has(&cluster.kubectl_fails(&["get", "--raw", &format!("{agent}/exec/a/b/c")])?, &["not found"])?;
+    has(
+        &cluster.kubectl_fails(&["get", "--raw", &format!("{agent}/exec/a/b/c")])?,
+        &["NotFound", "subresources"],
+    )?;
     cluster.kubectl(&["cordon", name])?;
     has(&cluster.kubectl(&["get", node])?, &["SchedulingDisabled"])?;
     cluster.kubectl(&["create", "deployment", "stuck", "--image=xebec.local/busybox:demo"])?;

@@ -42,8 +42,8 @@ fn request(text: &str) {
         }
     }
     drop(ListOptions::from_query(&query));
-    drop(FieldValidation::from_query(&query));
-    drop(query.dry_run());
+    let _: FieldValidation = FieldValidation::from_query(&query);
+    drop(query.write_faults());
     drop(parse_version(text));
 }
 

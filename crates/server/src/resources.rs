@@ -9,7 +9,7 @@ use crate::authz::Question;
 use crate::bounds::too_many;
 use crate::core::{Context, Core};
 use crate::http::body::{self, Format};
-use crate::http::query::{At, ListOptions};
+use crate::http::query::{At, ListOptions, invalid_options};
 use crate::http::reply::Reply;
 use crate::http::route::{Target, Verb};
 use crate::registry::decode::{self, Expected};
@@ -49,6 +49,9 @@ pub(crate) async fn handle(
             incoming.accept = incoming.accept.only_whole()?;
         }
     }
+    if !is_stream(target) {
+        check_write_options(&incoming.context, verb)?;
+    }
     if !target.subresource.is_empty() {
         return below(core, incoming, verb, target, served).await;
     }
@@ -77,6 +80,17 @@ pub(crate) async fn handle(
         Verb::Delete => delete_one(core, incoming, target, &served).await,
         Verb::DeleteCollection => delete_collection(core, incoming, target, &served).await,
     }
+}
+
+/// What is wrong with the options of a write; those of patches and deletions are looked at where they are read.
+fn check_write_options(context: &Context, verb: Verb) -> Result<(), Status> {
+    let kind = match verb {
+        Verb::Create => "CreateOptions",
+        Verb::Update => "UpdateOptions",
+        _ => return Ok(()),
+    };
+    let causes = context.query.write_faults();
+    if causes.is_empty() { Ok(()) } else { Err(invalid_options(kind, causes)) }
 }
 
 const fn needed_verbs(verb: Verb) -> Verbs {

@@ -1,5 +1,6 @@
 //! Subresources that speak a kind of their own: scale, binding, eviction, token.
 
+use xebec_api::fields::{self, scale::ReplicasPaths};
 use xebec_api::resource::ScalePaths;
 use xebec_api::{Cause, FieldPath, Status, Value, meta, object};
 
@@ -10,7 +11,7 @@ use crate::http::route::{Target, Verb};
 use crate::registry::patch::{Patch, PatchKind};
 use crate::registry::special::{self, read_kind};
 use crate::registry::table::Served;
-use crate::registry::write::{self, Change, Part};
+use crate::registry::write::{self, Change, Part, Tracking};
 use crate::registry::{convert, read};
 use crate::serve::{Incoming, content_type};
 
@@ -56,13 +57,13 @@ async fn scale(
         }
         Verb::Update => {
             let wanted = read_kind(incoming, "autoscaling", "v1", "Scale").await?;
-            Rescale { paths: &paths, wanted: Wanted::Scale(wanted) }
+            Rescale { paths: &paths, served, wanted: Wanted::Scale(wanted) }
         }
         _ => {
             let kind = PatchKind::from_content_type(content_type(incoming.request.headers()), served)?;
             let bytes = body::read(std::mem::take(incoming.request.body_mut())).await?;
             let patch = Patch::read_scale(kind, &bytes, &incoming.context)?;
-            Rescale { paths: &paths, wanted: Wanted::Patch(Box::new(patch)) }
+            Rescale { paths: &paths, served, wanted: Wanted::Patch(Box::new(patch)) }
         }
     };
     let written = write::change(core, &incoming.context, about, &mut change).await?;
@@ -112,14 +113,21 @@ enum Wanted<'a> {
 
 struct Rescale<'a> {
     paths: &'a ScalePaths,
+    served: &'a Served,
     wanted: Wanted<'a>,
 }
 
 impl Change for Rescale<'_> {
     fn apply(&mut self, old: &Value) -> Result<Value, Status> {
+        let mut before = to_scale(old, self.paths);
+        let is_applied = self.is_applied();
+        if is_applied {
+            let entries = with_paths(self.served, |paths| fields::scale::to_scale(managed(old), paths));
+            set_managed(&mut before, entries.map_err(Status::internal)?);
+        }
         let scale = match &mut self.wanted {
             Wanted::Scale(scale) => scale.clone(),
-            Wanted::Patch(patch) => patch.apply(&to_scale(old, self.paths))?,
+            Wanted::Patch(patch) => patch.apply(&before)?,
         };
         let replicas = scale.i64_at(&["spec", "replicas"]).unwrap_or(0);
         if replicas < 0 {
@@ -131,7 +139,17 @@ impl Change for Rescale<'_> {
         new.set(&split(&self.paths.spec_replicas), replicas);
         let version = meta::resource_version(&scale).to_owned();
         new.set(&["metadata", "resourceVersion"], version);
+        if is_applied {
+            let entries = with_paths(self.served, |paths| {
+                fields::scale::to_parent(managed(old), managed(&scale), paths)
+            });
+            set_managed(&mut new, entries.map_err(Status::internal)?);
+        }
         Ok(new)
+    }
+
+    fn tracking(&self) -> Tracking {
+        if self.is_applied() { Tracking::Applied } else { Tracking::ByChange }
     }
 
     fn may_retry(&self) -> bool {
@@ -140,4 +158,39 @@ impl Change for Rescale<'_> {
             Wanted::Patch(patch) => patch.may_retry(),
         }
     }
+}
+
+impl Rescale<'_> {
+    fn is_applied(&self) -> bool {
+        matches!(&self.wanted, Wanted::Patch(patch) if patch.is_apply())
+    }
+}
+
+fn managed(object: &Value) -> Option<&Value> {
+    object.at(&["metadata", "managedFields"])
+}
+
+fn set_managed(object: &mut Value, entries: Option<Value>) {
+    match entries {
+        Some(entries) => object.set(&["metadata", "managedFields"], entries),
+        None => {
+            object.remove_at(&["metadata", "managedFields"]);
+        }
+    }
+}
+
+/// Does something that needs to know where the number of replicas stands in each version of a resource.
+fn with_paths<T>(served: &Served, work: impl FnOnce(ReplicasPaths<'_>) -> T) -> T {
+    let def = &served.row.def;
+    let versions: Vec<(String, Option<Vec<&str>>)> = def
+        .versions
+        .iter()
+        .map(|version| {
+            let scale = version.subresource("scale").and_then(|below| below.scale.as_ref());
+            (def.api_version(&version.name), scale.map(|scale| split(&scale.spec_replicas)))
+        })
+        .collect();
+    let by_version: Vec<(&str, Option<&[&str]>)> =
+        versions.iter().map(|(version, path)| (version.as_str(), path.as_deref())).collect();
+    work(ReplicasPaths { by_version: &by_version, api_version: &served.api_version() })
 }

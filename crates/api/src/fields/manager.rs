@@ -38,18 +38,17 @@ pub fn validate_manager(name: &str, field: &FieldPath) -> Vec<Cause> {
     causes
 }
 
-/// What is wrong with the parameters of a patch: an apply needs a manager, and only an apply can be forced.
+/// What is wrong with the parameters of a patch that other writes do not have: an apply needs a manager, and only an apply can
+/// be forced.
 #[must_use]
 pub fn validate_patch_options(is_apply: bool, manager: &str, force: Option<bool>) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let field = FieldPath::new("fieldManager");
     if is_apply && manager.is_empty() {
-        causes.push(Cause::required(field.clone(), "is required for apply patch"));
+        causes.push(Cause::required(FieldPath::new("fieldManager"), "is required for apply patch"));
     }
     if !is_apply && force.is_some() {
         causes.push(Cause::forbidden(FieldPath::new("force"), "may not be specified for non-apply patch"));
     }
-    causes.extend(validate_manager(manager, &field));
     causes
 }
 
@@ -85,13 +84,13 @@ mod tests {
         check(false, "", None, &[]);
         check(true, "", None, &["fieldManager: Required value: is required for apply patch"]);
         check(false, "a", Some(false), &["force: Forbidden: may not be specified for non-apply patch"]);
-        check(false, &"x".repeat(129), None, &["fieldManager: Too long: may not be more than 128 bytes"]);
-        check(false, &"\n".repeat(60_000), None, &["fieldManager: Too long: may not be more than 128 bytes"]);
-        check(
-            false,
-            "a\n",
-            None,
-            &[r#"fieldManager: Invalid value: "a\n": invalid character U+000A (at position 1)"#],
-        );
+        let check = |manager: &str, want: &str| {
+            let causes = validate_manager(manager, &FieldPath::new("fieldManager"));
+            assert_eq!(causes.iter().map(ToString::to_string).collect::<Vec<_>>(), [want]);
+        };
+        let long = "fieldManager: Too long: may not be more than 128 bytes";
+        check(&"x".repeat(129), long);
+        check(&"\n".repeat(60_000), long);
+        check("a\n", r#"fieldManager: Invalid value: "a\n": invalid character U+000A (at position 1)"#);
     }
 }

@@ -4,6 +4,10 @@
 //! (400, the first error ends it), and validates the latter against their schema (422, all errors at once). Otherwise
 //! they are treated alike: fields that the schema does not know are dropped and reported; `null` means absent.
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+
 use crate::error::{Cause, CauseKind};
 use crate::path::PathStack;
 use crate::quantity::Quantity;
@@ -127,7 +131,7 @@ impl<'s> Walk<'s> {
             Type::Int64 => value.as_i64().is_some(),
             Type::Number => matches!(value, Value::Int(_) | Value::Float(_)),
             Type::IntOrString => matches!(value, Value::Int(_) | Value::String(_)),
-            Type::Bytes => value.as_str().is_some_and(is_base64),
+            Type::Bytes => canonical_base64(value),
             _ => is_plain(value, ty),
         };
         if !fits && self.found.mistyped.len() < MAX_FAULTS {
@@ -182,12 +186,23 @@ fn canonical_time(value: &mut Value, ty: Type) -> bool {
     true
 }
 
-fn is_base64(text: &str) -> bool {
-    use base64::Engine as _;
-    // Go's decoder skips line breaks; so do we, without keeping the result.
+/// As Go's decoder reads it, and its encoder writes it: line breaks are skipped, and what the last sign has beyond the last
+/// byte does not count.
+fn canonical_base64(value: &mut Value) -> bool {
+    let Some(text) = value.as_str() else { return false };
     let clean: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    base64::engine::general_purpose::STANDARD.decode(clean).is_ok()
+    let Ok(bytes) = LENIENT.decode(clean) else { return false };
+    let canonical = STANDARD.encode(bytes);
+    if canonical != text {
+        *value = Value::from(canonical);
+    }
+    true
 }
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Whether a time has six fractional digits, as `MicroTime` must.
 fn has_micros(text: &str) -> bool {
@@ -268,5 +283,27 @@ fn openapi_name(ty: Type) -> &'static str {
         Type::Int32 | Type::Int64 => "integer",
         Type::Number => "number",
         Type::Boolean => "boolean",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_and_written_as_go_does() {
+        let check = |text: &str, want: Option<&str>| {
+            let mut value = Value::from(text);
+            let fits = canonical_base64(&mut value);
+            assert_eq!(fits.then(|| value.as_str()).flatten(), want, "{text:?}");
+        };
+        check("", Some(""));
+        check("Yg==", Some("Yg=="));
+        check("Yh==", Some("Yg=="));
+        check("YW\r\nJj\n", Some("YWJj"));
+        check("Yg", None);
+        check("Y===", None);
+        check("Yg==x", None);
+        check("Y-g=", None);
     }
 }

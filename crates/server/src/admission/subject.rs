@@ -88,7 +88,7 @@ impl<'a> Subject<'a> {
                 Operation::Update => "UPDATE",
                 Operation::Delete => "DELETE",
             },
-            dry_run: attributes.dry_run || context.query.dry_run()?,
+            dry_run: attributes.dry_run || context.query.dry_run(),
             shown: scale.map_or(Shown::Whole, Shown::Scale),
             equivalents: OnceLock::new(),
         })
@@ -110,7 +110,7 @@ impl<'a> Subject<'a> {
             name: target.name.clone(),
             subresource: &target.subresource,
             operation,
-            dry_run: context.query.dry_run()?,
+            dry_run: context.query.dry_run(),
             shown: Shown::Other,
             equivalents: OnceLock::new(),
         })

@@ -71,7 +71,7 @@ impl Estimate {
 /// Whether a watch tells of what is there before it tells of changes.
 fn begins_with_objects(query: &Query) -> bool {
     let from_now = matches!(query.get("resourceVersion"), None | Some("0"));
-    matches!(query.flag("sendInitialEvents"), Ok(Some(true))) || from_now
+    query.flag("sendInitialEvents") == Some(true) || from_now
 }
 
 fn seats(count: usize, limit: Option<usize>) -> u64 {

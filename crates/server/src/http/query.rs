@@ -2,10 +2,10 @@
 //!
 //! Unknown parameters are ignored, as upstream does; known ones with a value that cannot be read are a 400.
 
-use std::str::FromStr;
+use std::num::{IntErrorKind, ParseIntError};
 
-use xebec_api::Status;
 use xebec_api::selector::{FieldSelector, Selector};
+use xebec_api::{Cause, FieldPath, Status, fields};
 
 /// A query string, decoded; parameters in their order.
 #[derive(Clone, Debug, Default)]
@@ -32,55 +32,66 @@ impl Query {
         self.pairs.iter().filter(move |(k, _)| k == name).map(|(_, v)| v.as_str())
     }
 
-    /// The value of `name` read as a number or the like.
+    /// The value of `name` as Go reads a number of 64 bits; `None` if absent.
     ///
     /// # Errors
-    /// 400 naming the parameter.
-    pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Status> {
-        let bad =
-            |text: &str| Status::bad_request(format!("invalid value {text:?} for query parameter {name:?}"));
-        self.get(name).map(|text| text.parse().map_err(|_| bad(text))).transpose()
+    /// 400 in the words of Go.
+    pub fn number(&self, name: &str) -> Result<Option<i64>, Status> {
+        let bad = |text: &str, error: &ParseIntError| {
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {}", go_error(error)))
+        };
+        self.get(name).map(|text| text.parse().map_err(|error| bad(text, &error))).transpose()
     }
 
-    /// A boolean as Go reads it; `None` if absent.
-    ///
-    /// # Errors
-    /// 400 naming the parameter.
-    pub fn flag(&self, name: &str) -> Result<Option<bool>, Status> {
-        match self.get(name) {
-            None => Ok(None),
-            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
-            Some(text) => {
-                Err(Status::bad_request(format!("invalid value {text:?} for query parameter {name:?}")))
-            }
+    /// A boolean as upstream reads it: whatever is neither `0` nor `false` is true, nothing at all included; `None` if absent.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        let value = self.all(name).next()?;
+        Some(value != "0" && !value.eq_ignore_ascii_case("false"))
+    }
+
+    /// What is wrong with the options that all writes have.
+    #[must_use]
+    pub fn write_faults(&self) -> Vec<Cause> {
+        let mut causes = fields::validate_manager(
+            self.get("fieldManager").unwrap_or_default(),
+            &FieldPath::new("fieldManager"),
+        );
+        let dry: Vec<&str> = self.all("dryRun").filter(|v| !v.is_empty()).collect();
+        causes.extend(dry_run_fault(&dry));
+        let words = ["", "Ignore", "Strict", "Warn"];
+        if let Some(other) = self.get("fieldValidation").filter(|word| !words.contains(word)) {
+            causes.push(Cause::not_supported(FieldPath::new("fieldValidation"), other, &words));
         }
+        causes
     }
 
-    /// Whether the write is only tried.
-    ///
-    /// # Errors
-    /// 400: `dryRun` knows only `All`.
-    pub fn dry_run(&self) -> Result<bool, Status> {
-        check_dry_run(self.all("dryRun").filter(|v| !v.is_empty()))
+    /// Whether the write is only tried; what is wrong with that [`Query::write_faults`] tells.
+    #[must_use]
+    pub fn dry_run(&self) -> bool {
+        self.all("dryRun").any(|value| value == "All")
     }
 }
 
-/// Whether a write with these values of `dryRun` is only tried.
-///
-/// # Errors
-/// 400: a value is not `All`.
-pub fn check_dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
-    let mut any = false;
-    for value in values {
-        if value != "All" {
-            return Err(Status::bad_request(format!(
-                "dryRun: Unsupported value: {value:?}: supported values: \"All\""
-            )));
-        }
-        any = true;
+/// What Go says of a number that cannot be read.
+fn go_error(error: &ParseIntError) -> &'static str {
+    match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
     }
-    Ok(any)
+}
+
+/// What is wrong with the values of `dryRun`.
+#[must_use]
+pub fn dry_run_fault(values: &[&str]) -> Option<Cause> {
+    let is_known = values.iter().all(|value| *value == "All");
+    (!is_known).then(|| Cause::not_supported(FieldPath::new("dryRun"), values.to_vec(), &["All"]))
+}
+
+/// The refusal of options of this kind.
+#[must_use]
+pub fn invalid_options(kind: &str, causes: Vec<Cause>) -> Status {
+    Status::invalid("meta.k8s.io", kind, "", causes)
 }
 
 /// What becomes of unknown and duplicate fields (`fieldValidation`).
@@ -96,18 +107,13 @@ pub enum FieldValidation {
 }
 
 impl FieldValidation {
-    /// Reads the parameter.
-    ///
-    /// # Errors
-    /// 400 for any other word.
-    pub fn from_query(query: &Query) -> Result<Self, Status> {
+    /// Reads the parameter; what is wrong with it [`Query::write_faults`] tells.
+    #[must_use]
+    pub fn from_query(query: &Query) -> Self {
         match query.get("fieldValidation") {
-            None | Some("Warn") => Ok(Self::Warn),
-            Some("Ignore") => Ok(Self::Ignore),
-            Some("Strict") => Ok(Self::Strict),
-            Some(other) => Err(Status::bad_request(format!(
-                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-            ))),
+            Some("Ignore") => Self::Ignore,
+            Some("Strict") => Self::Strict,
+            _ => Self::Warn,
         }
     }
 }
@@ -159,16 +165,17 @@ impl ListOptions {
     pub fn from_query(query: &Query) -> Result<Self, Status> {
         let selector = |name: &str| query.get(name).unwrap_or_default();
         let bad = |e: xebec_api::selector::ParseError| Status::bad_request(e.to_string());
-        let watch = query.flag("watch")?.unwrap_or_default();
+        let watch = query.flag("watch").unwrap_or_default();
+        let limit = query.number("limit")?;
         let options = Self {
             labels: Selector::parse(selector("labelSelector")).map_err(bad)?,
             fields: FieldSelector::parse(selector("fieldSelector")).map_err(bad)?,
             at: At::Newest,
             matched: query.get("resourceVersionMatch").is_some(),
-            limit: query.number("limit")?.unwrap_or_default(),
+            limit: limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default(),
             continue_token: query.get("continue").map(str::to_owned),
-            bookmarks: query.flag("allowWatchBookmarks")?.unwrap_or_default(),
-            initial_events: query.flag("sendInitialEvents")?,
+            bookmarks: query.flag("allowWatchBookmarks").unwrap_or_default(),
+            initial_events: query.flag("sendInitialEvents"),
             timeout_seconds: query.number("timeoutSeconds")?,
             watch,
         };
@@ -179,7 +186,7 @@ impl ListOptions {
     fn read_at(&self, query: &Query) -> Result<At, Status> {
         let text = query.get("resourceVersion").unwrap_or_default();
         let forbidden = |field: &str, why: &str| {
-            let cause = xebec_api::Cause::forbidden(xebec_api::FieldPath::new(field), why);
+            let cause = Cause::forbidden(FieldPath::new(field), why);
             Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause])
         };
         let rule = query.get("resourceVersionMatch");
@@ -198,7 +205,7 @@ impl ListOptions {
         match (rule, text) {
             (_, "") => Ok(At::Newest),
             (Some("Exact"), "0") => {
-                let why = "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
+                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
                 Err(forbidden("resourceVersionMatch", why))
             }
             (_, "0") => Ok(At::Any),
@@ -206,9 +213,11 @@ impl ListOptions {
             // Before `resourceVersionMatch` existed, a limited list at a version meant exactly that version.
             (None, _) if self.limit > 0 && !self.watch => version().map(At::Exact),
             (None | Some("NotOlderThan"), _) => version().map(At::NotOlderThan),
-            (Some(other), _) => Err(Status::bad_request(format!(
-                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
-            ))),
+            (Some(other), _) => {
+                let field = FieldPath::new("resourceVersionMatch");
+                let cause = Cause::not_supported(field, other, &["Exact", "NotOlderThan", ""]);
+                Err(invalid_options("ListOptions", vec![cause]))
+            }
         }
     }
 
@@ -244,8 +253,10 @@ impl ListOptions {
 /// # Errors
 /// 400 for anything else.
 pub fn parse_version(text: &str) -> Result<u64, Status> {
-    text.parse().map_err(|_| {
-        Status::bad_request(format!("invalid resource version {text:?}: must be a decimal number"))
+    text.parse().map_err(|error: ParseIntError| {
+        let why = format!("strconv.ParseUint: parsing {text:?}: {}", go_error(&error));
+        let cause = Cause::invalid(FieldPath::new("resourceVersion"), text, &why);
+        Status::bad_request(format!("invalid resource version: {cause}"))
     })
 }
 
@@ -277,20 +288,40 @@ mod tests {
         );
         check("watch=1&sendInitialEvents=true", Err(422));
         check("sendInitialEvents=true", Err(422));
-        check("limit=-1", Err(400));
+        check("limit=-1", Ok(At::Newest));
+        check("limit=x", Err(400));
+        check("resourceVersion=5&resourceVersionMatch=x", Err(422));
         check("labelSelector=a=b=c", Err(400));
     }
 
     #[test]
     fn flags() {
-        let dry = |q: &str| Query::parse(q).dry_run().map_err(|e| e.code());
-        assert_eq!(dry("dryRun=All"), Ok(true));
-        assert_eq!(dry(""), Ok(false));
-        assert_eq!(dry("dryRun=None"), Err(400));
+        let faults = |q: &str| {
+            let causes = Query::parse(q).write_faults();
+            causes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        assert!(Query::parse("dryRun=All").dry_run() && !Query::parse("").dry_run());
+        assert_eq!(faults("dryRun=All&fieldValidation=Strict&fieldManager=a"), "");
+        assert_eq!(faults("dryRun=x"), r#"dryRun: Unsupported value: ["x"]: supported values: "All""#);
+        assert_eq!(
+            faults("fieldValidation=x"),
+            r#"fieldValidation: Unsupported value: "x": supported values: "", "Ignore", "Strict", "Warn""#
+        );
         assert_eq!(Query::parse("a=%2Fx+y").get("a"), Some("/x y"));
-        let mode = |q: &str| FieldValidation::from_query(&Query::parse(q)).map_err(|e| e.code());
-        assert_eq!(mode(""), Ok(FieldValidation::Warn));
-        assert_eq!(mode("fieldValidation=Strict"), Ok(FieldValidation::Strict));
-        assert_eq!(mode("fieldValidation=x"), Err(400));
+        let flag = |q: &str| Query::parse(q).flag("a");
+        assert_eq!(
+            ["", "a=0", "a=FALSE", "a=", "a=yes"].map(flag),
+            [None, Some(false), Some(false), Some(true), Some(true)]
+        );
+        let number = |q: &str| Query::parse(q).number("a").map_err(|e| e.message.into_owned());
+        assert_eq!(number("a=-7"), Ok(Some(-7)));
+        assert_eq!(number("a=x"), Err("strconv.ParseInt: parsing \"x\": invalid syntax".into()));
+        let large = "99999999999999999999";
+        let range = format!("strconv.ParseInt: parsing \"{large}\": value out of range");
+        assert_eq!(number(&format!("a={large}")), Err(range));
+        assert_eq!(
+            parse_version("x").map_err(|e| e.message.into_owned()),
+            Err("invalid resource version: resourceVersion: Invalid value: \"x\": strconv.ParseUint: parsing \"x\": invalid syntax".into())
+        );
     }
 }

@@ -131,7 +131,7 @@ fn is_namespace_subresource(rest: &[&str]) -> bool {
 
 fn verb(method: &Method, target: &Target, query: &Query, legacy_watch: bool) -> Option<Verb> {
     let collection = target.name.is_empty();
-    let watch = legacy_watch || matches!(query.flag("watch"), Ok(Some(true)));
+    let watch = legacy_watch || query.flag("watch") == Some(true);
     Some(match *method {
         Method::GET | Method::HEAD if legacy_watch || (collection && watch) => Verb::Watch,
         _ if legacy_watch => return None,

@@ -64,7 +64,7 @@ pub fn tree(
     context: &Context,
 ) -> Result<Value, Status> {
     check_identity(&mut object, expected)?;
-    let validation = FieldValidation::from_query(&context.query)?;
+    let validation = FieldValidation::from_query(&context.query);
     let Decoded { unknown, mistyped } = structural::decode(&mut object, expected.schema, expected.strictness);
     if !mistyped.is_empty() {
         return Err(mistyped_status(&object, mistyped, expected));

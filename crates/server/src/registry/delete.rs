@@ -18,7 +18,7 @@ use super::write::{self, Target};
 use super::{convert, read};
 use crate::admission::{self, Attributes, Operation};
 use crate::core::{Context, Core};
-use crate::http::query::check_dry_run;
+use crate::http::query::{dry_run_fault, invalid_options};
 
 const MAX_TRIES: usize = 8;
 
@@ -61,7 +61,7 @@ impl Options {
         let query = &context.query;
         let orphan = match body.bool_at(&["orphanDependents"]) {
             Some(orphan) => Some(orphan),
-            None => query.flag("orphanDependents")?,
+            None => query.flag("orphanDependents"),
         };
         let policy = body.str_at(&["propagationPolicy"]).or_else(|| query.get("propagationPolicy"));
         let propagation = match (policy, orphan) {
@@ -69,8 +69,11 @@ impl Options {
             (Some("Background"), None) | (None, Some(false)) => Some(Propagation::Background),
             (Some("Foreground"), None) => Some(Propagation::Foreground),
             (None, None) => None,
-            (Some(_), Some(_)) => {
-                return Err(Status::bad_request("orphanDependents and propagationPolicy cannot be both set"));
+            (Some(policy), Some(_)) => {
+                let path = xebec_api::FieldPath::new("propagationPolicy");
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                let cause = xebec_api::Cause::invalid(path, policy, why);
+                return Err(invalid_options("DeleteOptions", vec![cause]));
             }
             (Some(other), None) => {
                 let path = xebec_api::FieldPath::new("propagationPolicy");
@@ -79,22 +82,25 @@ impl Options {
                     other,
                     &["Foreground", "Background", "Orphan", "nil"],
                 );
-                return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+                return Err(invalid_options("DeleteOptions", vec![cause]));
             }
         };
         let grace = match body.i64_at(&["gracePeriodSeconds"]) {
             Some(seconds) => Some(seconds),
             None => query.number("gracePeriodSeconds")?,
         };
+        let mut dry: Vec<&str> = body.array_at(&["dryRun"]).iter().filter_map(Value::as_str).collect();
+        dry.extend(query.all("dryRun").filter(|value| !value.is_empty()));
+        if let Some(cause) = dry_run_fault(&dry) {
+            return Err(invalid_options("DeleteOptions", vec![cause]));
+        }
         let text = |path: &[&str]| body.str_at(path).filter(|t| !t.is_empty()).map(str::to_owned);
         Ok(Self {
             grace_period_seconds: grace.map(|seconds| if seconds < 0 { 1 } else { seconds }),
             uid: text(&["preconditions", "uid"]),
             resource_version: text(&["preconditions", "resourceVersion"]),
             propagation,
-            dry_run: check_dry_run(
-                body.array_at(&["dryRun"]).iter().map(|v| v.as_str().unwrap_or_default()),
-            )? || query.dry_run()?,
+            dry_run: !dry.is_empty(),
             waits: policy == Some("Foreground") || orphan == Some(false),
         })
     }

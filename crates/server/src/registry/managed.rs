@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
-use xebec_api::fields::{self, FieldSet, Filter, Force, Step, VersionShape, Versions, manager_name};
+use xebec_api::fields::scale::SCALE_VERSION;
+use xebec_api::fields::{
+    self, FieldSet, Filter, Force, OneShape, Step, VersionShape, Versions, manager_name,
+};
 use xebec_api::schema::SchemaRef;
-use xebec_api::{Status, Value, object};
+use xebec_api::{Status, Value, builtin, object};
 
 use super::table::{Row, Served};
 use super::write::{Change, Part, Target};
@@ -146,7 +149,7 @@ pub fn apply(
     config: &Value,
     known: &mut Known,
 ) -> Result<Value, Status> {
-    let force = if context.query.flag("force")? == Some(true) { Force::Yes } else { Force::No };
+    let force = if context.query.flag("force") == Some(true) { Force::Yes } else { Force::No };
     let manager = manager(context);
     let reset = reset_fields(target);
     let about = fields::Target {
@@ -161,6 +164,28 @@ pub fn apply(
     let mut versions = RowVersions { served: target.served, known };
     let applied = fields::apply(&about, live, config, force, &mut versions);
     applied.map_err(Status::from)
+}
+
+/// The `Scale` after `config` is applied to `live`, whose `managedFields` are those of the number of replicas.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_scale(context: &Context, live: &Value, config: &Value) -> Result<Value, Status> {
+    let force = if context.query.flag("force") == Some(true) { Force::Yes } else { Force::No };
+    let schema = builtin::schema();
+    let node =
+        builtin::kind("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("no type Scale"))?;
+    let manager = manager(context);
+    let about = fields::Target {
+        schema: schema.at(node),
+        api_version: SCALE_VERSION,
+        kind: "Scale",
+        subresource: "scale",
+        reset: &[],
+        manager: &manager,
+        now: &context.now.to_string(),
+    };
+    fields::apply(&about, live, config, force, &mut OneShape(&[SCALE_VERSION])).map_err(Status::from)
 }
 
 /// Objects in other versions, which field management asks for.

@@ -1,6 +1,6 @@
 //! PATCH: the four ways to say what changes.
 
-use xebec_api::{Reason, Status, Value, fields, meta, patch};
+use xebec_api::{Status, Value, fields, meta, patch};
 
 use super::decode::{self, Expected};
 use super::managed::{self, Known};
@@ -8,7 +8,7 @@ use super::table::Served;
 use super::write::{Change, Target, Tracking};
 use crate::core::Context;
 use crate::http::body::{Document, Format, Repeated};
-use crate::http::query::FieldValidation;
+use crate::http::query::{FieldValidation, invalid_options};
 
 /// The kind of a patch, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +85,21 @@ impl<'a> Patch<'a> {
     /// As [`Patch::read`].
     pub fn read_scale(kind: PatchKind, bytes: &[u8], context: &'a Context) -> Result<Self, Status> {
         let manager = context.query.get("fieldManager").unwrap_or_default();
-        let causes =
-            fields::validate_patch_options(kind == PatchKind::Apply, manager, context.query.flag("force")?);
+        let mut causes =
+            fields::validate_patch_options(kind == PatchKind::Apply, manager, context.query.flag("force"));
+        causes.extend(context.query.write_faults());
         if !causes.is_empty() {
-            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", causes));
+            return Err(invalid_options("PatchOptions", causes));
         }
         let format = if kind == PatchKind::Apply { Format::Yaml } else { Format::Json };
         let Document { value, repeated } = format.parse(bytes)?;
         Ok(Self { kind, document: value, repeated, target: None, context })
+    }
+
+    /// Whether it says what its manager wants, not what is to change.
+    #[must_use]
+    pub fn is_apply(&self) -> bool {
+        self.kind == PatchKind::Apply
     }
 
     /// The object that an apply makes where there is none.
@@ -115,7 +122,7 @@ impl<'a> Patch<'a> {
         versions: &mut Known,
     ) -> Result<Value, Status> {
         let object = managed::apply(self.context, target, live, config, versions)?;
-        match (&self.repeated, FieldValidation::from_query(&self.context.query)?) {
+        match (&self.repeated, FieldValidation::from_query(&self.context.query)) {
             (Repeated::None, _) | (_, FieldValidation::Ignore) => {}
             (repeated, validation) => {
                 let faults = repeated.with_unknown(Vec::new()).join(", ");
@@ -167,10 +174,7 @@ impl Patch<'_> {
             }
             // A `Scale` has no lists: a strategic merge is a merge.
             (PatchKind::Merge | PatchKind::Strategic, _) => Ok(patch::merge::apply(old, document)?),
-            (PatchKind::Apply, _) => {
-                let text = "server-side apply to the scale subresource is not implemented";
-                Err(Status::new(Reason::NotImplemented, text))
-            }
+            (PatchKind::Apply, _) => managed::apply_scale(self.context, &old, &document),
         }
     }
 }

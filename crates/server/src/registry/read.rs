@@ -242,7 +242,7 @@ impl Token {
     }
 
     fn decode(text: &str) -> Result<Self, Status> {
-        let bad = || Status::bad_request("continue key is not valid");
+        let bad = || Status::bad_request("invalid continue token: continue key is not valid");
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
         let value: Value = json::from_slice(&bytes).map_err(|_| bad())?;
         if value.str_at(&["v"]) != Some("xebec/v1") {
@@ -255,7 +255,7 @@ impl Token {
 
     /// The key after which the list goes on; it must be one of this resource.
     fn start(&self, row: &Row) -> Result<Key, Status> {
-        let bad = || Status::bad_request("continue key is not valid");
+        let bad = || Status::bad_request("invalid continue token: continue key is not valid");
         let key = Key::new(self.after.as_str()).map_err(|_| bad())?;
         if row.prefix("")?.contains(&key) { Ok(key) } else { Err(bad()) }
     }

@@ -179,7 +179,7 @@ async fn try_create(
         return if generate { Ok(Outcome::Conflict) } else { Err(taken()) };
     }
     let mut charge = quota::charge(core, &attributes, &object, None).await?;
-    if context.query.dry_run()? {
+    if context.query.dry_run() {
         return written_dry(core, object, served, true).await.map(Outcome::Done);
     }
     let mut object = convert::to_stored(core, object, served).await?;
@@ -321,7 +321,7 @@ async fn try_change(
         return Ok(Outcome::Done(Written { bytes, created: false }));
     }
     let mut charge = quota::charge(core, &attributes, &new, Some(&old)).await?;
-    if context.query.dry_run()? {
+    if context.query.dry_run() {
         return written_dry(core, new, served, false).await.map(Outcome::Done);
     }
     let key = record.key().clone();

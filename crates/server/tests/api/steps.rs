@@ -305,8 +305,39 @@ pub(crate) async fn scale(walk: &Walk<'_>) -> Checked {
     let patch = object!({"spec": {"replicas": 0}});
     let patched = walk.client.send(Call::patch(path.as_str(), MERGE_PATCH, &patch)).await.expect(200)?;
     ensure!(patched.i64_at(&["spec", "replicas"]) == Some(0), "the scale is {}", text(&patched));
+    applied_scale(walk, &path).await?;
     let below = object!({"spec": {"replicas": (-1)}});
     walk.client.send(Call::patch(path, MERGE_PATCH, &below)).await.refused(422, "Invalid").map(|_| ())
+}
+
+/// Who applies a `Scale` owns the number in the object, takes it from nobody unasked, and keeps it from others.
+async fn applied_scale(walk: &Walk<'_>, path: &str) -> Checked {
+    let object = walk.current().await?;
+    let name = meta::name(&object);
+    let scale = |replicas: i64| {
+        object!({
+            "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": (name)},
+            "spec": {"replicas": replicas}
+        })
+    };
+    let apply = async |manager: &str, replicas: i64, force: bool| {
+        let options = format!("{path}?fieldManager={manager}&force={force}");
+        walk.client.send(Call::patch(options, APPLY_PATCH, &scale(replicas))).await
+    };
+    apply("first", 7, false).await.refused(409, "Conflict")?;
+    let taken = apply("first", 7, true).await.expect(200)?;
+    ensure!(taken.i64_at(&["spec", "replicas"]) == Some(7), "the scale is {}", text(&taken));
+    let owners = |object: &Value| {
+        let entries = object.array_at(&["metadata", "managedFields"]).iter();
+        let below = entries.filter(|entry| entry.str_at(&["subresource"]) == Some("scale"));
+        below.filter_map(|entry| entry.str_at(&["manager"]).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let object = walk.current().await?;
+    ensure!(owners(&object) == ["first"], "the owners are {:?}: {}", owners(&object), text(&object));
+    apply("second", 8, false).await.refused(409, "Conflict")?;
+    apply("first", 6, false).await.expect(200).map(drop)?;
+    ensure!(walk.current().await?.i64_at(&["spec", "replicas"]) == Some(6), "the object is not scaled");
+    Ok(())
 }
 
 /// The specification changes, is counted, and nothing is lost on the way.
