@@ -79,8 +79,8 @@ impl ClusterClock<'_> {
     ///
     /// What moves: times that the server and controllers write; the expiry of tokens, certificates, leases and events; what a
     /// controller does after a time (deadlines, grace and tolerations of pods on lost nodes); the silence of nodes; the
-    /// scheduler's pauses. What does not: the limits of requests and watches, pauses after a failure, and tokio's own timers,
-    /// which the operator under test waits by.
+    /// scheduler's pauses. What does not: the limits of requests and watches, pauses after a failure, the ages that tables show,
+    /// and tokio's own timers, which the operator under test waits by.
     pub async fn advance(&self, by: Duration) {
         let clock = self.cluster.moved_clock();
         let mut left = by;
