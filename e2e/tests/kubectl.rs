@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail, ensure};
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     ("api-resources and api-versions", api_resources),
     ("explain", explain),
     ("create, by generators", create),
@@ -19,6 +19,7 @@ const CASES: [Case; 14] = [
     ("cordon, drain and taint", node),
     ("pod security", pod_security),
     ("a node reads what its pods refer to", node_authorizer),
+    ("admission policies", admission_policies),
     ("auth, delete and prune", delete),
 ];
 
@@ -117,6 +118,106 @@ fn pod_security(cluster: &Cluster) -> Result<()> {
     let bad = cluster.kubectl_fails(&label("pod-security.kubernetes.io/enforce=strict"))?;
     has(&bad, &["must be one of privileged, baseline, restricted"])?;
     cluster.kubectl(&["delete", "namespace", "guarded", "--wait=false"]).map(drop)
+}
+
+/// Deployments of the namespace `ruled` have more than one replica; who leaves out an owner is warned; a label is added.
+const POLICIES: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: ruled}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: replicas.ruled.example.com}
+spec:
+  matchConstraints: RULES
+  variables:
+  - {name: replicas, expression: object.spec.replicas}
+  validations:
+  - {expression: variables.replicas > 1, messageExpression: "'wants more than one replica, got ' + string(variables.replicas)"}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: replicas.ruled.example.com}
+spec: {policyName: replicas.ruled.example.com, validationActions: [Deny]}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: owner.ruled.example.com}
+spec:
+  matchConstraints: RULES
+  validations:
+  - {expression: "has(object.metadata.labels) && 'owner' in object.metadata.labels", message: has no owner}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: owner.ruled.example.com}
+spec: {policyName: owner.ruled.example.com, validationActions: [Warn]}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: label.ruled.example.com}
+spec:
+  matchConstraints: RULES
+  reinvocationPolicy: Never
+  mutations:
+  - patchType: ApplyConfiguration
+    applyConfiguration: {expression: "Object{metadata: Object.metadata{labels: {'ruled': 'yes'}}}"}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: label.ruled.example.com}
+spec: {policyName: label.ruled.example.com}
+"#;
+
+/// What the policies are about.
+const RULES: &str = "{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ruled}}, resourceRules: [{apiGroups: [apps], \
+                     apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}]}";
+
+fn admission_policies(cluster: &Cluster) -> Result<()> {
+    let made = cluster.kubectl_with(&["apply", "-f", "-"], &POLICIES.replace("RULES", RULES))?;
+    ensure!(made.matches(" created").count() == 7, "{made}");
+    let create = |replicas: &'static str| {
+        ["create", "deployment", "d", "--image=xebec.local/busybox:demo", replicas, "-n", "ruled"]
+    };
+    let refused = cluster.kubectl_fails(&create("--replicas=1"))?;
+    has(
+        &refused,
+        &[
+            "deployments.apps \"d\" is forbidden: ValidatingAdmissionPolicy 'replicas.ruled.example.com' with binding \
+             'replicas.ruled.example.com' denied request: wants more than one replica, got 1",
+        ],
+    )?;
+    let warned = cluster.kubectl_command(&create("--replicas=2")).output()?;
+    has(&String::from_utf8_lossy(&warned.stdout), &["deployment.apps/d created"])?;
+    has(
+        &String::from_utf8_lossy(&warned.stderr),
+        &["Warning: Validation failed for ValidatingAdmissionPolicy 'owner.ruled.example.com' with binding \
+             'owner.ruled.example.com': has no owner"],
+    )?;
+    let label = cluster.kubectl(&[
+        "get",
+        "deployment",
+        "d",
+        "-n",
+        "ruled",
+        "-o",
+        "jsonpath={.metadata.labels.ruled}",
+    ])?;
+    ensure!(label == "yes", "{label}");
+    let checked = [
+        "get",
+        "validatingadmissionpolicy",
+        "replicas.ruled.example.com",
+        "-o",
+        "jsonpath={.status.observedGeneration}{.status.typeChecking}",
+    ];
+    ensure!(cluster.kubectl(&checked)? == "1{}", "its types are checked, and right");
+    cluster.kubectl(&["delete", "namespace", "ruled", "--wait=false"])?;
+    cluster.kubectl(&["delete", "validatingadmissionpolicies,validatingadmissionpolicybindings", "--all"])?;
+    cluster
+        .kubectl(&["delete", "mutatingadmissionpolicies,mutatingadmissionpolicybindings", "--all"])
+        .map(drop)
 }
 
 fn node_authorizer(cluster: &Cluster) -> Result<()> {

@@ -43,6 +43,17 @@ async fn main() {
         let store = Embedded::open(directory.path(), EmbeddedOptions::default()).expect("an empty store");
         creates("durable creates, 64 at once", &served(Arc::new(store)).await, AT_ONCE).await;
     }
+    if chosen("policies") {
+        for (name, resource, kind) in [
+            ("creates with policies of other resources", "secrets", "validating"),
+            ("creates that a validating policy admits", "configmaps", "validating"),
+            ("creates that a mutating policy changes", "configmaps", "mutating"),
+        ] {
+            let server = in_memory().await;
+            enforce(&server, resource, kind).await;
+            creates(name, &server, 1).await;
+        }
+    }
     if chosen("list") {
         lists(&in_memory().await).await;
     }
@@ -81,6 +92,33 @@ async fn gets(server: &LocalService) {
 async fn creates(name: &str, server: &LocalService, at_once: usize) {
     let work = futures::stream::iter(0..CREATES).for_each_concurrent(at_once, |n| create(server, n));
     report(name, CREATES, work).await;
+}
+
+/// Puts a policy for a resource in force.
+async fn enforce(server: &LocalService, resource: &str, kind: &str) {
+    const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+    let rules = format!(
+        r#"{{"resourceRules":[{{"operations":["*"],"apiGroups":[""],"apiVersions":["v1"],"resources":["{resource}"]}}]}}"#
+    );
+    let does = match kind {
+        "validating" => {
+            r#""variables":[{"name":"data","expression":"object.data"}],"validations":[
+                {"expression":"variables.data.all(k, variables.data[k].size() < 2000)"},
+                {"expression":"object.metadata.name.startsWith('n')","message":"no"}]"#
+        }
+        _ => {
+            r#""reinvocationPolicy":"Never","mutations":[{"patchType":"ApplyConfiguration","applyConfiguration":
+                {"expression":"Object{metadata: Object.metadata{labels: {'a': 'b'}}}"}}]"#
+        }
+    };
+    let policy = format!(r#"{{"metadata":{{"name":"p"}},"spec":{{"matchConstraints":{rules},{does}}}}}"#);
+    let actions = if kind == "validating" { r#","validationActions":["Deny"]"# } else { "" };
+    let binding = format!(r#"{{"metadata":{{"name":"p"}},"spec":{{"policyName":"p"{actions}}}}}"#);
+    for (path, text) in [("policies", policy), ("policybindings", binding)] {
+        let path = format!("{GROUP}/{kind}admission{path}");
+        let answer = ask(server, Method::POST, &path, text.into()).await;
+        assert_eq!(answer.status().as_u16(), 201, "{path}");
+    }
 }
 
 async fn lists(server: &LocalService) {

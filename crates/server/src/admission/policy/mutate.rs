@@ -99,6 +99,8 @@ impl Mutation {
             if !self.is_wanted(invocation, subject, object, old, second, &mut failures).await? {
                 continue;
             }
+            // Others get their turn between evaluations, each of which is bounded by itself.
+            tokio::task::consume_budget().await;
             let mut changed = false;
             for change in &invocation.policy.changes {
                 match apply(invocation, change, subject, object, old).await {

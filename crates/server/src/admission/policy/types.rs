@@ -17,6 +17,8 @@ use crate::registry::table::{Served, Table};
 
 /// How many types of one rule are checked.
 const MAX_TYPES: usize = 10;
+/// How many types of all rules are checked.
+const MAX_ALL_TYPES: usize = 32;
 /// How deep the objects of a type are looked into.
 const MAX_DEPTH: usize = 64;
 /// How many types are made of one kind at most; beyond, its fields may be anything.
@@ -53,6 +55,9 @@ impl Checks {
         let sees = Sees { params: kind.is_some(), authorizer: true, patches: false };
         let mut environments = BTreeMap::new();
         for served in named(spec, table) {
+            if environments.len() == MAX_ALL_TYPES {
+                break;
+            }
             let Some(object) = typed(&served) else { continue };
             let row = &served.row;
             let key = (row.group().to_owned(), served.version().name.to_string(), row.kind_name().to_owned());

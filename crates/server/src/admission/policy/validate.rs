@@ -172,6 +172,8 @@ impl<'r> Review<'r> {
         let namespace = if policy.uses_namespace { request.namespace()? } else { None };
         for param in &params {
             self.judge(binding, seen, asks, (!param.is_null()).then_some(param), namespace);
+            // Others get their turn between evaluations, each of which is bounded by itself.
+            tokio::task::consume_budget().await;
         }
         Ok(())
     }
