@@ -171,6 +171,15 @@ impl Rewriter {
                 self.out.push('\\');
                 self.out.push(c);
                 self.at += 2;
+                // The braces of `\p{L}` and `\x{4F}` are no repetition.
+                if matches!(c, 'x' | 'p' | 'P') && self.peek(0) == Some('{') {
+                    while let Some(c) = self.peek(0) {
+                        self.keep(c);
+                        if c == '}' {
+                            break;
+                        }
+                    }
+                }
                 Ok(())
             }
             _ if c.is_ascii_punctuation() => {
@@ -297,6 +306,8 @@ mod tests {
         check(r"(?s)^a.c$", "a\nc", true);
         check(r"^a*?b+?$", "aab", true);
         check(r"^\pL+$", "é", true);
+        check(r"^\p{L}+\P{L}$", "é1", true);
+        check(r"^\x{4F}{2}$", "OO", true);
         check(r"a$", "a\n", false);
     }
 

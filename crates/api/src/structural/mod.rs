@@ -5,6 +5,7 @@
 
 mod decode;
 mod default;
+pub(crate) mod format;
 mod validate;
 
 pub use decode::{Decoded, Strictness, decode};

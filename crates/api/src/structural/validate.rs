@@ -1,12 +1,13 @@
 //! Value validation: required fields, and what [`crate::schema::Constraints`] declare.
 //!
-//! `format` is not checked; rules are [`crate::rules`]'s. Where one of them stands in an alternative (`anyOf`, `oneOf`, `not`),
-//! nobody knows whether the value satisfies it: then nothing is refused for satisfying too much.
+//! Rules are [`crate::rules`]'s. Where one of them stands in an alternative (`anyOf`, `oneOf`, `not`), nobody knows whether the
+//! value satisfies it: then nothing is refused for satisfying too much.
 //!
 //! What an update leaves as it was may go on being invalid, since the schema may have become stricter (upstream: ratcheting).
 
 use std::collections::{HashMap, HashSet};
 
+use super::format;
 use crate::error::Cause;
 use crate::path::PathStack;
 use crate::schema::{Constraints, Merge, SchemaRef, Type};
@@ -193,7 +194,6 @@ impl Walk {
         match value {
             Value::Int(_) | Value::Float(_) => numeric(value, c).into_iter().for_each(&mut say),
             Value::String(s) => {
-                self.unsure |= c.format.is_some();
                 let count = s.chars().count() as u64;
                 if let Some(detail) = at_least(count, c.length, "chars") {
                     say(format!("{path} in body {detail} long"));
@@ -210,6 +210,10 @@ impl Walk {
                 }
                 if let Some(max) = beyond(count, c.length) {
                     self.causes.push(Cause::too_long(path.clone(), max));
+                }
+                if let Some(name) = c.format.as_ref().filter(|name| !format::holds(name, s)) {
+                    let detail = format!("{path} in body must be of type {name}: {:?}", s.as_str());
+                    self.causes.push(Cause::type_invalid(path.clone(), value, &detail));
                 }
             }
             Value::Array(a) => {

@@ -25,7 +25,10 @@ impl Url {
     }
 
     /// Reads an absolute URL or an absolute path, as requests have them.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// It is neither, and why.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| Err(format!("parse {text:?}: {why}"));
         if text.bytes().any(|b| b < 0x20 || b == 0x7f) {
             return wrong("net/url: invalid control character in URL");

@@ -168,3 +168,22 @@ async fn what_was_invalid_may_stay_as_it_is() {
         .body("application/json", json::to_vec(&widget("b", r#"{"name": "long"}"#)));
     refusal(&admin, refused).await;
 }
+
+#[tokio::test]
+async fn formats_of_texts_hold() -> crate::Checked {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin().await;
+    let definition = "metadata: {name: dates.formats.example.com}
+spec: {group: formats.example.com, scope: Namespaced, names: {plural: dates, singular: date, kind: Date, listKind: DateList},
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {
+    spec: {type: object, properties: {at: {type: string, format: date-time}, x: {type: string, format: shape}}}}}}}]}";
+    let made = admin.send(Call::new(Method::POST, DEFINITIONS).body(crate::client::YAML, definition)).await;
+    made.expect(201)?;
+    assert_eq!(made.warnings(), [r#"299 - "unrecognized format \"shape\"""#]);
+    let dates = "/apis/formats.example.com/v1/namespaces/default/dates";
+    let date = |at: &str| object!({"metadata": {"name": "a"}, "spec": {"at": at, "x": "anything"}});
+    let refused = admin.send(Call::post(dates, &date("today"))).await.refused(422, "Invalid")?;
+    let want = r#"Date.formats.example.com "a" is invalid: spec.at: Invalid value: "today": spec.at in body must be of type date-time: "today""#;
+    assert_eq!(refused, want);
+    admin.send(Call::post(dates, &date("2026-01-31T09:00:00Z"))).await.expect(201).map(drop)
+}

@@ -15,6 +15,7 @@ use super::Kind;
 use super::check::{Check, is_set, is_true, number, run, text};
 use super::fill::{Given, absent, each, fill, is_unset};
 use crate::error::Cause;
+use crate::structural::format;
 use crate::{Value, conversion, meta, names, object};
 
 pub(crate) use paths::spelled as schema_path;
@@ -30,6 +31,7 @@ pub(super) const CUSTOM_RESOURCE_DEFINITION: Kind = Kind {
         }
     },
     prepare_update: |object, _| add_stored_version(object),
+    warnings: unknown_formats,
     validate: |object| definition_faults(object, None),
     validate_update: |object, old| definition_faults(object, Some(old)),
     validate_status: |object, _| run(|c| definition::accepted_names(c, object)),
@@ -56,6 +58,23 @@ pub(super) const API_SERVICE: Kind = Kind {
     },
     ..Kind::DEFAULT
 };
+
+/// Tells of formats that ask for nothing, unless they were there before.
+fn unknown_formats(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let of = |definition: &'_ Value| -> Vec<String> {
+        let mut found = Vec::new();
+        for version in definition.array_at(&["spec", "versions"]) {
+            version
+                .at(&["schema", "openAPIV3Schema"])
+                .into_iter()
+                .for_each(|s| format::unknown(s, &mut found));
+        }
+        found.into_iter().map(str::to_owned).collect()
+    };
+    let before = old.map(of).unwrap_or_default();
+    let new = of(object).into_iter().filter(|format| !before.contains(format));
+    new.map(|format| format!("unrecognized format {format:?}")).collect()
+}
 
 /// What is wrong with a definition; its conversion is tried when all else is right.
 fn definition_faults(object: &Value, old: Option<&Value>) -> Vec<Cause> {
