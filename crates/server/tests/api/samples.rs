@@ -141,7 +141,7 @@ pub(crate) const STORED: &[Sample] = &[
           reinvocationPolicy: Never
           matchConstraints:
             resourceRules: [{apiGroups: [none.example.com], apiVersions: [v1], resources: [none], operations: [CREATE]}]
-          mutations: [{patchType: JSONPatch, jsonPatch: {expression: '[]'}}]", "{spec: {failurePolicy: Ignore}}"),
+          mutations: [{patchType: JSONPatch, jsonPatch: {expression: '[JSONPatch{}]'}}]", "{spec: {failurePolicy: Ignore}}"),
     sample("admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings", "
         {metadata: {name: $ID.example.com}, spec: {policyName: absent.example.com}}", "{spec: {policyName: other.example.com}}"),
     sample("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", "{metadata: {name: $ID.example.com}}", SETTLED),
