@@ -4,6 +4,7 @@
 //! has the package `kubernetes`), and in `XEBEC_IMAGE` the
 //! archive of an image called `xebec.local/busybox:demo`.
 
+pub mod converter;
 pub mod load;
 pub mod registry;
 

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use xebec_e2e::converter::Converter;
 use xebec_e2e::{Case, Cluster, PATIENCE, eventually};
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 17] = [
     ("api-resources and api-versions", api_resources),
     ("explain", explain),
     ("create, by generators", create),
@@ -20,6 +21,8 @@ const CASES: [Case; 15] = [
     ("pod security", pod_security),
     ("a node reads what its pods refer to", node_authorizer),
     ("admission policies", admission_policies),
+    ("custom resources are converted by a webhook", converted_by_webhook),
+    ("custom resources are converted by declaration", converted_by_declaration),
     ("auth, delete and prune", delete),
 ];
 
@@ -450,4 +453,98 @@ fn delete(cluster: &Cluster) -> Result<()> {
             "--ignore-not-found",
         ])
         .map(drop)
+}
+
+fn converted_by_webhook(cluster: &Cluster) -> Result<()> {
+    let converter = Converter::start()?;
+    let definition = |stored: &str| {
+        let version = |name: &str, fields: &str| {
+            format!(
+                "  - name: {name}
+    served: true
+    storage: {}
+    schema: {{openAPIV3Schema: {{type: object, properties: {{{fields}}}}}}}
+",
+                name == stored
+            )
+        };
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: hosts.stable.example.com}}
+spec:
+  group: stable.example.com
+  scope: Namespaced
+  names: {{plural: hosts, singular: host, kind: Host, listKind: HostList}}
+  conversion: {{strategy: Webhook, webhook: {{conversionReviewVersions: [v1, v1beta1], clientConfig: {}}}}}
+  versions:
+{}{}",
+            converter.client_config(),
+            version("v1", "hostPort: {type: string}"),
+            version("v2", "host: {type: string}, port: {type: string}")
+        )
+    };
+    let host = |name: &str| {
+        format!(
+            "apiVersion: stable.example.com/v1\nkind: Host\nmetadata: {{name: {name}}}\nhostPort: localhost:8080\n"
+        )
+    };
+    cluster.kubectl_with(&["apply", "-f", "-"], &definition("v1"))?;
+    cluster.kubectl(&[
+        "wait",
+        "--for=condition=Established",
+        "crd/hosts.stable.example.com",
+        "--timeout=30s",
+    ])?;
+    cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], &host("one"))?;
+    cluster.kubectl_with(&["apply", "-f", "-"], &definition("v2"))?;
+    cluster.kubectl_with(&["apply", "-f", "-"], &host("two"))?;
+    let show = |version: &str, fields: &str| {
+        let resource = format!("hosts.{version}.stable.example.com");
+        cluster.kubectl(&["get", &resource, "-o", &format!("jsonpath={{range .items[*]}}{fields};{{end}}")])
+    };
+    let first = show("v1", "{.metadata.name} {.hostPort}")?;
+    ensure!(first == "one localhost:8080;two localhost:8080;", "{first}");
+    let second = show("v2", "{.metadata.name} {.host} {.port}")?;
+    ensure!(second == "one localhost 8080;two localhost 8080;", "{second}");
+    let port = ["patch", "hosts.v2.stable.example.com", "one", "--type=merge", "-p", r#"{"port": "9090"}"#];
+    cluster.kubectl(&port)?;
+    let first = show("v1", "{.hostPort}")?;
+    ensure!(first == "localhost:9090;localhost:8080;", "{first}");
+    drop(converter);
+    cluster.kubectl(&["delete", "crd", "hosts.stable.example.com", "--wait=false"]).map(drop)
+}
+
+fn converted_by_declaration(cluster: &Cluster) -> Result<()> {
+    let example = |name: &str| -> Result<String> {
+        let from = format!("{}/../examples/conversion/{name}", env!("CARGO_MANIFEST_DIR"));
+        let to = cluster.path(name);
+        std::fs::copy(&from, &to).with_context(|| format!("copying {from}"))?;
+        Ok(to.display().to_string())
+    };
+    let (workers, worker) = (example("workers.yaml")?, example("worker.yaml")?);
+    has(&cluster.xebec(&["crd", "test", &workers])?, &["nothing is lost"])?;
+    let offline = cluster.xebec(&["crd", "convert", &worker, "--crd", &workers, "--to", "v1"])?;
+    has(&offline, &["apiVersion: example.com/v1\n", "timeoutSeconds: 90", "mode: Enabled", "path: /data"])?;
+    let declared = std::fs::read_to_string(&workers)?;
+    let lossy = declared.replace("v1: [spec.images, spec.labels]", "v1: [spec.images]");
+    let refused = cluster.kubectl_with(&["create", "-f", "-"], &lossy);
+    let refused = format!("{:#}", refused.err().context("what loses a field is taken")?);
+    has(&refused, &["spec.labels of v1 is lost on the way to v1alpha1 and back"])?;
+    cluster.kubectl(&["create", "-f", &workers])?;
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd/workers.example.com", "--timeout=30s"])?;
+    cluster.kubectl(&["apply", "-f", &worker])?;
+    let show = |version: &str, fields: &str| {
+        let resource = format!("workers.{version}.example.com");
+        cluster.kubectl(&["get", &resource, "old", "-o", &format!("jsonpath={fields}")])
+    };
+    let new = show("v1", "{.spec.endpoint.host} {.spec.endpoint.port} {.spec.images} {.spec.replicas}")?;
+    ensure!(new == r#"db.example.com 5432 ["registry.example.com/worker:1"] 1"#, "{new}");
+    let labels = r#"{"spec": {"labels": {"a": "b"}}}"#;
+    cluster.kubectl(&["patch", "workers.v1.example.com", "old", "--type=merge", "-p", labels])?;
+    let size = r#"{"spec": {"size": 4}}"#;
+    cluster.kubectl(&["patch", "workers.v1alpha1.example.com", "old", "--type=merge", "-p", size])?;
+    let new = show("v1", "{.spec.capacity.size} {.spec.labels.a}")?;
+    ensure!(new == "4 b", "what the older version cannot hold stays: {new}");
+    cluster.kubectl(&["delete", "crd", "workers.example.com", "--timeout=30s"]).map(drop)
 }
