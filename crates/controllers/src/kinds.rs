@@ -7,10 +7,12 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, ReplicationController,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::runtime::kind::{Index, Kind, Restriction, Watched};
@@ -56,10 +58,13 @@ kept_whole! {
     Lease: [],
     Namespace: [],
     Node: [],
+    PersistentVolume: [],
+    PersistentVolumeClaim: [],
     ReplicaSet: [Controller, Orphan],
     ReplicationController: [],
     Service: [],
     ServiceAccount: [],
+    VolumeAttributesClass: [],
 }
 
 impl Watched for CertificateSigningRequest {}
@@ -68,10 +73,13 @@ impl Watched for Endpoints {}
 impl Watched for EndpointSlice {}
 impl Watched for Namespace {}
 impl Watched for Node {}
+impl Watched for PersistentVolume {}
+impl Watched for PersistentVolumeClaim {}
 impl Watched for ReplicaSet {}
 impl Watched for ReplicationController {}
 impl Watched for Service {}
 impl Watched for ServiceAccount {}
+impl Watched for VolumeAttributesClass {}
 // Written, never cached.
 impl Watched for Event {}
 

@@ -29,6 +29,7 @@ pub mod ownership;
 pub mod per_namespace;
 pub mod permissions;
 pub mod pod;
+pub mod protection;
 pub mod quota;
 pub mod replicas;
 pub mod runtime;
@@ -80,6 +81,9 @@ pub const ROLES: &[Role] = &[
     tokens::BOOTSTRAP_SIGNER_ROLE,
     tokens::TOKEN_CLEANER_ROLE,
     quota::QUOTA_ROLE,
+    protection::CLAIM_ROLE,
+    protection::VOLUME_ROLE,
+    protection::CLASS_ROLE,
 ];
 
 /// How many keys of one controller are worked on at a time.
@@ -237,6 +241,9 @@ impl Controllers {
         self.start(&certificates::CLEANER_ROLE, 1, Cleaner::new);
         self.start(&tokens::BOOTSTRAP_SIGNER_ROLE, 1, tokens::BootstrapSigner::new);
         self.start(&tokens::TOKEN_CLEANER_ROLE, 1, tokens::TokenCleaner::new);
+        self.start(&protection::CLAIM_ROLE, 1, protection::Claims::controller);
+        self.start(&protection::VOLUME_ROLE, 1, protection::Volumes::controller);
+        self.start(&protection::CLASS_ROLE, 1, protection::Classes::controller);
         if let Some(signer) = keys.certificates {
             self.start(&certificates::SIGNER_ROLE, 1, |context| SigningController::new(context, signer));
         }

@@ -4,6 +4,8 @@
 
 #[path = "server/credentials.rs"]
 mod credentials;
+#[path = "server/protection.rs"]
+mod protection;
 #[path = "server/quota.rs"]
 mod quota;
 

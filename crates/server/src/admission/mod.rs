@@ -5,17 +5,20 @@
 //! becomes part of the write's own transaction.
 
 pub(crate) mod configuration;
+mod default_class;
 mod defaults;
 mod expressions;
 mod lifecycle;
 mod limit_ranger;
 mod matching;
+mod node_placement;
 mod node_restriction;
 mod pod_security;
 pub(crate) mod policy;
 pub mod quota;
 mod runtime_class;
 mod service_account;
+mod storage;
 mod subject;
 pub(crate) mod webhook;
 
@@ -163,7 +166,10 @@ fn plugins(
     service_account::mutate(core, attributes, object, old)?;
     node_restriction::check(core, attributes, object, old)?;
     defaults::mutate(core, attributes, object, old)?;
-    runtime_class::mutate(core, attributes, object)
+    default_class::mutate(core, attributes, object)?;
+    storage::mutate(attributes, object);
+    runtime_class::mutate(core, attributes, object)?;
+    node_placement::mutate(core, attributes, object)
 }
 
 /// Runs the validating plugins; of a deletion the object is `null`.
@@ -195,6 +201,7 @@ async fn run_validating(
     limit_ranger::validate(core, attributes, object, old)?;
     service_account::validate(core, attributes, object, old)?;
     pod_security::validate(core, attributes, object, old).await?;
+    storage::validate(core, attributes, object, old)?;
     runtime_class::validate(core, attributes, object)?;
     if attributes.is_internal() {
         return Ok(());
@@ -238,6 +245,7 @@ pub(crate) async fn posted(
     object: &mut Value,
 ) -> Result<(), Status> {
     node_restriction::posted(core, context, served, target, object).await?;
+    node_placement::posted(core, served, target, object)?;
     let subject = Subject::below(core, context, served, target, "CREATE")?;
     admit(core, &subject, object).await
 }

@@ -4,6 +4,7 @@ mod aggregation;
 mod audit;
 mod backend;
 mod bounds;
+mod classes;
 mod client;
 mod cluster;
 mod conversions;

@@ -363,7 +363,11 @@ pub(crate) async fn change(walk: &Walk<'_>) -> Checked {
 
 /// Kinds that stay until somebody has cleaned up what belongs to them.
 fn is_held(walk: &Walk<'_>) -> bool {
-    matches!(walk.row.resource.as_str(), "namespaces" | "customresourcedefinitions")
+    let by_finalizers = matches!(
+        walk.row.resource.as_str(),
+        "persistentvolumeclaims" | "persistentvolumes" | "volumeattributesclasses"
+    );
+    by_finalizers || matches!(walk.row.resource.as_str(), "namespaces" | "customresourcedefinitions")
 }
 
 pub(crate) async fn delete(walk: &Walk<'_>) -> Checked {

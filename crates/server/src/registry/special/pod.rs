@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use xebec_api::structural::Strictness;
-use xebec_api::{Cause, FieldPath, Status, Value, builtin, meta, object};
+use xebec_api::{Cause, FieldPath, Map, Status, Value, builtin, meta, object};
 
 use crate::admission;
 use crate::core::{Context, Core};
@@ -87,7 +87,7 @@ async fn bind_to(
         let cause = Cause::required(FieldPath::new("target.name"), "");
         return Err(Status::invalid("", "Binding", &target.name, vec![cause]));
     }
-    let mut bind = Bind { node, uid: meta::uid(&binding), name: &target.name, now: context.now.to_string() };
+    let mut bind = Bind { node, binding: &binding, name: &target.name, now: context.now.to_string() };
     let about = write::Target {
         served: &served,
         namespace: &target.namespace,
@@ -103,7 +103,7 @@ async fn bind_to(
 
 struct Bind<'a> {
     node: &'a str,
-    uid: &'a str,
+    binding: &'a Value,
     name: &'a str,
     now: String,
 }
@@ -111,10 +111,10 @@ struct Bind<'a> {
 impl Change for Bind<'_> {
     fn apply(&mut self, old: &Value) -> Result<Value, Status> {
         let conflict = |why: String| Err(Status::conflict("", "pods/binding", self.name, why));
-        if !self.uid.is_empty() && self.uid != meta::uid(old) {
+        let uid = meta::uid(self.binding);
+        if !uid.is_empty() && uid != meta::uid(old) {
             return conflict(format!(
-                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
-                self.uid,
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                 meta::uid(old)
             ));
         }
@@ -129,6 +129,13 @@ impl Change for Bind<'_> {
         }
         let mut new = old.clone();
         new.set(&["spec", "nodeName"], self.node);
+        new.remove_at(&["status", "nominatedNodeName"]);
+        // What the binding says of itself holds for the pod from now on.
+        for map in ["annotations", "labels"] {
+            for (key, value) in self.binding.object_at(&["metadata", map]).into_iter().flat_map(Map::iter) {
+                new.set(&["metadata", map, key], value.clone());
+            }
+        }
         let scheduled = object!({
             "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": (self.now.as_str())
         });
