@@ -53,8 +53,11 @@ pub(super) enum Answer {
     Text,
 }
 
-/// Encodings of objects.
-pub(super) const OBJECT: &[&str] = &["application/json", "application/yaml"];
+/// Encodings of objects of built-in types.
+pub(super) const OBJECT: &[&str] = &["application/json", "application/yaml", PROTOBUF];
+/// Encodings of custom resources: no `.proto` file describes them.
+pub(super) const CUSTOM_OBJECT: &[&str] = &["application/json", "application/yaml"];
+pub(super) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 pub(super) const OK: &[(u16, &str)] = &[(200, "OK")];
 pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 

@@ -1,7 +1,7 @@
 //! The paths of one version of a resource.
 
 use super::names::{identifier, list_type_name, trimmed, type_name, with_article};
-use super::operations::{Answer, Body, META, OBJECT, OK, Operation, Path};
+use super::operations::{Answer, Body, CUSTOM_OBJECT, META, OBJECT, OK, Operation, PROTOBUF, Path};
 use super::parameters::{self, Parameter};
 use super::{Part, is_builtin};
 use crate::builtin;
@@ -9,18 +9,24 @@ use crate::kinds;
 use crate::resource::{ResourceDef, Subresource, Verbs, Version};
 
 const ANY: &[&str] = &["*/*"];
-/// Encodings of lists, which may be watched.
-const STREAM: &[&str] = &["application/json", "application/json;stream=watch", "application/yaml"];
-const LOG_TEXT: &[&str] = &["application/json", "application/yaml", "text/plain"];
+/// Encodings of lists of built-in types, which may be watched.
+const STREAM: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    PROTOBUF,
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+const LOG_TEXT: &[&str] = &["text/plain", "application/json", "application/yaml", PROTOBUF];
 const PATCHES: &[&str] = &[
-    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
 /// A custom resource declares no merge keys, so it takes no strategic merge patch.
 const CUSTOM_PATCHES: &[&str] =
-    &["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 
 const OK_CREATED: &[(u16, &str)] = &[(200, "OK"), (201, "Created")];
 const OK_ACCEPTED: &[(u16, &str)] = &[(200, "OK"), (202, "Accepted")];
@@ -159,8 +165,12 @@ impl<'a> Routes<'a> {
             body: None,
             answer: Answer::Type(self.ty.clone()),
             codes: OK,
-            produces: OBJECT,
+            produces: if self.builtin { OBJECT } else { CUSTOM_OBJECT },
         }
+    }
+
+    fn streams(&self) -> &'static [&'static str] {
+        if self.builtin { STREAM } else { CUSTOM_OBJECT }
     }
 
     fn collection(&self) -> Vec<Operation> {
@@ -212,7 +222,7 @@ impl<'a> Routes<'a> {
             description: format!("list{or_watch} objects of kind {}", self.row.names.kind),
             parameters: queries(parameters::LIST),
             answer: Answer::Type(list_type_name(self.row, self.version)),
-            produces: STREAM,
+            produces: self.streams(),
             ..self.operation("get", "list", "list", &format!("{subject}{everywhere}"))
         }
     }
@@ -234,7 +244,7 @@ impl<'a> Routes<'a> {
             ),
             parameters: queries(parameters::LIST),
             answer: Answer::Type(format!("{META}.WatchEvent")),
-            produces: STREAM,
+            produces: self.streams(),
             ..self.operation("get", "watch", action, &format!("{subject}{suffix}"))
         }
     }

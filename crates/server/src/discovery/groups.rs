@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::ACCEPT;
-use xebec_api::resource::{Subresource, Version};
+use xebec_api::resource::{Subresource, Text, Version};
 use xebec_api::{Status, Value, json, object};
 
 use crate::aggregation::offer::Offer;
@@ -190,19 +190,23 @@ pub(super) fn resources(table: &Table, group: &str, version: &str) -> Result<Val
     let mut entries: Vec<Value> = Vec::new();
     for (row, v) in served(table, group, version) {
         entries.push(resource(row, version));
-        entries.extend(v.subresources.iter().map(|sub| subresource(row, sub)));
+        entries.extend(v.subresources.iter().map(|sub| subresource(row, version, sub)));
     }
     if entries.is_empty() {
         return Err(Status::no_such_path());
     }
     entries.sort_by(|a, b| a.str_at(&["name"]).cmp(&b.str_at(&["name"])));
     let group_version = group_version(group, version);
-    Ok(
-        object!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": (group_version), "resources": (entries)}),
-    )
+    let mut list =
+        object!({"kind": "APIResourceList", "groupVersion": (group_version), "resources": (entries)});
+    // The core group's is as old as the API, and never had a version of its own.
+    if !group.is_empty() {
+        list.set(&["apiVersion"], "v1");
+    }
+    Ok(list)
 }
 
-fn texts(items: &[xebec_api::resource::Text]) -> Vec<&str> {
+fn texts(items: &[Text]) -> Vec<&str> {
     items.iter().map(AsRef::as_ref).collect()
 }
 
@@ -233,19 +237,25 @@ fn storage_hash(row: &Row, _version: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 
-fn subresource(row: &Row, sub: &Subresource) -> Value {
+fn subresource(row: &Row, served: &str, sub: &Subresource) -> Value {
     let mut out = object!({
         "name": (format!("{}/{}", row.resource(), sub.name)), "singularName": "",
         "namespaced": (row.def.is_namespaced()), "kind": (sub.kind.as_ref()),
         "verbs": (sub.verbs.names().collect::<Vec<_>>())
     });
-    if let Some((group, version)) = &sub.group_version {
+    if let Some((group, version)) = foreign(row, served, sub) {
         if !group.is_empty() {
-            out.set(&["group"], group.as_ref());
+            out.set(&["group"], group);
         }
-        out.set(&["version"], version.as_ref());
+        out.set(&["version"], version);
     }
     out
+}
+
+/// The group and version of what a subresource answers with, where they are not those of the list that it stands in.
+fn foreign<'a>(row: &Row, served: &str, sub: &'a Subresource) -> Option<(&'a str, &'a str)> {
+    let (group, version) = sub.group_version.as_ref()?;
+    ((&**group, &**version) != (row.group(), served)).then_some((group, version))
 }
 
 fn aggregated_resource(row: &Row, version: &Version) -> Value {
@@ -253,7 +263,7 @@ fn aggregated_resource(row: &Row, version: &Version) -> Value {
     let scope = if row.def.is_namespaced() { "Namespaced" } else { "Cluster" };
     let mut out = object!({
         "resource": (names.plural.as_ref()), "singularResource": (names.singular.as_ref()), "scope": scope,
-        "responseKind": {"group": (row.group()), "version": (version.name.as_ref()), "kind": (names.kind.as_ref())},
+        "responseKind": (response_kind(own(row, version), &names.kind)),
         "verbs": (row.def.verbs.names().collect::<Vec<_>>())
     });
     if !names.short.is_empty() {
@@ -271,15 +281,21 @@ fn aggregated_resource(row: &Row, version: &Version) -> Value {
 }
 
 fn aggregated_subresource(row: &Row, version: &Version, sub: &Subresource) -> Value {
-    let (group, own_version) = match &sub.group_version {
-        Some((group, version)) => (group.as_ref(), version.as_ref()),
-        None => (row.group(), version.name.as_ref()),
-    };
+    let place = foreign(row, &version.name, sub).unwrap_or_else(|| own(row, version));
     object!({
         "subresource": (sub.name.as_ref()),
-        "responseKind": {"group": group, "version": own_version, "kind": (sub.kind.as_ref())},
+        "responseKind": (response_kind(place, &sub.kind)),
         "verbs": (sub.verbs.names().collect::<Vec<_>>())
     })
+}
+
+/// The group and version of what a resource answers with. Of a built-in kind they are left to the list that it stands in.
+fn own<'a>(row: &'a Row, version: &'a Version) -> (&'a str, &'a str) {
+    if row.custom { (row.group(), &version.name) } else { ("", "") }
+}
+
+fn response_kind((group, version): (&str, &str), kind: &str) -> Value {
+    object!({"group": group, "version": version, "kind": kind})
 }
 
 #[cfg(test)]

@@ -13,11 +13,12 @@ mod prepare;
 
 use bytes::Bytes;
 use xebec_api::structural::{self};
-use xebec_api::{Cause, FieldPath, Status, Value, fields, json, meta};
-use xebec_store::{CommitError, Condition, Revision, Txn};
+use xebec_api::{Cause, FieldPath, Reason, Status, Value, fields, json, meta};
+use xebec_store::{CommitError, Condition, Record, Revision, Txn};
 
 use super::convert;
 use super::delete;
+use super::facts;
 use super::managed::{self, Known};
 use super::strategy::Write;
 use super::table::Served;
@@ -174,12 +175,16 @@ async fn try_create(
     warn(context, target, &object, None);
     let key = served.row.key(meta::namespace(&object), meta::name(&object))?;
     let name = meta::name(&object).to_owned();
+    let dry_run = context.query.dry_run();
+    if !dry_run {
+        refuse_version(&object)?;
+    }
     let taken = || Status::already_exists(served.row.group(), served.row.resource(), &name);
-    if write.snapshot.get(&key).is_some() {
-        return if generate { Ok(Outcome::Conflict) } else { Err(taken()) };
+    if let Some(record) = write.snapshot.get(&key) {
+        return if generate { Ok(Outcome::Conflict) } else { Err(in_the_way(taken(), record)) };
     }
     let mut charge = quota::charge(core, &attributes, &object, None).await?;
-    if context.query.dry_run() {
+    if dry_run {
         return written_dry(core, object, served, true).await.map(Outcome::Done);
     }
     let mut object = convert::to_stored(core, object, served).await?;
@@ -193,6 +198,28 @@ async fn try_create(
         Err(CommitError::Conflict(_)) => Ok(Outcome::Conflict),
         Err(error) => Ok(Outcome::Failed(commit_status(&error))),
     }
+}
+
+/// Refuses a new object that says it was stored before.
+///
+/// # Errors
+/// 500 without a reason, as upstream's storage has it: what a client sends is at fault, but that is what they know.
+fn refuse_version(object: &Value) -> Result<(), Status> {
+    match meta::resource_version(object).parse::<u64>() {
+        Ok(1..) => {
+            let text = "resourceVersion should not be set on objects to be created";
+            Err(Status::new(Reason::Unknown, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The answer to a new object whose name is taken: it says whether that will change by itself.
+fn in_the_way(mut taken: Status, record: &Record) -> Status {
+    if facts::life(record).ends.is_some() {
+        taken.message = format!("object is being deleted: {}", taken.message).into();
+    }
+    taken
 }
 
 /// The answer to a new object of a definition that is being deleted: its controller would wait for the object for ever.

@@ -15,8 +15,12 @@ pub(super) fn selected(c: &mut Check, spec: &Value, kind: &str, noun: &str, stri
     };
     let mut selector = None;
     match spec.get("selector").filter(|s| !s.is_null()) {
-        None if strict => c.at("selector").required(""),
-        None => {}
+        // What is not there selects nothing.
+        None if strict => {
+            c.at("selector").required("");
+            unmatched(c, spec);
+        }
+        None => unmatched(c, spec),
         Some(given) => {
             selector = c.selector(spec, "selector");
             if empty(given) {
@@ -33,14 +37,15 @@ pub(super) fn selected(c: &mut Check, spec: &Value, kind: &str, noun: &str, stri
 /// The labels of the template are among those selected.
 pub(in crate::kinds) fn matching(c: &mut Check, spec: &Value, selector: Option<&Selector>) {
     let labels = spec.at(&["template", "metadata", "labels"]);
-    let matches = selector.is_none_or(|s| s.matches_labels(labels.and_then(Value::as_object)));
-    if !matches {
-        let detail = "`selector` does not match template `labels`";
-        c.at("template")
-            .field("metadata")
-            .field("labels")
-            .invalid(labels.cloned().unwrap_or_default(), detail);
+    if selector.is_some_and(|s| !s.matches_labels(labels.and_then(Value::as_object))) {
+        unmatched(c, spec);
     }
+}
+
+fn unmatched(c: &mut Check, spec: &Value) {
+    let labels = spec.at(&["template", "metadata", "labels"]).cloned().unwrap_or_default();
+    let detail = "`selector` does not match template `labels`";
+    c.at("template").field("metadata").field("labels").invalid(labels, detail);
 }
 
 /// What is kept running does not end by itself.

@@ -133,9 +133,11 @@ fn selectors_match_templates() {
             &["spec.template.spec.containers: Required value"],
         );
     }
+    let nothing = r#"spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`"#;
     for kind in [&DEPLOYMENT, &REPLICA_SET, &STATEFUL_SET] {
-        check(kind, &[("spec.selector", "")], &["spec.selector: Required value"]);
+        check(kind, &[("spec.selector", "")], &["spec.selector: Required value", nothing]);
     }
+    check(&DAEMON_SET, &[("spec.selector", "")], &[nothing]);
     check(
         &DEPLOYMENT,
         &[("spec.template.spec.activeDeadlineSeconds", "5")],

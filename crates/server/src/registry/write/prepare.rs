@@ -50,9 +50,6 @@ pub(super) fn identify(
     object: &mut Value,
     target: Target<'_>,
 ) -> Result<(), Status> {
-    if !meta::resource_version(object).is_empty() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-    }
     if meta::name(object).is_empty() {
         let base = object.str_at(&["metadata", "generateName"]).unwrap_or_default();
         if !base.is_empty() {
