@@ -73,18 +73,31 @@ impl fmt::Display for Loss {
     }
 }
 
+/// How many examples of a version go to each other one, where there are so many.
+fn trips_of_a_pair(versions: usize) -> Result<usize, String> {
+    let pairs = versions * versions.saturating_sub(1);
+    if pairs > MAX_TRIPS {
+        return Err(format!(
+            "conversion of {versions} versions is {pairs} ways, which are more than the {MAX_TRIPS} that are tried; stop serving \
+             old versions, and remove them"
+        ));
+    }
+    Ok((MAX_TRIPS / pairs.max(1)).min(EXAMPLES))
+}
+
 impl Declaration {
     /// Tries examples of every version.
     ///
     /// # Errors
-    /// No example can be made of a version.
+    /// No example can be made of a version; there are too many versions for an example of each.
     pub fn prove(&self) -> Result<Proof, String> {
         let (mut proof, mut budget) = (Proof::default(), Budget::new(BUDGET));
+        let each = trips_of_a_pair(self.forms.len())?;
         for of in 0..self.forms.len() {
             let examples = self.examples(of)?;
             for by in (0..self.forms.len()).filter(|by| *by != of) {
-                for example in &examples {
-                    if proof.trips >= MAX_TRIPS || proof.losses.len() >= MAX_LOSSES {
+                for example in examples.iter().take(each) {
+                    if proof.losses.len() >= MAX_LOSSES {
                         return Ok(proof);
                     }
                     proof.trips += 1;
@@ -211,4 +224,17 @@ fn show(value: Option<&Value>) -> String {
         return text;
     }
     text.chars().take(MAX_SHOWN).chain("…".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_versions_is_tried() {
+        for (versions, want) in [(1, 32), (2, 32), (4, 32), (5, 25), (6, 17), (23, 1)] {
+            assert_eq!(trips_of_a_pair(versions), Ok(want), "{versions}");
+        }
+        assert!(trips_of_a_pair(24).expect_err("too many").contains("552 ways"));
+    }
 }
