@@ -146,11 +146,12 @@ impl Writer {
         let steps = stage.into_steps();
         let now = Instant::now();
         self.live.advance(&steps, now);
+        // Who has the answer finds the change in each watch: what is kept from watches, as who may what, is never behind it.
+        self.live.announce(&steps, now);
         for (answer, result) in answers {
             answer_caller(answer, result);
         }
         drop(rooms);
-        self.live.announce(&steps, now);
         self.disk.maintain();
     }
 
